@@ -36,9 +36,13 @@ class IsolationForestDetector:
         if self._width:
             self._forest.fit(features)
         self._judge = outliers.OutlierJudge(
-            config, reference, profile, score=self._score_rows, split=self._split_scores
+            config,
+            reference,
+            profile,
+            calibration[:MOST_CALIBRATED],
+            score=self._score_rows,
+            split=self._split_scores,
         )
-        self._judge.calibrate(calibration[:MOST_CALIBRATED])
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""

@@ -33,9 +33,13 @@ class MahalanobisDistance:
         self._encoder = TableEncoder(profile, fit)
         self._whitening = Whitening(self._encoder.encode_rows(fit)[0])
         self._judge = outliers.OutlierJudge(
-            config, reference, profile, score=self._score_rows, split=self.split_scores
+            config,
+            reference,
+            profile,
+            calibration,
+            score=self._score_rows,
+            split=self.split_scores,
         )
-        self._judge.calibrate(calibration)
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""

@@ -77,21 +77,19 @@ class OutlierJudge:
         config: DetectorSettings,
         reference: Rows,
         profile: TableProfile,
+        calibration: Rows,
         *,
         score: Callable[[Rows], Scores],
         split: Callable[[Rows], Rows],
     ) -> None:
-        """`score` returns the score of each row, `split` its parts by column (n x columns)."""
+        """Learn the bound of a row's score from `calibration`, rows that the detector was not fitted on.
+        `score` returns the score of each row, `split` its parts by column (n x columns)."""
         self._config = config
         self._reference = reference
         self._profile = profile
         self._score = score
         self._split = split
-        self._threshold = RowThreshold(np.inf, 1, 1)
-
-    def calibrate(self, rows: Rows) -> None:
-        """Learn the bound of a row's score from rows that the detector was not fitted on."""
-        self._threshold = RowThreshold.from_scores(self._score(rows))
+        self._threshold = RowThreshold.from_scores(score(calibration))
 
     def judge_window(self, rows: Rows) -> WindowVerdict:
         """Score is the share of outliers, threshold the largest share that is not an alarm."""
