@@ -8,6 +8,9 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.values import Rows
 
+MOST_SHOWN = 20
+"""Columns of a verdict's details."""
+
 
 @dataclass(frozen=True)
 class WindowVerdict:

@@ -24,7 +24,7 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
 from driftloop.contract.verdicts import ColumnChange
 from driftloop.services.detector.detectors import WindowVerdict
-from driftloop.services.detector.detectors.explanation import describe_columns
+from driftloop.services.detector.detectors.explanation import MOST_NAMED, describe_columns
 from driftloop.services.detector.detectors.pairs import Feature, PairFeatures
 from driftloop.services.detector.detectors.statistics import LOG10, score_squares
 from driftloop.services.detector.errors import FitError
@@ -42,7 +42,6 @@ TAIL = 50
 """Divisions with the largest statistics, which the tail is learnt from."""
 SURE = 5
 """Divisions with a larger statistic from which on their share is the p-value."""
-MOST_NAMED = 5
 
 Means = NDArray[np.float32]
 

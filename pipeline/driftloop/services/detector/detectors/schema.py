@@ -30,13 +30,11 @@ from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.verdicts import ChangeKind, ColumnChange
-from driftloop.services.detector.detectors import WindowVerdict
+from driftloop.services.detector.detectors import MOST_SHOWN, WindowVerdict
 from driftloop.services.detector.detectors.statistics import score_counts
 from driftloop.services.detector.marks import split_marks
 from driftloop.services.detector.values import Rows
 
-MOST_SHOWN = 20
-"""Columns of a verdict's details."""
 ROWS = "rows"
 """Name under which rows that are none of the model's are told."""
 

@@ -23,7 +23,7 @@ import math
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
-from driftloop.services.detector.detectors import WindowVerdict
+from driftloop.services.detector.detectors import MOST_SHOWN, WindowVerdict
 from driftloop.services.detector.detectors.column_tests import (
     ColumnReference,
     TestBatch,
@@ -31,8 +31,6 @@ from driftloop.services.detector.detectors.column_tests import (
 )
 from driftloop.services.detector.values import Rows
 
-MOST_SHOWN = 20
-"""Columns of a verdict's details."""
 MOST_QUIET = 3
 """Columns of the details of a window without an alarm."""
 
