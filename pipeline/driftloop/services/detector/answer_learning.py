@@ -165,11 +165,14 @@ def _join_answers(file: str, answers: Sequence[_Answer]) -> tuple[tuple[str, ...
                 hint="answers of several shapes have no common reference: watch the requests, `on: request`",
             )
         rows.append([row[names.index(name)] for name in given] if given else row)
-    if given:
-        return given, rows
-    return (ANSWER,) if width == 1 else tuple(
-        name_element(ANSWER, number) for number in range(width)
-    ), rows
+    return given or _name_columns(width), rows
+
+
+def _name_columns(width: int) -> tuple[str, ...]:
+    """Return the names of columns that have none of their own."""
+    if width == 1:
+        return (ANSWER,)
+    return tuple(name_element(ANSWER, number) for number in range(width))
 
 
 def _describe(names: tuple[str, ...], row: list[Any]) -> str:
@@ -203,7 +206,7 @@ def _is_class(rows: list[list[Any]]) -> bool:
 def _profile_classes(name: str, names: tuple[str, ...], classes: Rows) -> ColumnProfile:
     """Return the column of the likeliest class; classes are named as their numbers, by position without
     names."""
-    unnamed = names == tuple(name_element(ANSWER, number) for number in range(len(names)))
+    unnamed = names == _name_columns(len(names))
     labels = tuple(map(str, range(len(names)))) if unnamed else names
     counts = np.bincount(classes.astype(np.int64), minlength=len(names))
     return ColumnProfile(
