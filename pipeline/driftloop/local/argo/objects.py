@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
+from driftloop.contract.documents import DocumentError
 from driftloop.errors import LocalError
 from driftloop.local.ground import files
 
@@ -32,7 +32,7 @@ class Objects:
         """Read the file; empty before the first commit is applied, LocalError when it is
         damaged."""
         try:
-            document = parse_json(files.read_file(file), label=str(file), longest=LONGEST_FILE)
+            document = files.read_document(file)
             keyed = {
                 (
                     item["kind"],

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from driftloop.contract.documents import (
-    LONGEST_FILE,
     DocumentError,
     document_key,
     from_json,
     is_text,
-    parse_json,
     to_json,
 )
 from driftloop.contract.names import FLUX_NAMESPACE
@@ -73,7 +71,7 @@ class AppliedRecord:
     def load(cls, file: Path) -> "AppliedRecord | None":
         """Read the record; None before anything was applied, LocalError when it is damaged."""
         try:
-            document = parse_json(files.read_file(file), label=str(file), longest=LONGEST_FILE)
+            document = files.read_document(file)
             return from_json(cls, document, label=str(file))
         except FileNotFoundError:
             return None

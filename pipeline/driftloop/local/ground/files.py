@@ -7,7 +7,9 @@ folder (a link), waited at for ever (a pipe), or end a command with a traceback 
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
+from driftloop.contract.documents import LONGEST_FILE, parse_json
 from driftloop.errors import LocalError
 
 SET_ASIDE = ".damaged"
@@ -99,6 +101,12 @@ def read_text(file: Path) -> str:
             f"{file} is not UTF-8 text: byte {error.start + 1} is 0x{error.object[error.start]:02x}",
             hint=REMOVE_HINT,
         ) from error
+
+
+def read_document(file: Path) -> Any:
+    """Return the JSON that a regular file holds, as `read_file` does; DocumentError when it is
+    none, or too long."""
+    return parse_json(read_file(file), label=str(file), longest=LONGEST_FILE)
 
 
 def clear_place(file: Path) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
+from driftloop.contract.documents import DocumentError
 from driftloop.contract.names import service_host
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.ground import files, kinds
@@ -89,7 +89,7 @@ class KnativeObjects:
 def load_objects(path: Path) -> KnativeObjects:
     """The objects in `run/objects.json`; none when the file is not there yet."""
     try:
-        document = parse_json(files.read_file(path), label=str(path), longest=LONGEST_FILE)
+        document = files.read_document(path)
         return parse_objects(document["objects"])
     except FileNotFoundError:
         return KnativeObjects({}, {}, {})

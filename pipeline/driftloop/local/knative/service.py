@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from driftloop.clients.http import EventServer
 from driftloop.clients.jetstream import Publisher
 from driftloop.clients.nats import connect_client, ensure_stream
-from driftloop.contract.documents import LONGEST_FILE, DocumentError, is_text_map, parse_json
+from driftloop.contract.documents import DocumentError, is_text_map
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.ground import files
 from driftloop.local.ground.state import write_json
@@ -48,9 +48,7 @@ class ServiceAddresses:
             return
         self._seen = stamp
         try:
-            table = parse_json(
-                files.read_file(self._path), label=str(self._path), longest=LONGEST_FILE
-            )
+            table = files.read_document(self._path)
         except (DocumentError, LocalError) as error:
             log.warning("%s; keeping the addresses known so far", error.message)
             return

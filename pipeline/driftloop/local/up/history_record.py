@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from driftloop.contract.documents import (
-    LONGEST_FILE,
     DocumentError,
     document_key,
     from_json,
     is_text,
     is_text_map,
     is_whole,
-    parse_json,
     to_json,
 )
 from driftloop.errors import LocalError
@@ -82,7 +80,7 @@ class HistoryRecord:
     def load(cls, file: Path) -> "HistoryRecord | None":
         """Read the record; None before the first save, LocalError when it is damaged."""
         try:
-            document = parse_json(files.read_file(file), label=str(file), longest=LONGEST_FILE)
+            document = files.read_document(file)
             if isinstance(document, dict):
                 # an older version wrote none of these
                 document = {"loops": {}, "unjudged": {}, **document}

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from driftloop.contract.documents import LONGEST_FILE, DocumentError, is_text_map, parse_json
+from driftloop.contract.documents import DocumentError, is_text_map
 from driftloop.errors import LocalError
 from driftloop.local.argo.objects import Objects
 from driftloop.local.flux.record import AppliedRecord
@@ -82,7 +82,7 @@ def _find_damaged(state: StateFolder) -> Iterator[tuple[Path, str, str]]:
 
 def _read_addresses(file: Path) -> None:
     try:
-        document = parse_json(files.read_file(file), label=str(file), longest=LONGEST_FILE)
+        document = files.read_document(file)
     except DocumentError as error:
         raise LocalError(error.message) from error
     if not is_text_map(document):
