@@ -89,11 +89,7 @@ async def send(platform: DemoPlatform) -> None:
 
 
 async def test_numbers_are_alike_within_what_both_models_err(tmp_path: Path, envs: Path) -> None:
-    spec = starter.project(tmp_path)
-    text = spec.read_text()
-    spec.write_text(text[: text.index("  train:")] + SPEC)
-    (spec.parent / "trainer" / "train.py").write_text(TRAIN)
-    (spec.parent / "server" / "Model.py").write_text(MODEL)
+    spec = starter.project_of(tmp_path, SPEC, train=TRAIN, model=MODEL)
     platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), starter.NAME, starter.NAME)
     state = ("--state", str(platform.state.root))
 

@@ -86,11 +86,7 @@ async def send(platform: DemoPlatform, seed: int, correlation: float) -> None:
 
 
 async def test_a_moved_mix_of_answers_alarms_by_the_class(tmp_path: Path, envs: Path) -> None:
-    spec = starter.project(tmp_path)
-    text = spec.read_text()
-    spec.write_text(text[: text.index("  train:")] + SPEC)
-    (spec.parent / "trainer" / "train.py").write_text(TRAIN)
-    (spec.parent / "server" / "Model.py").write_text(MODEL)
+    spec = starter.project_of(tmp_path, SPEC, train=TRAIN, model=MODEL)
     platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), starter.NAME, starter.NAME)
     state = ("--state", str(platform.state.root))
     async with platform.run_up(spec, print, envs=envs):

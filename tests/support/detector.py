@@ -3,12 +3,14 @@
 import json
 import os
 import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from driftloop.contract.profiles import ColumnProfile, ColumnType, TableProfile
 from driftloop.contract.streams import DETECTOR_BYTES
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +49,27 @@ def reference(folder: Path, rows: int = 600) -> Path:
         folder / "part.npz", x=np.random.default_rng(0).normal(size=(rows, WIDTH)), y=np.zeros(rows)
     )
     return folder
+
+
+def profile_rows(
+    rows: np.ndarray,
+    types: Sequence[ColumnType],
+    categories: Callable[[np.ndarray], Sequence[tuple[str, int]]],
+) -> TableProfile:
+    """The profile of rows with columns `c0`, `c1`, ... (all numbers without types); `categories`
+    tells those of a column."""
+    columns = tuple(
+        ColumnProfile(
+            name=f"c{n}",
+            type=type_,
+            rows=len(rows),
+            missing=int(np.isnan(rows[:, n]).sum()),
+            distinct=len(np.unique(rows[:, n])),
+            categories=tuple(categories(rows[:, n])) if type_ == "category" else (),
+        )
+        for n, type_ in enumerate(types or ("number",) * rows.shape[1])
+    )
+    return TableProfile(columns=columns, order=tuple(column.name for column in columns))
 
 
 def write_answers(

@@ -18,6 +18,17 @@ def project(folder: Path) -> Path:
     return folder / NAME / "pipeline.yaml"
 
 
+def project_of(folder: Path, spec: str, *, train: str, model: str) -> Path:
+    """Write the project with a spec from `train` on, a training module and a model class of the
+    test's; returns its spec."""
+    file = project(folder)
+    text = file.read_text()
+    file.write_text(text[: text.index("  train:")] + spec)
+    (file.parent / "trainer" / "train.py").write_text(train)
+    (file.parent / "server" / "Model.py").write_text(model)
+    return file
+
+
 def batch(file: Path, *, seed: int = 0, rows: int = 600) -> Path:
     """A batch of labelled rows of three classes that are easy to tell apart."""
     random = np.random.default_rng(seed)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support.detector import write_answers
+from support.payloads import json_documents
 
 from driftloop.contract.handovers import DetectorKind, DetectorSettings
 from driftloop.contract.verdicts import ColumnChange, describe_changes, read_changes
@@ -395,28 +396,8 @@ def test_rounding_keeps_six_digits_and_changes_nothing_twice(value: float) -> No
     assert (round_numbers(once) == once).all()
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from(
-                [
-                    "data",
-                    "names",
-                    "ndarray",
-                    "tensor",
-                    "jsonData",
-                    "outputs",
-                    "predictions",
-                    "shape",
-                ]
-            ),
-            inner,
-            max_size=3,
-        )
-    ),
-    max_leaves=12,
+JSON = json_documents(
+    "data", "names", "ndarray", "tensor", "jsonData", "outputs", "predictions", "shape"
 )
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.detector import profile_rows
 
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.contract.profiles import ColumnProfile, ColumnType, TableProfile
+from driftloop.contract.profiles import ColumnType
 from driftloop.contract.verdicts import read_changes, read_columns
 from driftloop.services.detector.detectors import WindowDetector, fit_detector
 from driftloop.services.detector.errors import FitError
@@ -19,18 +20,7 @@ Make = Callable[[Random, int], Rows]
 
 
 def fit(rows: Rows, *types: ColumnType, kind: str = "mmd", rate: float = 0.01) -> WindowDetector:
-    columns = tuple(
-        ColumnProfile(
-            name=f"c{n}",
-            type=type_,
-            rows=len(rows),
-            missing=int(np.isnan(rows[:, n]).sum()),
-            distinct=len(np.unique(rows[:, n])),
-            categories=(("UA", 40), ("AA", 30), ("B6", 30)) if type_ == "category" else (),
-        )
-        for n, type_ in enumerate(types or ("number",) * rows.shape[1])
-    )
-    profile = TableProfile(columns=columns, order=tuple(column.name for column in columns))
+    profile = profile_rows(rows, types, lambda _: (("UA", 40), ("AA", 30), ("B6", 30)))
     settings = DetectorSettings.read({"kind": kind, "alarmRate": rate})
     return fit_detector(settings, rows, profile)
 

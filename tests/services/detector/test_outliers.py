@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from support.detector import ROOT
+from support.detector import ROOT, profile_rows
 
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.contract.profiles import ColumnProfile, ColumnType, TableProfile
+from driftloop.contract.profiles import ColumnType
 from driftloop.contract.verdicts import ColumnChange, read_changes, read_columns
 from driftloop.services.detector.detectors import WindowVerdict
 from driftloop.services.detector.detectors.mahalanobis import (
@@ -33,18 +33,7 @@ MOST = 15
 
 
 def fit(rows: Rows, *types: ColumnType, rate: float = 0.01) -> MahalanobisDistance:
-    columns = tuple(
-        ColumnProfile(
-            name=f"c{n}",
-            type=type_,
-            rows=len(rows),
-            missing=int(np.isnan(rows[:, n]).sum()),
-            distinct=len(np.unique(rows[:, n])),
-            categories=count_categories(rows[:, n]) if type_ == "category" else (),
-        )
-        for n, type_ in enumerate(types or ("number",) * rows.shape[1])
-    )
-    profile = TableProfile(columns=columns, order=tuple(column.name for column in columns))
+    profile = profile_rows(rows, types, count_categories)
     return MahalanobisDistance(DetectorSettings("mahalanobis", alarm_rate=rate), rows, profile)
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
+from support.payloads import json_documents
 
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
 from driftloop.services.detector.marks import NAMES, WIDTH, split_marks
@@ -134,29 +135,8 @@ def test_what_can_not_be_used_is_counted(
     assert found.rejected == rejected
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from(
-                [
-                    "data",
-                    "ndarray",
-                    "tensor",
-                    "shape",
-                    "values",
-                    "inputs",
-                    "instances",
-                    "jsonData",
-                    "x",
-                ]
-            ),
-            inner,
-            max_size=4,
-        )
-    ),
-    max_leaves=20,
+JSON = json_documents(
+    "data", "ndarray", "tensor", "shape", "values", "inputs", "instances", "jsonData", "x"
 )
 
 
