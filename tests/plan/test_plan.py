@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftloop.contract.budgets import AlarmBudget
 from driftloop.contract.handovers import AlarmCount, DetectorSettings, RetrainPolicy
 from driftloop.contract.names import LONGEST_MONITOR, OWN_PARTS, is_own_part
 from driftloop.errors import SpecError
+from driftloop.operations.budgets import describe_budgets
 from driftloop.plan import Names, make_plan
+from driftloop.plan.budget import WindowRate
 from driftloop.spec import InvalidSpec, load_spec, parse_spec
 from tests.spec.specs import MINIMAL, changed
 
@@ -297,7 +300,11 @@ def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
     )
     (monitor,) = found.monitors
     assert json.loads(monitor.detector_config) == {
-        "kind": "tabular", "on": "request", "window": 300, "alarmRate": 0.002, "seed": 0,
+        "kind": "tabular", "on": "request", "window": 300, "alarmRate": 0.002,
+        "atLeastByType": {
+            "number": 0.05, "text": 0.05, "category": 0.02, "boolean": 0.02, "missing": 0.01,
+        },
+        "seed": 0,
     }  # fmt: skip
 
 
@@ -420,3 +427,40 @@ def test_a_cached_output_is_known_by_all_that_it_depends_on_besides_the_data(
     before, after = keys(CACHED), keys(CACHED.replace(old, new))
     assert "".join(name for name in before if before[name] != after[name]) == changes
     assert len({*before.values()}) == 3
+
+
+def test_the_monitors_share_the_false_alarms_of_a_pipeline() -> None:
+    text = MINIMAL + (
+        "  monitors:\n"
+        "    drift: {}\n"
+        "    fares: {then: halt, alarms: {least: 3, of: 5}}\n"
+        "    rows: {detector: iforest}\n"
+        "    own: {alarmRate: 0.002}\n"
+        "    slow: {window: {rows: 500, atMost: 6h, least: 100}, then: alert}\n"
+        "  falseAlarms: 4/month\n"
+        "  traffic: 40/s\n"
+    )
+    plan = make_plan(load_spec(text, path="p.yaml"))
+    rates = {monitor.name: monitor.rate for monitor in plan.monitors}
+    assert rates["own"] == WindowRate(0.002)
+    shared = {name: rate.budget for name, rate in rates.items() if rate.budget is not None}
+    assert shared["drift"] == AlarmBudget(1.0, 40.0, assumed=False, least=2, of=2)
+    assert shared["fares"] == AlarmBudget(1.0, 40.0, assumed=False, least=3, of=5)
+    # what starts and halts nothing is told window by window
+    assert shared["rows"] == shared["slow"] == AlarmBudget(1.0, 40.0, assumed=False)
+    assert rates["drift"].rate == pytest.approx(518400**-0.5, rel=0.01)
+    assert rates["rows"].rate == pytest.approx(1 / 518400, rel=0.01)
+    assert rates["slow"].rate == pytest.approx(500 / 200 / 518400, rel=0.01)
+    settings = DetectorSettings.parse(plan.monitors[0].detector_config)
+    assert settings.budget == shared["drift"]
+
+
+def test_without_a_word_it_is_one_a_month_at_one_row_a_second() -> None:
+    plan = make_plan(load_spec(MINIMAL + "  monitors: {drift: {}}\n", path="p.yaml"))
+    (monitor,) = plan.monitors
+    assert monitor.rate.budget == AlarmBudget(1.0, 1.0, assumed=True, least=2, of=2)
+    assert monitor.settings.alarm_rate == pytest.approx(12960**-0.5, rel=0.01)
+    assert list(describe_budgets(plan)) == [
+        "drift: 1 false alarms a month; 2 alarms in a row of 12960 windows a month counts, at 1/s "
+        "(assumed, `traffic` is not set), so 0.00878 of the windows may alarm"
+    ]

@@ -107,7 +107,11 @@ MEMBERS = (
             ),
         ),
         frozenset(
-            {"plan/plan.py:detector_kind", "services/detector/detectors/__init__.py:fit_detector"}
+            {
+                "plan/plan.py:settings",
+                "plan/plan.py:detector_kind",
+                "services/detector/detectors/__init__.py:fit_detector",
+            }
         ),
     ),
     NewMember(

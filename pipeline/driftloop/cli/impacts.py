@@ -13,8 +13,8 @@ LONGEST = 60_000
 """Characters of diff in Markdown: a comment on GitHub has at most 65,536."""
 
 
-def format_lines(impact: SpecImpact) -> Iterator[str]:
-    """Yield lines for a terminal."""
+def format_lines(impact: SpecImpact, budgets: Sequence[str] = ()) -> Iterator[str]:
+    """Yield lines for a terminal; `budgets` are those of the monitors."""
     for title, entries in (
         (
             "settings",
@@ -23,6 +23,7 @@ def format_lines(impact: SpecImpact) -> Iterator[str]:
                 for s in impact.settings
             ],
         ),
+        ("false alarms", budgets),
         ("effects", impact.effects),
         ("objects", [_format_object(resource) for resource in impact.resources]),
         ("surprises", [f"{s.code}: {s.what}: {s.why}" for s in impact.surprises]),

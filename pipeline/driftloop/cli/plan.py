@@ -10,6 +10,7 @@ import click
 
 from driftloop.cli import allowed, impacts, options, pinning, target
 from driftloop.operations import files, place
+from driftloop.operations.budgets import describe_budgets
 from driftloop.operations.code import (
     CodeChange,
     find_code_changes,
@@ -20,6 +21,7 @@ from driftloop.operations.impact import refuse_surprises
 from driftloop.operations.place import StateChoice
 from driftloop.operations.preview import preview_commit, read_committed, read_name
 from driftloop.operations.project import validate_project
+from driftloop.plan import make_plan
 from driftloop.render import FileChange
 from driftloop.spec import Document
 
@@ -83,12 +85,14 @@ def command(
     if changes:
         effects = (*preview.impact.effects, *(change.text for change in changes))
         preview = replace(preview, impact=replace(preview.impact, effects=effects))
+    budgets = tuple(describe_budgets(make_plan(project.document, cluster=cluster)))
     if output == "json":
-        click.echo(json.dumps(impacts.build_document(name, preview.impact, preview.changes)))
+        document = impacts.build_document(name, preview.impact, preview.changes)
+        click.echo(json.dumps({**document, "falseAlarms": budgets}))
     elif output == "markdown":
         click.echo(impacts.format_markdown(name, preview.impact, preview.changes))
     else:
-        for line in impacts.format_lines(preview.impact):
+        for line in impacts.format_lines(preview.impact, budgets if preview.changes else ()):
             click.echo(line)
         for change in preview.changes if with_diff else ():
             _print_diff(change)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from driftloop.cluster.pods import describe_unplaced, find_altered
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
-from driftloop.contract.documents import to_json
+from driftloop.contract.documents import DocumentError, to_json
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.names import (
     COMPONENT_LABEL,
     FLUX_NAMESPACE,
@@ -344,7 +345,8 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
             shown = _gauges(samples)
             key = f"{names.namespace}/{names.pipeline}/{component}"
             release = args[args.index("--release") + 1]
-            if (window := _read_window(shown, release)) is not None:
+            settings = _read_settings(args)
+            if (window := _read_window(shown, release, settings)) is not None:
                 picture.windows[key] = window
             if (unjudged := _read_unjudged(samples)) is not None:
                 picture.unjudged[key] = unjudged
@@ -362,12 +364,24 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
     return verdicts
 
 
-def _read_window(shown: Mapping[str, float], release: str) -> Json | None:
+def _read_settings(args: Sequence[str]) -> DetectorSettings | None:
+    """Return the settings of a detector's container; None of one of another version."""
+    try:
+        return DetectorSettings.parse(args[args.index("--config") + 1])
+    except (ValueError, IndexError, DocumentError):
+        return None
+
+
+def _read_window(
+    shown: Mapping[str, float], release: str, settings: DetectorSettings | None
+) -> Json | None:
     """Return the window that a detector has open, of its gauges; None from one of an earlier version."""
     if "driftloop_detector_window_full_rows" not in shown:
         return None
+    traffic = shown.get("driftloop_detector_traffic_rows_per_second") or None
     window = OpenWindow(
         release=release,
+        budget=settings.compare_budget(traffic) if settings is not None else None,
         window=int(shown["driftloop_detector_window"]) + 1,
         rows=int(shown["driftloop_detector_waiting_rows"]),
         full=int(shown["driftloop_detector_window_full_rows"]),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
+from driftloop.contract.budgets import AlarmBudget, BudgetUse, count_windows, expect_alarms
 from driftloop.contract.documents import (
     DocumentError,
     document_key,
@@ -170,6 +171,13 @@ class RetrainPolicy:
         return _parse(cls, text, label="the retrain policy")
 
 
+def _are_shares(value: object) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and all(is_number(share) and 0 <= share <= 1 for share in value.values())
+    )
+
+
 @dataclass(frozen=True)
 class DetectorSettings:
     """Settings of one detector."""
@@ -231,7 +239,26 @@ class DetectorSettings:
         default=None,
         omits_none=True,
     )
-    """Difference between two shares of rows below which nothing is an alarm; of `schema`."""
+    """Difference, as a share of rows, below which nothing is an alarm; None: any is, or `atLeastByType` says
+    it."""
+    at_least_by_type: Mapping[str, float] | None = document_key(
+        "atLeastByType",
+        "an object of numbers between 0 and 1",
+        _are_shares,
+        default=None,
+        omits_none=True,
+    )
+    """The same by type of column, and for missing values; of `tabular`."""
+    budget: AlarmBudget | None = document_key(
+        "budget",
+        "an object, or null",
+        lambda v: v is None or isinstance(v, dict),
+        default=None,
+        read=lambda v: None if v is None else AlarmBudget.read(v),
+        write=lambda v: None if v is None else to_json(v),
+        omits_none=True,
+    )
+    """What `alarmRate` was derived from; None when the spec says it."""
     seed: int = document_key(
         "seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0
     )
@@ -251,6 +278,16 @@ class DetectorSettings:
     def least_rows(self) -> int:
         """Rows of the smallest window."""
         return self.window if self.least is None else self.least
+
+    def compare_budget(self, measured: float | None) -> BudgetUse | None:
+        """Return the budget beside so many rows a second that came; None without a budget."""
+        if self.budget is None:
+            return None
+        own, expected = self.budget, None
+        if measured is not None:
+            windows = count_windows(measured, self.window, self.at_most, self.least_rows)
+            expected = expect_alarms(self.alarm_rate, windows, own.least, own.of)
+        return BudgetUse(own.month, own.traffic, own.assumed, measured, expected)
 
     @classmethod
     def parse(cls, text: str) -> "DetectorSettings":

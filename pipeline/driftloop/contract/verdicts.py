@@ -172,6 +172,15 @@ class ColumnChange:
     """Part of the outliers' scores, or of all that moved, that is the column's, between 0 and 1; None of a
     detector of single columns."""
 
+    at_least: float | None = document_key(
+        "atLeast",
+        "a number, or null",
+        lambda v: v is None or _is_real(v),
+        default=None,
+        omits_none=True,
+    )
+    """The effect that it lacks to be an alarm, though it moved for certain; None of all others."""
+
     @classmethod
     def read(cls, document: object) -> "ColumnChange":
         """Read the change from plain data; DocumentError."""
@@ -217,6 +226,26 @@ def read_columns(details: Mapping[str, Any]) -> tuple[ColumnChange, ...]:
 def read_changes(details: Mapping[str, Any]) -> tuple[ColumnChange, ...]:
     """Return the columns in the details of a verdict that have changed, the largest effect first."""
     return tuple(change for change in read_columns(details) if change.alarm)
+
+
+def read_small(details: Mapping[str, Any]) -> tuple[ColumnChange, ...]:
+    """Return the columns in the details of a verdict that moved for certain, and by too little for an alarm."""
+    return tuple(change for change in read_columns(details) if change.at_least is not None)
+
+
+def describe_verdict(details: Mapping[str, Any], most: int) -> str:
+    """Return in words what has changed; where nothing has, what moved for certain and by too little."""
+    changes = describe_changes(read_changes(details), most)
+    if changes:
+        return changes
+    small = read_small(details)
+    texts = [
+        f"{change.text} ({change.effect:.2g}, no alarm below {change.at_least:g})"
+        for change in small[:most]
+    ]
+    if len(small) > most:
+        texts.append(f"{len(small) - most} more")
+    return f"small changes: {'; '.join(texts)}" if texts else ""
 
 
 def describe_changes(changes: Sequence[ColumnChange], most: int) -> str:

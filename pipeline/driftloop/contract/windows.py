@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from driftloop.contract.documents import document_key, from_json, is_whole
+from driftloop.contract.budgets import BudgetUse
+from driftloop.contract.documents import document_key, from_json, is_whole, to_json
 from driftloop.contract.outcomes import is_time
 from driftloop.contract.records import name_key
 
@@ -40,13 +41,40 @@ class OpenWindow:
     due: str | None = _moment("due")
     """Time from which it closes with its least rows; None: only when it is full, or it has none."""
 
+    budget: BudgetUse | None = document_key(
+        "budget",
+        "an object, or null",
+        lambda v: v is None or isinstance(v, dict),
+        default=None,
+        read=lambda v: None if v is None else BudgetUse.read(v),
+        write=lambda v: None if v is None else to_json(v),
+    )
+    """What false alarms it may have, beside the traffic; None: it has an `alarmRate` of its own."""
+
+    order: str | None = document_key(
+        "order",
+        "a text, or null",
+        lambda v: v is None or isinstance(v, str),
+        default=None,
+        omits_none=True,
+    )
+    """What the fit learnt of the training data's order, in words; None: it learnt nothing of it."""
+
     @classmethod
     def read(cls, document: object) -> "OpenWindow":
         """Read the record from plain data; DocumentError."""
         return from_json(cls, document, label="the open window", closed=False)
 
     def describe(self, now: datetime) -> str:
-        """Say in words what it has and when it closes."""
+        """Say in words what it has, when it closes, and what the budget of false alarms is."""
+        parts = [self._describe_rows(now)]
+        if self.budget is not None:
+            parts.append(self.budget.describe())
+        if self.order is not None:
+            parts.append(self.order)
+        return "; ".join(parts)
+
+    def _describe_rows(self, now: datetime) -> str:
         name = f"window {self.window} of {self.release} is open, {self.rows} of {self.full} rows"
         repeats = f", {self.repeated} repeated ones not counted" if self.repeated else ""
         if self.since is None:

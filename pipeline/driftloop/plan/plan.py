@@ -23,6 +23,7 @@ from driftloop.contract.names import Names
 from driftloop.errors import SpecError
 from driftloop.plan import images as refs
 from driftloop.plan.backends import can_rehearse
+from driftloop.plan.budget import WindowRate, share_false_alarms
 from driftloop.plan.caching import digest_recipe, step_keys, trial_key
 from driftloop.plan.check import find_problems
 from driftloop.plan.effects import AlarmEffect, choose_effects, retrain_on
@@ -76,8 +77,10 @@ class Monitor:
 
     name: str
     detector: Detector
-    then: AlarmEffect | None = None
+    then: AlarmEffect | None
     """What alarms that count do; None: they are told, and nothing else."""
+    rate: WindowRate
+    """How often a window may alarm though nothing has changed."""
 
     @property
     def scores_rows(self) -> bool:
@@ -100,10 +103,14 @@ class Monitor:
             window=detector.window_rows,
             at_most=None if time is None else time.total_seconds(),
             least=None if time is None else detector.window_least,
-            alarm_rate=detector.alarm_rate,
+            alarm_rate=self.rate.rate,
             columns=tuple(detector.columns.split(",")) if detector.columns is not None else None,
             margin=detector.margin if isinstance(detector, Schema) else None,
-            at_least=detector.at_least if isinstance(detector, Schema) else None,
+            at_least=None if isinstance(detector, Tabular) else detector.at_least,
+            at_least_by_type=detector.at_least.model_dump()
+            if isinstance(detector, Tabular)
+            else None,
+            budget=self.rate.budget,
         )
 
     @property
@@ -349,9 +356,9 @@ def whole_seconds(length: timedelta | None) -> int | None:
 
 def _plan_monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:
     """The monitors by name: their order in the spec makes no difference."""
-    effects = choose_effects(pipeline.spec)
+    effects, rates = choose_effects(pipeline.spec), share_false_alarms(pipeline.spec)
     return tuple(
-        Monitor(name, detector, effects[name])
+        Monitor(name, detector, effects[name], rates[name])
         for name, detector in sorted(pipeline.spec.monitors.items())
     )
 

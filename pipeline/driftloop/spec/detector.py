@@ -10,6 +10,8 @@ from driftloop.spec.base import SpecModel, tagged
 from driftloop.spec.values import ColumnNames, PositiveDuration
 
 FEWEST_ROWS = 10
+Effect = Annotated[float, Field(ge=0, le=1)]
+"""Difference between two distributions, as a share of the rows."""
 WindowRows = Annotated[int, Field(ge=FEWEST_ROWS, le=100_000)]
 
 
@@ -70,8 +72,9 @@ class _Detector(SpecModel):
     """Requests, compared with the training data, or answers, compared with those of the rehearsal."""
     window: WindowForm = 200
     """Rows that are judged together; a mapping when time closes a window, too."""
-    alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    """False alarms it may raise on traffic that has not changed, as a share of windows."""
+    alarm_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of windows that may alarm though nothing has changed, instead of this monitor's part of
+    `falseAlarms`."""
     columns: ColumnNames | None = None
     """Columns of `data.features` that it looks at, separated by commas; all of them when left out."""
     then: Literal["retrain", "alert", "halt"] | None = None
@@ -98,12 +101,30 @@ class _Detector(SpecModel):
         return self.window.least or max(FEWEST_ROWS, self.window.rows // 5)
 
 
+class LeastEffects(SpecModel):
+    """Effects below which a column has not drifted, however certain it is that it moved, by its type."""
+
+    number: Effect = 0.05
+    """Of numbers: the largest distance between the two distribution functions, or between two shares of a
+    value that repeats. A mean that moves by 0.125 standard deviations moves them by 0.05."""
+    text: Effect = 0.05
+    """Of lengths of texts, likewise."""
+    category: Effect = 0.02
+    """Difference of the share of one category, of new ones, or of all together."""
+    boolean: Effect = 0.02
+    """Difference of the share of true."""
+    missing: Effect = 0.01
+    """Difference of the share of missing values, in columns of every type."""
+
+
 class Tabular(_Detector):
     """Tests each column of a table by its type: numbers, categories, booleans, text and times, with missing
     values; one correction over all tests."""
 
     detector: Literal["tabular"] = "tabular"
     """The algorithm."""
+    at_least: LeastEffects = LeastEffects()
+    """Smaller changes are no alarm, by type of column."""
 
 
 class Schema(_Detector):
@@ -114,7 +135,7 @@ class Schema(_Detector):
     """The algorithm."""
     margin: Annotated[float, Field(ge=0, le=1000)] = 0.1
     """Part of the range of a column's values in the training data by which others may lie beyond it."""
-    at_least: Annotated[float, Field(ge=0, le=1)] = 0.01
+    at_least: Effect = 0.01
     """Share of rows by which one of these must have moved before it is an alarm, however certain it is."""
 
 
@@ -124,6 +145,9 @@ class MaximumMeanDiscrepancy(_Detector):
 
     detector: Literal["mmd"] = "mmd"
     """The algorithm."""
+    at_least: Effect = 0.05
+    """Smaller changes are no alarm: half the difference of a correlation, or of single columns as of
+    `tabular`."""
 
 
 class KolmogorovSmirnov(_Detector):
@@ -132,6 +156,8 @@ class KolmogorovSmirnov(_Detector):
 
     detector: Literal["ks"] = "ks"
     """The algorithm."""
+    at_least: Effect = 0.05
+    """Smaller distances between two distribution functions are no alarm."""
 
 
 class CramerVonMises(_Detector):
@@ -140,6 +166,8 @@ class CramerVonMises(_Detector):
 
     detector: Literal["cvm"] = "cvm"
     """The algorithm."""
+    at_least: Effect = 0.05
+    """Smaller distances between two distribution functions are no alarm."""
 
 
 class ChiSquared(_Detector):
@@ -148,6 +176,8 @@ class ChiSquared(_Detector):
 
     detector: Literal["chi2"] = "chi2"
     """The algorithm."""
+    at_least: Effect = 0.02
+    """Smaller differences of a category's share are no alarm."""
 
 
 class IsolationForest(_Detector):
@@ -155,6 +185,8 @@ class IsolationForest(_Detector):
 
     detector: Literal["iforest"] = "iforest"
     """The algorithm."""
+    at_least: Effect = 0.01
+    """Smaller shares of outliers, beyond the one in a hundred that there always are, are no alarm."""
 
 
 class Mahalanobis(_Detector):
@@ -162,6 +194,8 @@ class Mahalanobis(_Detector):
 
     detector: Literal["mahalanobis"] = "mahalanobis"
     """The algorithm."""
+    at_least: Effect = 0.01
+    """Smaller shares of outliers, beyond the one in a hundred that there always are, are no alarm."""
 
 
 Detector = Annotated[

@@ -25,6 +25,7 @@ from driftloop.spec.values import (
     ContextFolder,
     Cron,
     Duration,
+    FalseAlarms,
     Function,
     ImageDigest,
     ImageName,
@@ -41,6 +42,7 @@ from driftloop.spec.values import (
     Scalar,
     StepName,
     TaggedRef,
+    Traffic,
     Word,
 )
 
@@ -428,6 +430,12 @@ class Spec(SpecModel):
     monitors: Monitors = Field(default_factory=dict)
     """Name to detector, 20 at most: what watches the traffic. The detector of `outlier` is `iforest` when
     left out."""
+    false_alarms: FalseAlarms = "1/month"
+    """False alarms of all monitors together, by day, week, month (30 days) or year: alarms that count though
+    nothing has changed. Monitors without an `alarmRate` of their own share it evenly."""
+    traffic: Traffic | None = None
+    """Rows that the model is asked, by s, min, h or day, such as `40/s`: so many windows share
+    `falseAlarms`. When left out one a second, and `driftloop status` compares it with what comes."""
     retrain: Retrain = Retrain()
     """Training runs that alarms start."""
     rollout: Rollout = Rollout()

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
+from driftloop.contract.budgets import read_alarms, read_traffic
 from driftloop.contract.limits import REQUEST_LIMITS
 from driftloop.contract.names import LONGEST_MONITOR, is_own_part
 from driftloop.spec import cron
@@ -66,6 +67,22 @@ def budget(text: object) -> int:
     if match is None:
         raise ValueError("must be a number per day, such as 4/day")
     return int(match[1])
+
+
+def _false_alarms(text: str) -> str:
+    if read_alarms(text) is None:
+        raise ValueError(
+            "must be a whole number from 1 by day, week, month or year, such as 1/month or 2/year"
+        )
+    return text
+
+
+def _traffic(text: str) -> str:
+    if read_traffic(text) is None:
+        raise ValueError(
+            "must be a number of rows above 0 by s, min, h or day, such as 40/s or 2000/day"
+        )
+    return text
 
 
 def _function(text: str) -> str:
@@ -299,6 +316,19 @@ RunBudget = Annotated[
     WithJsonSchema({"type": "string", "pattern": _BUDGET, "examples": ["4/day"]}),
 ]
 """At most so many in 24 hours: `4/day`."""
+
+FalseAlarms = Annotated[
+    str,
+    AfterValidator(_false_alarms),
+    Field(max_length=20, json_schema_extra={"examples": ["1/month", "2/year"]}),
+]
+"""So many in a time: `1/month`."""
+Traffic = Annotated[
+    str,
+    AfterValidator(_traffic),
+    Field(max_length=30, json_schema_extra={"examples": ["40/s", "2000/day"]}),
+]
+"""So many rows in a time: `40/s`."""
 
 PipelineName = Annotated[str, _name(34), Field(max_length=64)]
 """Short enough that every object named after it stays within 52 characters."""

@@ -100,7 +100,7 @@ def test_a_feature_of_rare_categories_only_is_refused() -> None:
     with pytest.raises(
         FitError, match="feature 0 has 50 categories, none of them is expected 5 times in 100 rows"
     ):
-        ChiSquaredDetector(DetectorSettings("chi2", window=100), rows)
+        ChiSquaredDetector(DetectorSettings("chi2", window=100), rows, PAIR)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Tests of tables: how seldom they cry wolf, what they see, and what they say of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, ColumnType, TableProfile
-from driftloop.contract.verdicts import ColumnChange, describe_changes, read_changes, read_columns
+from driftloop.contract.verdicts import (
+    ColumnChange,
+    describe_changes,
+    describe_verdict,
+    read_changes,
+    read_columns,
+    read_small,
+)
 from driftloop.services.detector.detectors import WindowVerdict, fit_detector
 from driftloop.services.detector.detectors.tabular import TabularDetector
 
@@ -33,12 +40,16 @@ def column(name: str, values: NDArray[np.float64], type_: ColumnType = "number")
 
 
 def fit(
-    rows: NDArray[np.float64], *types: ColumnType, window: int = 200, rate: float = 0.01
+    rows: NDArray[np.float64],
+    *types: ColumnType,
+    window: int = 200,
+    rate: float = 0.01,
+    floors: Mapping[str, float] | None = None,
 ) -> TabularDetector:
     chosen = types or ("number",) * rows.shape[1]
     columns = tuple(column(f"c{n}", rows[:, n], type_) for n, type_ in enumerate(chosen))
     profile = TableProfile(columns=columns, order=tuple(c.name for c in columns))
-    config = DetectorSettings("tabular", window=window, alarm_rate=rate)
+    config = DetectorSettings("tabular", window=window, alarm_rate=rate, at_least_by_type=floors)
     detector = fit_detector(config, rows, profile)
     assert isinstance(detector, TabularDetector)
     return detector
@@ -227,3 +238,61 @@ def test_unseen_categories_are_held_against_rare_ones() -> None:
     window = np.where(known, places, len(seen)).astype(float)[:, None]
     assert (~known).sum() > 20
     assert not any(detector.score_window(part).alarm for part in np.split(window, 5))
+
+
+FLOORS = {"number": 0.05, "text": 0.05, "category": 0.02, "boolean": 0.02, "missing": 0.01}
+
+
+def fit_with_floors(rows: NDArray[np.float64], *types: ColumnType) -> TabularDetector:
+    return fit(rows, *types, window=20_000, floors=FLOORS)
+
+
+@pytest.mark.parametrize(
+    ("type_", "move", "small", "large"),
+    [
+        ("number", lambda values, size: values + size, 0.08, 0.2),
+        (
+            "boolean",
+            lambda values, size: np.where(np.arange(len(values)) < size * len(values), 1.0, values),
+            0.028,
+            0.1,
+        ),
+        (
+            "category",
+            lambda values, size: np.where(np.arange(len(values)) < size * len(values), 4.0, values),
+            0.012,
+            0.05,
+        ),
+        (
+            "number",
+            lambda values, size: np.where(
+                np.arange(len(values)) < size * len(values), np.nan, values
+            ),
+            0.005,
+            0.02,
+        ),
+    ],
+)
+def test_what_moves_for_certain_and_by_too_little_is_no_alarm_and_said(
+    type_: ColumnType,
+    move: Callable[[NDArray[np.float64], float], NDArray[np.float64]],
+    small: float,
+    large: float,
+) -> None:
+    random = np.random.default_rng(4)
+    make: dict[ColumnType, Callable[[int], NDArray[np.float64]]] = {
+        "number": lambda rows: random.normal(size=rows),
+        "boolean": lambda rows: (random.random(rows) < 0.4) * 1.0,
+        "category": lambda rows: random.choice(5, p=SHARES, size=rows).astype(float),
+    }
+    detector = fit_with_floors(make[type_](60_000)[:, None], type_)
+    quiet = detector.score_window(move(make[type_](20_000), small)[:, None])
+    assert (quiet.alarm, quiet.details["small"]) == (False, 1)
+    assert quiet.score < quiet.threshold
+    (change,) = read_small(quiet.details)
+    assert change.at_least == (0.01 if change.kind == "missing" else FLOORS[type_])
+    assert change.effect < change.at_least
+    assert describe_verdict(quiet.details, 3).startswith(f"small changes: {change.text} (")
+    loud = detector.score_window(move(make[type_](20_000), large)[:, None])
+    assert (loud.alarm, loud.details["small"]) == (True, 0)
+    assert not describe_verdict(loud.details, 3).startswith("small")

@@ -28,6 +28,7 @@ from driftloop.contract.verdicts import (
     UnjudgedRecord,
     WindowRecord,
     describe_changes,
+    describe_verdict,
     read_changes,
 )
 from driftloop.errors import LocalError, PipelineError, StoreError
@@ -163,7 +164,7 @@ class RunHistory:
             "time": verdict.time,
             "rejected": verdict.details.get("rejected", 0),
             "repeated": verdict.details.get("repeated", 0),
-            "changes": describe_changes(read_changes(verdict.details), MOST_SHOWN),
+            "changes": describe_verdict(verdict.details, MOST_SHOWN),
         }
         # its windows that waited for this detector are judged now
         if self.unjudged.get(f"{namespace}/{pipeline}/{detector}", {}).get("release") == release:

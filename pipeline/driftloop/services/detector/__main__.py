@@ -93,6 +93,7 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector import artifact
     from driftloop.services.detector.answer_learning import gather_answers
     from driftloop.services.detector.detectors import fit_detector
+    from driftloop.services.detector.order import calibrate_fit
     from driftloop.services.detector.selftest import examine_fit
 
     config = DetectorSettings.parse(arguments.detector)
@@ -102,15 +103,17 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
         fit = artifact.gather_reference(
             arguments.reference, arguments.features, config, arguments.target
         )
+    fit = calibrate_fit(fit, lambda rows: fit_detector(config, rows, fit.profile))
+    calibration = fit.calibration
     # a detector that can't be used should fail here, in the training run, not when it is served
-    tested = examine_fit(fit, lambda rows: fit_detector(config, rows, fit.profile))
+    tested = examine_fit(fit, lambda rows: fit_detector(config, rows, fit.profile, calibration))
     release = release_id(arguments.run) if arguments.run else None
     artifact.save_artifact(replace(fit, release=release), arguments.out)
     rows, width = fit.reference.shape
     out = f", {fit.unusable} left out since a value is missing" if fit.unusable else ""
     out += f" ({fit.note})" if fit.note else ""
     print(f"{config.kind}: {rows} of {fit.gathered} reference rows of {width} columns{out}")
-    for line in tested.describe():
+    for line in (*(calibration.describe() if calibration else ()), *tested.describe()):
         print(line)
     for column in fit.profile.columns:
         if column.note:
@@ -123,7 +126,7 @@ def _replay_files(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector.replay import read_tables, replay_tables
 
     fitted = artifact.load_artifact(arguments.artifact)
-    detector = fit_detector(fitted.config, fitted.reference, fitted.profile)
+    detector = fit_detector(fitted.config, fitted.reference, fitted.profile, fitted.calibration)
     replay = replay_tables(fitted, detector, read_tables(arguments.on), rate=arguments.rate)
     print(json.dumps(to_json(replay)))
 

@@ -15,6 +15,7 @@ from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
 from driftloop.contract.trees import DETECTOR_FILE, PROFILE_FILE, REFERENCE_FILE
 from driftloop.errors import PipelineError
+from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.tables import TableFile, read_table
 from driftloop.services.detector.values import Rows
 
@@ -24,7 +25,7 @@ MOST_VALUES = 2_000_000
 """Values kept, drawn by the seed in whole rows, where it hardly does."""
 VERSIONS = (1, 2)
 """Versions of detector.json; the first has rows of single precision and no profile."""
-_BESIDE_SETTINGS = ("version", "rows", "width", "release")
+_BESIDE_SETTINGS = ("version", "rows", "width", "release", "calibration")
 
 
 class ArtifactError(PipelineError):
@@ -46,6 +47,11 @@ class DetectorArtifact:
     """Those of them with a missing value, which a detector of numbers leaves out."""
     note: str = ""
     """Where the rows are from, when they are answers; empty for training data."""
+    ordered: Rows | None = None
+    """All usable rows in the order of the files; None in an artifact that was read back, and of rows that
+    have no order."""
+    calibration: Calibration | None = None
+    """What their order says; None in an artifact of an earlier version."""
 
 
 def save_artifact(artifact: DetectorArtifact, folder: Path) -> None:
@@ -56,6 +62,8 @@ def save_artifact(artifact: DetectorArtifact, folder: Path) -> None:
     document["rows"], document["width"] = map(int, artifact.reference.shape)
     if artifact.release is not None:
         document["release"] = artifact.release
+    if artifact.calibration is not None:
+        document["calibration"] = to_json(artifact.calibration)
     (folder / DETECTOR_FILE).write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
     (folder / PROFILE_FILE).write_text(json.dumps(to_json(artifact.profile), indent=1) + "\n")
 
@@ -86,6 +94,8 @@ def load_artifact(folder: Path) -> DetectorArtifact:
         raise ArtifactError(f"{folder}/{DETECTOR_FILE}: `release` must be a release id")
     try:
         config = DetectorSettings.read(settings)
+        kept = document.get("calibration")
+        calibration = None if kept is None else Calibration.read(kept)
     except DocumentError as error:
         raise ArtifactError(f"{folder}/{DETECTOR_FILE}: {error.message}") from error
     finite = config.kind in MIXED_KINDS or np.isfinite(reference).all()
@@ -97,7 +107,7 @@ def load_artifact(folder: Path) -> DetectorArtifact:
             f"{folder}: {PROFILE_FILE} has {len(profile.columns)} columns, {REFERENCE_FILE} has "
             f"{reference.shape[1]}"
         )
-    return DetectorArtifact(config, reference, profile, release)
+    return DetectorArtifact(config, reference, profile, release, calibration=calibration)
 
 
 def _load_profile(folder: Path) -> TableProfile:
@@ -176,7 +186,8 @@ def _draw_mixed(config: DetectorSettings, every: Rows, profile: TableProfile) ->
     if len(every) < 2:
         raise ArtifactError(f"the files contain {len(every)} rows, must be at least 2")
     most = max(MOST_ROWS, MOST_VALUES // len(profile.columns))
-    return DetectorArtifact(config, _draw_rows(every, most, config), profile, gathered=len(every))
+    drawn = _draw_rows(every, most, config)
+    return DetectorArtifact(config, drawn, profile, gathered=len(every), ordered=every)
 
 
 def _draw_complete(
@@ -200,7 +211,9 @@ def _draw_complete(
             else None,
         )
     drawn = _draw_rows(rows, MOST_ROWS, config)
-    return DetectorArtifact(config, drawn, profile, gathered=len(every), unusable=unusable)
+    return DetectorArtifact(
+        config, drawn, profile, gathered=len(every), unusable=unusable, ordered=rows
+    )
 
 
 def _draw_rows(rows: Rows, most: int, config: DetectorSettings) -> Rows:

@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections import Counter as Tally
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,6 +30,7 @@ from driftloop.contract.times import format_now
 from driftloop.contract.verdicts import WindowRecord, describe_changes, read_changes
 from driftloop.errors import StoreError
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict
+from driftloop.services.detector.pace import PACE, TrafficPace
 from driftloop.services.detector.payload import DecodedRows, EventDecoder
 from driftloop.services.detector.reading import GRACE, LONGEST_WAIT, CaughtUp, EventReader
 from driftloop.services.detector.room import EventRoom
@@ -83,7 +85,8 @@ class WindowScorer:
         self._reader = EventReader(js, names.stream, names.event_subject(names.release))
         self._room = EventRoom(js, names, registry)
         self._metrics = VerdictMetrics(registry)
-        self.open = OpenWindowMetrics(registry, self._rule, names.release)
+        self.open = OpenWindowMetrics(registry, config, names.release)
+        self._pace = TrafficPace()
         self._behind = Gauge(
             "driftloop_detector_behind_events",
             "Events of this release that wait to be read",
@@ -112,14 +115,20 @@ class WindowScorer:
             last = await self._js.get_last_msg(VERDICTS.name, self._names.verdicts)
         except nats.js.errors.NotFoundError:
             await self._unjudged.recall_rejected(self._js, None)
+            self._keep_pace(TrafficPace())
             return VerdictCursor()
         verdict = WindowRecord.read(
             parse_json(last.data or b"", label=f"the last verdict of {self._names.verdicts}")
         )
         self._metrics.show_verdict(verdict)
+        self._keep_pace(TrafficPace.read(verdict.details))
         await self._room.add_scored(verdict.first, verdict.last, age=_measure_age(verdict))
         await self._unjudged.recall_rejected(self._js, verdict.time)
         return VerdictCursor(verdict.window, verdict.first, verdict.last, last.seq or 0)
+
+    def _keep_pace(self, pace: TrafficPace) -> None:
+        self._pace = pace
+        self.open.show_pace(pace.rate)
 
     async def _follow_events(self, cursor: VerdictCursor) -> None:
         cutter = WindowCutter(self._rule, cursor.window, cursor.last)
@@ -166,7 +175,8 @@ class WindowScorer:
         started = time.monotonic()
         judgement = await asyncio.to_thread(self._detector.score_window, window.rows)
         self._took.set(time.monotonic() - started)
-        verdict = build_verdict(self._names, window, judgement)
+        pace = self._pace.add_window(len(window.rows), window.since, window.until)
+        verdict = build_verdict(self._names, window, judgement, {PACE: pace.to_json()})
         stored = await publish_message(
             self._js,
             self._names.verdicts,
@@ -182,6 +192,7 @@ class WindowScorer:
         )
         self._metrics.count_window(len(window.rows), alarm=judgement.alarm)
         self._metrics.show_verdict(verdict)
+        self._keep_pace(pace)
         if judgement.alarm:
             changes = describe_changes(read_changes(verdict.details), MOST_LOGGED)
             log.warning(
@@ -208,9 +219,12 @@ def _measure_wait(due: int | None) -> float:
 
 
 def build_verdict(
-    names: DetectorStreams, window: EventWindow, judgement: WindowVerdict
+    names: DetectorStreams,
+    window: EventWindow,
+    judgement: WindowVerdict,
+    kept: Mapping[str, object] | None = None,
 ) -> WindowRecord:
-    """Return what is stored of a window."""
+    """Return what is stored of a window, with details that the next one goes on with."""
     outliers = list(dict.fromkeys(window.requests[i] for i in judgement.outliers))
     return WindowRecord(
         detector=names.detector,
@@ -232,6 +246,7 @@ def build_verdict(
             "rejected": sum(window.faults.rejected.values()),
             "repeated": window.repeated,
             **window.faults.list_counts(),
+            **(kept or {}),
         },
         requests=tuple(outliers[:MOST_REQUESTS]),
     )

@@ -45,7 +45,9 @@ async def serve_detector(
             "it is taken for that of %s",
             names.release,
         )
-    detector = await asyncio.to_thread(fit_detector, config, fitted.reference, fitted.profile)
+    detector = await asyncio.to_thread(
+        fit_detector, config, fitted.reference, fitted.profile, fitted.calibration
+    )
     decoder = choose_decoder(fitted, config)
     client = await connect_client(nats_url, name=f"{names.pipeline}-{names.detector}", wait=60)
     js = client.jetstream(timeout=5)
@@ -63,6 +65,7 @@ async def serve_detector(
     scorer = WindowScorer(
         js, names, config, detector, decoder=decoder, registry=registry, unjudged=unjudged
     )
+    scorer.open.order = fitted.calibration.summary if fitted.calibration else None
     door = DetectorHandler(
         publisher,
         lambda: client.is_connected,

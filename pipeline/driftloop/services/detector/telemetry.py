@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.times import format_time
 from driftloop.contract.verdicts import WindowRecord, read_columns
 from driftloop.contract.windows import OpenWindow
@@ -119,9 +120,25 @@ class VerdictMetrics:
 class OpenWindowMetrics:
     """The window that is not closed yet, as metrics and as a record."""
 
-    def __init__(self, registry: CollectorRegistry, rule: WindowRule, release: str) -> None:
-        self._rule = rule
+    def __init__(
+        self, registry: CollectorRegistry, settings: DetectorSettings, release: str
+    ) -> None:
+        self._settings = settings
+        self._rule = rule = WindowRule.from_settings(settings)
         self._release = release
+        self._pace: float | None = None
+        self.order: str | None = None
+        """What the fit learnt of the training data's order, in words."""
+        self._traffic = Gauge(
+            "driftloop_detector_traffic_rows_per_second",
+            "Rows a second that were judged, over weeks; 0 before there is an hour of them",
+            registry=registry,
+        )
+        self._expected = Gauge(
+            "driftloop_detector_expected_false_alarms",
+            "False alarms in 30 days by the budget, at that traffic; NaN without one",
+            registry=registry,
+        )
         self._rows = Gauge(
             "driftloop_detector_waiting_rows",
             "Rows of the window that is not closed yet",
@@ -158,6 +175,13 @@ class OpenWindowMetrics:
         self._number, self._waiting, self._repeated = 1, 0, 0
         self._first, self._end = 0, 0
 
+    def show_pace(self, rate: float | None) -> None:
+        """Show how many rows a second come; None before it is known."""
+        self._pace = rate
+        use = self._settings.compare_budget(rate)
+        self._traffic.set(rate or 0.0)
+        self._expected.set(use.expected if use and use.expected is not None else float("nan"))
+
     def show_window(self, cutter: WindowCutter) -> None:
         """Show the window that a cutter has open."""
         self._number, self._waiting, self._repeated = (
@@ -184,6 +208,8 @@ class OpenWindowMetrics:
             repeated=self._repeated,
             since=format_moment(self._first) if self._first else None,
             due=format_moment(self._end) if self._end else None,
+            budget=self._settings.compare_budget(self._pace),
+            order=self.order,
         )
 
     def describe_window(self) -> str:

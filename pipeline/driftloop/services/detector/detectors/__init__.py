@@ -6,6 +6,7 @@ from typing import Any, Protocol, assert_never
 
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
+from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.values import Rows
 
 MOST_SHOWN = 20
@@ -34,41 +35,45 @@ class WindowDetector(Protocol):
 
 
 def fit_detector(
-    config: DetectorSettings, reference: Rows, profile: TableProfile
+    config: DetectorSettings,
+    reference: Rows,
+    profile: TableProfile,
+    calibration: Calibration | None = None,
 ) -> WindowDetector:
-    """The detector of this kind, fitted to the reference rows with the configured seed."""
+    """The detector of this kind, fitted to the reference rows with the configured seed. Without a
+    calibration its rate is that of random windows, on average over references."""
     match config.kind:
         case "tabular":
             from driftloop.services.detector.detectors.tabular import TabularDetector
 
-            return TabularDetector(config, reference, profile)
+            return TabularDetector(config, reference, profile, calibration)
         case "schema":
             from driftloop.services.detector.detectors.schema import SchemaDetector
 
-            return SchemaDetector(config, reference, profile)
+            return SchemaDetector(config, reference, profile, calibration)
         case "mmd":
             from driftloop.services.detector.detectors.mmd import MaximumMeanDiscrepancy
 
-            return MaximumMeanDiscrepancy(config, reference, profile)
+            return MaximumMeanDiscrepancy(config, reference, profile, calibration)
         case "ks":
             from driftloop.services.detector.detectors.ks import KolmogorovSmirnovDetector
 
-            return KolmogorovSmirnovDetector(config, reference)
+            return KolmogorovSmirnovDetector(config, reference, profile, calibration)
         case "cvm":
             from driftloop.services.detector.detectors.cvm import CramerVonMisesDetector
 
-            return CramerVonMisesDetector(config, reference, profile)
+            return CramerVonMisesDetector(config, reference, profile, calibration)
         case "chi2":
             from driftloop.services.detector.detectors.chi2 import ChiSquaredDetector
 
-            return ChiSquaredDetector(config, reference)
+            return ChiSquaredDetector(config, reference, profile, calibration)
         case "iforest":
             from driftloop.services.detector.detectors.iforest import IsolationForestDetector
 
-            return IsolationForestDetector(config, reference, profile)
+            return IsolationForestDetector(config, reference, profile, calibration)
         case "mahalanobis":
             from driftloop.services.detector.detectors.mahalanobis import MahalanobisDistance
 
-            return MahalanobisDistance(config, reference, profile)
+            return MahalanobisDistance(config, reference, profile, calibration)
         case _:
             assert_never(config.kind)

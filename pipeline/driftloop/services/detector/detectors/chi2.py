@@ -4,8 +4,10 @@ import numpy as np
 
 from driftloop.contract.columns import MOST_CATEGORIES
 from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict, drift
 from driftloop.services.detector.detectors.alibi import load_class
+from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.errors import FitError
 from driftloop.services.detector.values import Rows
 
@@ -23,11 +25,20 @@ class ChiSquaredDetector:
     where nearly every value is one.
     """
 
-    def __init__(self, config: DetectorSettings, reference: Rows) -> None:
+    def __init__(
+        self,
+        config: DetectorSettings,
+        reference: Rows,
+        profile: TableProfile,
+        calibration: Calibration | None = None,
+    ) -> None:
         self._common = [
             _find_common(feature, column, config.least_rows)
             for feature, column in enumerate(reference.T)
         ]
+        self._least = config.at_least
+        self._temper = drift.build_temper(calibration, config, profile, len(reference))
+        self._shares = self._count_shares(self._encode_rows(reference))
         detector = load_class("cd.chisquare", "ChiSquareDrift")
         self._detector = detector(
             self._encode_rows(reference), p_val=config.alarm_rate, correction="bonferroni"
@@ -35,7 +46,17 @@ class ChiSquaredDetector:
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""
-        return drift.read_verdict(self._detector, self._encode_rows(rows))
+        coded = self._encode_rows(rows)
+        shares = zip(self._count_shares(coded), self._shares, strict=True)
+        effects = np.array([float(np.abs(now - before).max()) for now, before in shares])
+        return drift.read_verdict(self._detector, coded, effects, self._least, self._temper)
+
+    def _count_shares(self, coded: Rows) -> list[Rows]:
+        """The share of each category of each feature, the rare ones as one."""
+        return [
+            np.bincount(column.astype(np.int64), minlength=len(common) + 1) / len(coded)
+            for column, common in zip(coded.T, self._common, strict=True)
+        ]
 
     def _encode_rows(self, rows: Rows) -> Rows:
         """Each value as the number of its category, the rest as one."""

@@ -290,7 +290,8 @@ def _test_mix(reference: ColumnReference, hits: Counts, present: Rows) -> TestRe
     square = float(((samples - expected) ** 2 / expected).sum())
     figures = _describe_mix(reference, reference.count_hits(present), rows)
     score = score_squares(square, samples.shape[1] - 1)
-    return TestResult("mix", score, abs(figures[1] - figures[0]), partial(_give, figures))
+    moved = float(np.abs(samples[0] / rows - samples[1] / size).sum()) / 2
+    return TestResult("mix", score, moved, partial(_give, figures))
 
 
 def _describe_mix(reference: ColumnReference, hits: Counts, rows: int) -> Figures:

@@ -7,6 +7,8 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict, drift
 from driftloop.services.detector.detectors.alibi import load_class
+from driftloop.services.detector.detectors.calibration import Calibration
+from driftloop.services.detector.detectors.statistics import SortedSample, measure_gaps
 from driftloop.services.detector.errors import FitError
 from driftloop.services.detector.values import Rows
 
@@ -22,16 +24,27 @@ class CramerVonMisesDetector:
     The test's p-values are right for values that do not repeat; a column whose values do is refused.
     """
 
-    def __init__(self, config: DetectorSettings, reference: Rows, profile: TableProfile) -> None:
+    def __init__(
+        self,
+        config: DetectorSettings,
+        reference: Rows,
+        profile: TableProfile,
+        calibration: Calibration | None = None,
+    ) -> None:
         for name, column in zip(profile.names, reference.T, strict=True):
             _refuse_ties(name, column)
         self._detector = load_class("cd.cvm", "CVMDrift")(
             reference, p_val=config.alarm_rate, correction="bonferroni"
         )
+        self._least = config.at_least
+        self._temper = drift.build_temper(calibration, config, profile, len(reference))
+        self._samples = [SortedSample.from_sorted(np.sort(column)) for column in reference.T]
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""
-        return drift.read_verdict(self._detector, rows)
+        columns = [np.sort(column) for column in rows.T]
+        distances = measure_gaps(list(zip(self._samples, columns, strict=True)))
+        return drift.read_verdict(self._detector, rows, distances, self._least, self._temper)
 
 
 def _refuse_ties(name: str, column: Rows) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict, outliers
+from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.encoding import TableEncoder
 from driftloop.services.detector.values import Rows
 
@@ -24,10 +25,16 @@ class IsolationForestDetector:
     none was) scores 1 more for each.
     """
 
-    def __init__(self, config: DetectorSettings, reference: Rows, profile: TableProfile) -> None:
+    def __init__(
+        self,
+        config: DetectorSettings,
+        reference: Rows,
+        profile: TableProfile,
+        calibration: Calibration | None = None,
+    ) -> None:
         from sklearn.ensemble import IsolationForest
 
-        fit, calibration = outliers.split_reference(config, reference)
+        fit, rest = outliers.split_reference(config, reference)
         self._encoder = TableEncoder(profile, fit)
         features, _ = self._encoder.encode_rows(fit)
         self._width = features.shape[1]
@@ -39,7 +46,8 @@ class IsolationForestDetector:
             config,
             reference,
             profile,
-            calibration[:MOST_CALIBRATED],
+            rest[:MOST_CALIBRATED],
+            order=calibration,
             score=self._score_rows,
             split=self._split_scores,
         )

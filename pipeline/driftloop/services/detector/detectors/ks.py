@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict, drift
 from driftloop.services.detector.detectors.alibi import load_class
+from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.values import Rows
 
 Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -23,16 +25,24 @@ class KolmogorovSmirnovDetector:
     reference sorted once: the same numbers (a test compares them), ten times sooner.
     """
 
-    def __init__(self, config: DetectorSettings, reference: Rows) -> None:
+    def __init__(
+        self,
+        config: DetectorSettings,
+        reference: Rows,
+        profile: TableProfile,
+        calibration: Calibration | None = None,
+    ) -> None:
         self._detector = load_class("cd.ks", "KSDrift")(
             reference, p_val=config.alarm_rate, correction="bonferroni"
         )
+        self._least = config.at_least
+        self._temper = drift.build_temper(calibration, config, profile, len(reference))
         self._sorted = [np.sort(column) for column in reference.T]
         self._detector.feature_score = self._feature_score
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""
-        return drift.read_verdict(self._detector, rows)
+        return drift.read_verdict(self._detector, rows, least=self._least, temper=self._temper)
 
     def _feature_score(self, reference: Any, rows: Rows) -> Scores:
         """Two-sided p-values (asymptotic, as KSDrift asks scipy for) and distances of each

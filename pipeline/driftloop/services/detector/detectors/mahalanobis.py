@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict, outliers
+from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.encoding import TableEncoder
 from driftloop.services.detector.values import Rows
 
@@ -28,15 +29,22 @@ CHUNK = 2_000_000
 class MahalanobisDistance:
     """The score of a window is its share of outliers; a row's is its squared distance."""
 
-    def __init__(self, config: DetectorSettings, reference: Rows, profile: TableProfile) -> None:
-        fit, calibration = outliers.split_reference(config, reference)
+    def __init__(
+        self,
+        config: DetectorSettings,
+        reference: Rows,
+        profile: TableProfile,
+        calibration: Calibration | None = None,
+    ) -> None:
+        fit, rest = outliers.split_reference(config, reference)
         self._encoder = TableEncoder(profile, fit)
         self._whitening = Whitening(self._encoder.encode_rows(fit)[0])
         self._judge = outliers.OutlierJudge(
             config,
             reference,
             profile,
-            calibration,
+            rest,
+            order=calibration,
             score=self._score_rows,
             split=self.split_scores,
         )

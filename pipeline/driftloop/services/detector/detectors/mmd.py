@@ -13,7 +13,7 @@ alarm (Besag and Clifford, 1991). Below what their number can show, the p-value 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +24,7 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
 from driftloop.contract.verdicts import ColumnChange
 from driftloop.services.detector.detectors import WindowVerdict
+from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.explanation import MOST_NAMED, describe_columns
 from driftloop.services.detector.detectors.pairs import Feature, PairFeatures
 from driftloop.services.detector.detectors.statistics import LOG10, score_squares
@@ -49,12 +50,19 @@ Means = NDArray[np.float32]
 class MaximumMeanDiscrepancy:
     """The score of a window is -log10 of its p-value, the threshold that of `alarmRate`."""
 
-    def __init__(self, config: DetectorSettings, reference: Rows, profile: TableProfile) -> None:
+    def __init__(
+        self,
+        config: DetectorSettings,
+        reference: Rows,
+        profile: TableProfile,
+        calibration: Calibration | None = None,
+    ) -> None:
         if len(reference) < 2 * LEAST:
             raise FitError(f"mmd has {len(reference)} reference rows, must be at least {2 * LEAST}")
         order = np.random.default_rng(config.seed).permutation(len(reference))
         learnt = max(LEAST, min(len(reference) // 5, MOST_LEARNT))
         self._config = config
+        self._calibration = calibration
         self._profile = profile
         self._features = PairFeatures(profile, reference[order[:learnt]])
         most = max(LEAST_COMPARED, MOST_VALUES // self._features.width)
@@ -77,16 +85,25 @@ class MaximumMeanDiscrepancy:
         """Judge a window."""
         comparison = _Comparison(self._features.compute_rows(rows), self._compared, self._freedom)
         score = comparison.find_score(self._config)
+        if self._calibration is not None:
+            score = self._calibration.temper_rows(
+                self._config, score, len(rows), len(self._compared)
+            )
         threshold = -math.log10(self._config.alarm_rate)
-        alarm = bool(score >= threshold)
-        changes = self._describe_columns(comparison, rows, alarm=alarm)
+        certain = bool(score >= threshold)
+        changes = self._describe_columns(comparison, rows, alarm=certain)
+        least = self._config.at_least or 0.0
+        alarm = certain and any(change.effect >= least for change in changes)
+        if certain and not alarm:
+            changes = [replace(change, alarm=False, at_least=least) for change in changes]
         return WindowVerdict(
             alarm=alarm,
-            score=score,
+            score=score if alarm == certain else 0.0,
             threshold=threshold,
             details={
                 "columns": [to_json(change) for change in changes],
                 "changed": len(changes) if alarm else 0,
+                "small": 0 if alarm == certain else len(changes),
             },
         )
 

@@ -7,6 +7,7 @@ bound holds for 19 of 20 releases. The window alarms when it has more outliers t
 average over releases.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,12 @@ from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict
+from driftloop.services.detector.detectors.calibration import (
+    NO_EFFECT,
+    ROWS,
+    Calibration,
+    find_strictness,
+)
 from driftloop.services.detector.detectors.explanation import choose_columns, describe_columns
 from driftloop.services.detector.detectors.statistics import bound_share, find_most
 from driftloop.services.detector.errors import FitError
@@ -63,10 +70,12 @@ class RowThreshold:
         rank = max(1, int(OUTLIER_SHARE * (len(scores) + 1)))
         return cls(float(np.sort(scores)[-rank]), rank, len(scores))
 
-    def count_most(self, rows: int, alarm_rate: float) -> int:
-        """The most outliers a window of this many rows may have without an alarm."""
+    def count_most(self, rows: int, alarm_rate: float, least: float = 0.0) -> int:
+        """The most outliers a window of this many rows may have without an alarm; with fewer than a share of
+        `least` beyond those that there always are, it has none."""
         share = bound_share(self.calibration, self.rank - 1, DOUBT)
-        return find_most(rows, share, alarm_rate)
+        few = math.ceil((OUTLIER_SHARE + least) * rows) - 1 if least else 0
+        return max(find_most(rows, share, alarm_rate), few)
 
 
 class OutlierJudge:
@@ -79,12 +88,14 @@ class OutlierJudge:
         profile: TableProfile,
         calibration: Rows,
         *,
+        order: Calibration | None = None,
         score: Callable[[Rows], Scores],
         split: Callable[[Rows], Rows],
     ) -> None:
         """Learn the bound of a row's score from `calibration`, rows that the detector was not fitted on.
         `score` returns the score of each row, `split` its parts by column (n x columns)."""
         self._config = config
+        self._order = order
         self._reference = reference
         self._profile = profile
         self._score = score
@@ -95,7 +106,7 @@ class OutlierJudge:
         """Score is the share of outliers, threshold the largest share that is not an alarm."""
         scores = self._score(rows)
         found = np.flatnonzero(scores > self._threshold.value)
-        most = self._threshold.count_most(len(rows), self._config.alarm_rate)
+        most = self._count_most(len(rows))
         alarm = len(found) > most
         return WindowVerdict(
             alarm=alarm,
@@ -109,6 +120,16 @@ class OutlierJudge:
             },
             outliers=tuple(int(i) for i in found),
         )
+
+    def _count_most(self, rows: int) -> int:
+        """Return the most outliers of a window that is no alarm. Outliers that come together are fewer by
+        themselves: of each so many are one."""
+        config = self._config
+        effect = self._order.find_effect(ROWS, rows) if self._order is not None else NO_EFFECT
+        rate = config.alarm_rate / 10 ** find_strictness(config, effect)
+        alone = max(1, round(rows / effect.inflation))
+        most = self._threshold.count_most(alone, rate, config.at_least or 0.0)
+        return min(rows, math.ceil(most * rows / alone))
 
     def _explain_rows(self, rows: Rows, *, alarm: bool) -> dict[str, object]:
         """Return the columns that make rows outliers, as they differ from the reference there."""

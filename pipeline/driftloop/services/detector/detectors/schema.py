@@ -31,6 +31,7 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.verdicts import ChangeKind, ColumnChange
 from driftloop.services.detector.detectors import MOST_SHOWN, WindowVerdict
+from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.statistics import score_counts
 from driftloop.services.detector.marks import split_marks
 from driftloop.services.detector.values import Rows
@@ -70,7 +71,15 @@ CountShare = Callable[[Rows], ShareCount | None]
 class SchemaDetector:
     """Looks for rows and values that the training data do not have."""
 
-    def __init__(self, config: DetectorSettings, reference: Rows, profile: TableProfile) -> None:
+    def __init__(
+        self,
+        config: DetectorSettings,
+        reference: Rows,
+        profile: TableProfile,
+        calibration: Calibration | None = None,
+    ) -> None:
+        self._config = config
+        self._calibration = calibration
         self._threshold = -math.log10(config.alarm_rate)
         self._least = config.at_least or 0.0
         self._width = len(profile.columns)
@@ -89,7 +98,9 @@ class SchemaDetector:
         for number, (column, counts) in enumerate(self._columns):
             shares = (count(read[:, number]) for count in counts) if len(read) else ()
             found += [(column.name, column.type, share) for share in shares if share is not None]
-        scores = self._score_shares([share for _, _, share in found]).tolist()
+        scores = self._score_shares(
+            [name for name, _, _ in found], [share for _, _, share in found], len(rows)
+        ).tolist()
         changes = [
             _describe_share(name, type_, share, score, alarm=score >= self._threshold)
             for (name, type_, share), score in zip(found, scores, strict=True)
@@ -112,7 +123,7 @@ class SchemaDetector:
         reason = max(reasons, key=lambda each: reasons[each], default="")
         return [ShareCount("rejected", reason, rejected, rows, 0, self._rows)]
 
-    def _score_shares(self, shares: list[ShareCount]) -> Rows:
+    def _score_shares(self, names: list[str], shares: list[ShareCount], rows: int) -> Rows:
         scores = score_counts(
             *(
                 np.array(values, dtype=np.int64)
@@ -121,6 +132,8 @@ class SchemaDetector:
                 )
             )
         )
+        if self._calibration is not None:
+            scores = self._calibration.temper_columns(self._config, names, scores, rows, self._rows)
         penalties = np.array([share.penalty for share in shares])
         corrected: Rows = np.maximum(scores - penalties - self._correction, 0.0)
         return corrected

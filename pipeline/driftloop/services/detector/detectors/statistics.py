@@ -154,6 +154,30 @@ def score_squares(square: float, freedom: int) -> float:
     return max(-float(_log_sum(np.array([terms]))[0]) / LOG10, 0.0)
 
 
+@functools.cache
+def _list_tails() -> tuple[Numbers, Numbers]:
+    """Return distances in standard deviations, and -log10 of the probability of both tails beyond them."""
+    distances = np.concatenate(
+        [np.arange(0, 8, 0.01), np.arange(8, 60, 0.05), np.arange(60, 900.0)]
+    )
+    logs = np.array([_log_erfc(float(z) / math.sqrt(2)) for z in distances])
+    return distances, -logs / LOG10
+
+
+def convert_scores(scores: Numbers) -> Numbers:
+    """Return the distance, in standard deviations, of a normal variable with each two-sided -log10 p."""
+    distances, tails = _list_tails()
+    converted: Numbers = np.interp(scores, tails, distances)
+    return converted
+
+
+def restore_scores(distances: Numbers) -> Numbers:
+    """Return the two-sided -log10 p of each distance in standard deviations."""
+    table, tails = _list_tails()
+    scores: Numbers = np.interp(distances, table, tails)
+    return scores
+
+
 @functools.lru_cache(maxsize=1024)
 def find_most(rows: int, share: float, rate: float) -> int:
     """Return the smallest number that is exceeded with a probability of at most `rate` by how many of

@@ -13,17 +13,24 @@
 The share of a category that is new in the window is held against that of categories that only one
 training row has: a row of the training data would be the first of its kind as often.
 
+Scores are those of windows as they come, of one release, when the fit learnt what these are (`calibration`).
 Every column has the same part of `alarmRate`, every kind of test the same part of its column's (Bonferroni);
-which columns have changed is Holm's choice. The score is the largest -log10 p so corrected, the threshold
--log10 `alarmRate`.
+which columns have changed is Holm's choice. A test whose effect is below that of its column's type
+(`atLeastByType`) counts as if nothing had moved, however certain it is. The score is the largest -log10 p of
+the others so corrected, the threshold -log10 `alarmRate`.
 """
 
 import math
+from dataclasses import replace
+
+import numpy as np
 
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
+from driftloop.contract.verdicts import ColumnChange
 from driftloop.services.detector.detectors import MOST_SHOWN, WindowVerdict
+from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.column_tests import (
     ColumnReference,
     TestBatch,
@@ -38,8 +45,18 @@ MOST_QUIET = 3
 class TabularDetector:
     """One test per column by its type, for tables as they are."""
 
-    def __init__(self, config: DetectorSettings, reference: Rows, profile: TableProfile) -> None:
+    def __init__(
+        self,
+        config: DetectorSettings,
+        reference: Rows,
+        profile: TableProfile,
+        calibration: Calibration | None = None,
+    ) -> None:
+        self._config = config
+        self._calibration = calibration
+        self._rows = len(reference)
         self._threshold = -math.log10(config.alarm_rate)
+        self._floors = config.at_least_by_type or {}
         self._columns = [
             ColumnReference(column, reference[:, number])
             for number, column in enumerate(profile.columns)
@@ -47,9 +64,15 @@ class TabularDetector:
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""
-        results = TestBatch(self._columns).test_window(rows)
-        worst = [self._choose_result(each) for each in results]
-        scores = [max(result.score for result in each) - self._correction(each) for each in results]
+        results = self._temper_results(TestBatch(self._columns).test_window(rows), len(rows))
+        large = [self._drop_small(number, each) for number, each in enumerate(results)]
+        worst = [
+            self._choose_result(some or each) for some, each in zip(large, results, strict=True)
+        ]
+        scores = [
+            max((result.score for result in some), default=0.0) - self._correction(each)
+            for some, each in zip(large, results, strict=True)
+        ]
         scores = [max(0.0, score) for score in scores]
         changed = _find_changed(scores, self._threshold)
         shown = sorted(changed, key=lambda n: -worst[n].effect)[:MOST_SHOWN]
@@ -61,12 +84,53 @@ class TabularDetector:
             )
             for number in shown
         ]
+        small = self._list_small(results, changed)
+        columns = [*columns, *small][:MOST_SHOWN] if changed else [*small, *columns][:MOST_QUIET]
         return WindowVerdict(
             alarm=bool(changed),
             score=max(scores),
             threshold=self._threshold,
-            details={"columns": [to_json(column) for column in columns], "changed": len(changed)},
+            details={
+                "columns": [to_json(column) for column in columns],
+                "changed": len(changed),
+                "small": len(small),
+            },
         )
+
+    def _temper_results(self, results: list[list[TestResult]], rows: int) -> list[list[TestResult]]:
+        """Return the results as windows come, of those of random ones."""
+        if self._calibration is None:
+            return results
+        owners = [column for column, each in zip(self._columns, results, strict=True) for _ in each]
+        tempered = self._calibration.temper_columns(
+            self._config,
+            [owner.column.name for owner in owners],
+            np.array([result.score for each in results for result in each]),
+            rows,
+            self._rows,
+        )
+        scores = iter(tempered.tolist())
+        return [[replace(result, score=next(scores)) for result in each] for each in results]
+
+    def _drop_small(self, number: int, results: list[TestResult]) -> list[TestResult]:
+        """Return the tests of a column that are large enough for an alarm."""
+        return [each for each in results if each.effect >= self._find_floor(number, each)]
+
+    def _find_floor(self, number: int, result: TestResult) -> float:
+        type_ = "missing" if result.kind == "missing" else self._columns[number].column.type
+        return self._floors.get(type_, 0.0)
+
+    def _list_small(self, results: list[list[TestResult]], changed: set[int]) -> list[ColumnChange]:
+        """Return what moved for certain, and too little, of columns that have not changed."""
+        small = []
+        for number, each in enumerate(results):
+            result = max(each, key=lambda one: one.score)
+            score = result.score - self._correction(each)
+            if number in changed or score < self._threshold:
+                continue
+            change = self._columns[number].describe_change(result, score, alarm=False)
+            small.append(replace(change, at_least=self._find_floor(number, result)))
+        return sorted(small, key=lambda change: -change.effect)
 
     def _correction(self, results: list[TestResult]) -> float:
         return math.log10(len(results)) + math.log10(len(self._columns))

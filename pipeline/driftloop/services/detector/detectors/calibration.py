@@ -1,0 +1,222 @@
+"""What turns p-values of random windows into those of windows as they come.
+
+Rows that come together are alike: sessions of one user, hours, nights, rows that are sent twice. A window of
+them moves further from the reference than one of random rows, by the square root of an *inflation*: the
+variance of the means of windows in order over that of random ones (Kish's design effect). The fit learns it
+from the order of the training data (`order`); tests then count a distance as if it were so much smaller.
+
+Where windows next to each other are alike as well, k alarms in a row are hardly rarer than one: such a column
+is held to the rate that one window may have by itself.
+
+All windows of a release share its reference, too. What that is off moves them all: with n reference and m
+window rows a part m / (n + m) of the variance is the reference's. Two deviations of it are taken off before the
+rest is judged, so that 19 of 20 releases keep their rate, not only the mean of them.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from driftloop.contract.budgets import expect_alarms
+from driftloop.contract.documents import document_key, from_json, is_number, is_text
+from driftloop.contract.handovers import DetectorSettings
+from driftloop.services.detector.detectors.statistics import convert_scores, restore_scores
+from driftloop.services.detector.values import Rows
+
+MARGIN = 2.0
+"""Deviations of the reference that are taken off."""
+MOST_NAMED = 5
+ROWS = "rows"
+"""Stands for a column where rows are judged one by one."""
+
+
+@dataclass(frozen=True)
+class OrderEffect:
+    """How much further windows in order move in a column than random ones."""
+
+    inflation: float = document_key(
+        "inflation", "a number of at least 1", lambda v: is_number(v) and v >= 1, read=float
+    )
+    """The variance of their means over that of random ones."""
+    lasting: bool = document_key("lasting", "true or false", lambda v: isinstance(v, bool))
+    """Windows next to each other are alike."""
+
+    @classmethod
+    def read(cls, document: object) -> "OrderEffect":
+        """Read the effect from plain data; DocumentError."""
+        return from_json(cls, document, label="an effect of the order")
+
+
+NO_EFFECT = OrderEffect(1.0, lasting=False)
+
+
+def _are_effects(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        is_text(name) and isinstance(effect, dict) for name, effect in value.items()
+    )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a fit learnt of the order of its rows."""
+
+    rows: int = document_key("rows", "a number of rows", lambda v: isinstance(v, int) and v >= 0)
+    """Rows in order that were looked at."""
+    longest: int = document_key(
+        "longest", "a number of rows", lambda v: isinstance(v, int) and v >= 0
+    )
+    """Rows of the longest blocks; longer seasons are not seen."""
+    window: int = document_key("window", "a number of rows", lambda v: isinstance(v, int) and v > 0)
+    """Rows of the windows that it was learnt for."""
+    effects: dict[str, OrderEffect] = document_key(
+        "effects",
+        "an object of effects by column",
+        _are_effects,
+        read=lambda v: {name: OrderEffect.read(effect) for name, effect in v.items()},
+        write=lambda v: {
+            name: {"inflation": effect.inflation, "lasting": effect.lasting}
+            for name, effect in v.items()
+        },
+    )
+    """Columns whose order matters."""
+    sorted: tuple[str, ...] = document_key(
+        "sorted",
+        "a list of columns",
+        lambda v: isinstance(v, list) and all(map(is_text, v)),
+        read=tuple,
+        write=list,
+    )
+    """Columns that move too far in the files' order for it to be that of traffic."""
+    usable: bool = document_key("usable", "true or false", lambda v: isinstance(v, bool))
+    """The order may be that of traffic."""
+
+    @classmethod
+    def read(cls, document: object) -> "Calibration":
+        """Read the calibration from plain data; DocumentError."""
+        return from_json(cls, document, label="the calibration")
+
+    def find_effect(self, column: str, rows: int) -> OrderEffect:
+        """Return the effect of the order on a column, in windows of so many rows."""
+        return self._scale_effect(self.effects.get(column, NO_EFFECT), rows)
+
+    def find_largest(self, rows: int) -> OrderEffect:
+        """Return the largest effect, for tests of rows as wholes."""
+        every = [self._scale_effect(effect, rows) for effect in self.effects.values()]
+        return OrderEffect(
+            max((effect.inflation for effect in every), default=1.0),
+            lasting=any(effect.lasting for effect in every),
+        )
+
+    def _scale_effect(self, effect: OrderEffect, rows: int) -> OrderEffect:
+        """Return the effect in windows of another size: what lasts longer than a window grows with it."""
+        if not effect.lasting or rows == self.window:
+            return effect
+        return OrderEffect(1 + (effect.inflation - 1) * rows / self.window, lasting=True)
+
+    def temper_columns(
+        self,
+        settings: DetectorSettings,
+        columns: Sequence[str],
+        scores: Rows,
+        window: int,
+        reference: int,
+    ) -> Rows:
+        """Return -log10 p of tests of these columns (one each) as windows come, of -log10 p of random ones."""
+        effects = [self.find_effect(column, window) for column in columns]
+        return _temper(settings, effects, scores, window, reference)
+
+    def temper_rows(
+        self, settings: DetectorSettings, score: float, window: int, reference: int
+    ) -> float:
+        """Return the same of a test of rows as wholes."""
+        effects = [self.find_largest(window)]
+        return float(_temper(settings, effects, np.array([score]), window, reference)[0])
+
+    @property
+    def summary(self) -> str:
+        """What was learnt, in a few words."""
+        if not self.longest:
+            return "too few training rows to learn from their order"
+        if not self.usable:
+            return "nothing learnt from the training data's order: they are sorted"
+        if not self.effects:
+            return "training rows as alike in order as at random"
+        largest = max(self.effects.values(), key=lambda effect: effect.inflation)
+        columns = "1 column" if len(self.effects) == 1 else f"{len(self.effects)} columns"
+        if ROWS in self.effects:
+            columns = "outliers"
+        return f"thresholds allow for the order of {columns}, up to {largest.inflation:.2g} times the variance"
+
+    def describe(self) -> Iterator[str]:
+        """Yield what a person should know, a line each."""
+        head = f"order: blocks of up to {self.longest} of {self.rows} rows as they lie in the files"
+        if not self.longest:
+            yield f"order: {self.rows} rows are too few to learn from their order"
+            return
+        if not self.usable:
+            yield (
+                f"warning: {head} differ as those of a sorted file do ({_name(self.sorted)}): nothing is learnt from "
+                "it. If traffic comes so, clean windows alarm; write batches in the order of time"
+            )
+            return
+        effects = sorted(self.effects.items(), key=lambda item: -item[1].inflation)
+        if effects:
+            named = ", ".join(
+                f"`{name}` {effect.inflation:.2g}" for name, effect in effects[:MOST_NAMED]
+            )
+            more = f" and {len(effects) - MOST_NAMED} more" if len(effects) > MOST_NAMED else ""
+            yield (
+                f"{head} move further than random ones, their variance is so many times as large: {named}{more}; thresholds "
+                "allow for it, so larger changes are needed there"
+            )
+        elif not self.sorted:
+            yield (
+                f"{head} are as alike as random ones: rows that come by themselves, or files that are shuffled. If they "
+                "are, nothing can be learnt of sessions and seasons: write batches in the order of time"
+            )
+        if self.sorted:
+            yield (
+                f"warning: {_name(self.sorted)} moves too far in the files' order to allow for it: the files are sorted "
+                "by it, or it never stays. If traffic comes so, clean windows alarm"
+            )
+        if self.longest < self.window / 2:
+            yield f"order: windows of {self.window} rows are longer than these blocks: more training data would tell more"
+
+
+def _name(columns: tuple[str, ...]) -> str:
+    named = ", ".join(f"`{name}`" for name in columns[:MOST_NAMED])
+    return f"{named} and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else named
+
+
+def _temper(
+    settings: DetectorSettings,
+    effects: Sequence[OrderEffect],
+    scores: Rows,
+    window: int,
+    reference: int,
+) -> Rows:
+    strictness = np.array([find_strictness(settings, effect) for effect in effects])
+    inflations = np.array([effect.inflation for effect in effects])
+    tempered: Rows = temper_scores(scores, window, reference, inflations) - strictness
+    return np.maximum(tempered, 0.0)
+
+
+def temper_scores(scores: Rows, window: int, reference: int, inflation: Rows | float) -> Rows:
+    """Return -log10 p for windows in order and one reference, of -log10 p for random rows of both; each a
+    two-sided p-value of a test of so many window and reference rows."""
+    distances = convert_scores(scores)
+    of_reference = window / (window + reference)
+    rest = (distances - MARGIN * math.sqrt(of_reference)) / math.sqrt(1 - of_reference)
+    return restore_scores(np.maximum(np.minimum(distances, rest), 0.0) / np.sqrt(inflation))
+
+
+def find_strictness(settings: DetectorSettings, effect: OrderEffect) -> float:
+    """Return by how much more a score must have where windows next to each other are alike: log10 of the
+    rate of one window by that of k of n."""
+    budget = settings.budget
+    if not effect.lasting or budget is None:
+        return 0.0
+    together = expect_alarms(settings.alarm_rate, 1.0, budget.least, budget.of)
+    return math.log10(settings.alarm_rate / together) if together > 0 else 0.0

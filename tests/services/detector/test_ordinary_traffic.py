@@ -1,0 +1,99 @@
+"""Ordinary traffic, in which nothing is wrong, keeps the budget of false alarms: in each release, month by month."""
+
+import numpy as np
+import pytest
+from support.traffic import TRAFFIC, fit_traffic
+
+from driftloop.contract.budgets import AlarmBudget, count_windows, find_rate
+from driftloop.services.detector.detectors import WindowDetector
+from driftloop.services.detector.detectors.statistics import find_most
+
+pytestmark = pytest.mark.slow
+
+MONTH, CONSECUTIVE = 1.0, 2
+COOLDOWN = 1800.0
+DOUBT = 1e-3
+
+
+def count_runs(alarms: list[bool], pause: int) -> int:
+    """Training runs of so many windows: two alarms in a row, then a cooldown."""
+    runs, window = 0, 1
+    while window < len(alarms):
+        started = alarms[window] and alarms[window - 1]
+        runs += started
+        window += 1 + pause if started else 1
+    return runs
+
+
+def replay(
+    detector: WindowDetector, traffic: str, *, seed: int, windows: int, rows: int, rate: float
+) -> int:
+    """The runs of windows after the four days of the reference."""
+    random = np.random.default_rng([seed, 1])
+    starts = 4 * 86400.0 + np.arange(windows) * rows / rate
+    alarms = [
+        detector.score_window(TRAFFIC[traffic](random, start + np.arange(rows) / rate)).alarm
+        for start in starts
+    ]
+    return count_runs(alarms, round(COOLDOWN * rate / rows))
+
+
+def fit_budget(
+    traffic: str, *, seed: int, rows: int, rate: float, reference: int
+) -> WindowDetector:
+    windows = count_windows(rate, rows, None, rows)
+    budget = AlarmBudget(MONTH, rate, least=CONSECUTIVE, of=CONSECUTIVE)
+    _, detector = fit_traffic(
+        "tabular",
+        TRAFFIC[traffic],
+        seed=seed,
+        alarm_rate=find_rate(MONTH, windows, CONSECUTIVE, CONSECUTIVE),
+        window=rows,
+        times=np.linspace(0, 4 * 86400.0, reference, endpoint=False),
+        budget=budget,
+    )
+    return detector
+
+
+def most_runs(months: float) -> int:
+    """Runs that twice the budget explains: a Poisson number, as many rare events."""
+    return find_most(10_000, 2 * MONTH * months / 10_000, DOUBT)
+
+
+@pytest.mark.parametrize("traffic", ["plain", "sessions", "night", "twice"])
+def test_a_month_of_ordinary_traffic_keeps_the_budget(traffic: str) -> None:
+    """One row a second, windows of 200: 12,960 of them. With a rate of 0.01 a window and no calibration, there
+    were 50 runs and more of all but the first."""
+    detector = fit_budget(traffic, seed=0, rows=200, rate=1.0, reference=20_000)
+    runs = replay(detector, traffic, seed=0, windows=12_960, rows=200, rate=1.0)
+    assert runs <= most_runs(1.0)
+
+
+def test_a_busy_pipeline_keeps_the_budget() -> None:
+    """Forty rows a second: a fortieth of a month has as many windows."""
+    detector = fit_budget("plain", seed=0, rows=200, rate=40.0, reference=20_000)
+    runs = replay(detector, "plain", seed=0, windows=12_960, rows=200, rate=40.0)
+    assert runs <= most_runs(1 / 40)
+
+
+@pytest.mark.parametrize("rows", [200, 1000, 2000])
+def test_each_release_keeps_the_budget_not_only_their_mean(rows: int) -> None:
+    """All windows of a release share a reference of 2000 rows: without an allowance the worst of them alarms
+    on nearly half of its clean windows, two in a row each time."""
+    windows, releases = 600_000 // rows // 2, 12
+    for seed in range(releases):
+        detector = fit_budget("plain", seed=seed, rows=rows, rate=1.0, reference=2000)
+        runs = replay(detector, "plain", seed=seed, windows=windows, rows=rows, rate=1.0)
+        assert runs <= most_runs(windows * rows / (30 * 86400.0)), seed
+
+
+@pytest.mark.parametrize(
+    ("traffic", "shift"), [("plain", 0.5), ("sessions", 0.9), ("night", 0.5), ("twice", 0.7)]
+)
+def test_what_does_move_is_still_seen(traffic: str, shift: float) -> None:
+    """In a column without a season, by so many standard deviations."""
+    detector = fit_budget(traffic, seed=0, rows=200, rate=1.0, reference=20_000)
+    random = np.random.default_rng(9)
+    moved = np.array([0, shift, 0])
+    windows = [TRAFFIC[traffic](random, np.arange(200.0)) + moved for _ in range(40)]
+    assert sum(detector.score_window(rows).alarm for rows in windows) >= 30
