@@ -82,7 +82,7 @@ def _format_monitor(replay: MonitorReplay, result: BacktestResult) -> Iterator[s
     yield (
         f"  false alarms {where}: {_format_percent(share.value)} of windows (19 of 20: "
         f"{_format_percent(share.low)} to {_format_percent(share.high)}); alarmRate says "
-        f"{_format_percent(monitor.detector.alarm_rate)}"
+        f"{_format_percent(monitor.rate.rate)}"
     )
     alarms = sum(window.alarm for window in replay.select_clean(result.changed_at))
     if (month := result.estimate_month(alarms)) is not None:
@@ -174,7 +174,7 @@ def _describe_monitor(replay: MonitorReplay, result: BacktestResult) -> dict[str
         "detector": replay.monitor.detector.detector,
         **to_json(replay.plain),
         "alarms": len(replay.alarms),
-        "alarmRate": replay.monitor.detector.alarm_rate,
+        "alarmRate": replay.monitor.rate.rate,
         "falseAlarmRate": _describe_estimate(replay.estimate_share(result.changed_at)),
         "alarmsAMonth": _describe_estimate(result.estimate_month(alarms)),
     }
