@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from driftloop.contract.columns import NOT_THERE
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.replays import ReplayRecord
 from driftloop.contract.streams import DetectorStreams
@@ -26,7 +27,6 @@ from driftloop.services.detector.artifact import (
 )
 from driftloop.services.detector.decoding import choose_decoder
 from driftloop.services.detector.detectors import WindowDetector
-from driftloop.services.detector.learning import NOT_THERE
 from driftloop.services.detector.scoring import build_verdict
 from driftloop.services.detector.tables import TableFile, Values
 from driftloop.services.detector.windows import SECOND, WindowCutter, WindowRule
