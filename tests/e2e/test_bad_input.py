@@ -77,8 +77,8 @@ REFUSED = [
     Mistake(
         "detector",
         SPEC,
-        "drift: {window",
-        "drift: {detector: chi2, window",
+        "detector: ks",
+        "detector: chi2",
         "a.npz: feature 0 of array `x` has more than 100 different values",
     ),
 ]

@@ -64,13 +64,8 @@ STARTERS = {
         ),
         StarterProject(
             "tabular",
-            "rows of numbers in .csv files, a scikit-learn forest exported to ONNX",
+            "rows of a table in .csv files, a scikit-learn forest exported to ONNX",
             "tumours",
-        ),
-        StarterProject(
-            "flights",
-            "rows of numbers and text with gaps, a scikit-learn pipeline as a pickle",
-            "flights",
         ),
     )
 }
