@@ -131,7 +131,7 @@ def describe_unjudged(reference: str, release: str, reason: str = "") -> str:
 
 ChangeKind = Literal[
     "shift", "level", "mix", "missing", "unseen", "length", "relation",
-    "unreadable", "below", "above", "other", "stuck", "rejected",
+    "unreadable", "below", "above", "other", "stuck", "rejected", "duplicated",
 ]  # fmt: skip
 CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
@@ -152,7 +152,8 @@ class ColumnChange:
     share of a value; `missing`: the share of rows without a value; `unseen`: of values that the training
     data do not have; `relation`: how the column goes together with another. The others are those of
     `schema`: `unreadable` values, values `below` and `above` the training data's, values `other` than their
-    only one, one value only (`stuck`), and rows that are none of the model's (`rejected`)."""
+    only one, one value only (`stuck`), rows that are none of the model's (`rejected`), and rows that the
+    window has more than once (`duplicated`)."""
     of: str = document_key("of", "a text", lambda v: isinstance(v, str), default="")
     """Figure that moved: a value, or a quantile such as `median`; of a relation the other column."""
     before: float = document_key("before", "a number", _is_real)
@@ -189,7 +190,7 @@ class ColumnChange:
             "level": self.of,
             "mix": self.of,
             "missing": "missing",
-            "unseen": f"new category {self.of}".rstrip(),
+            "unseen": f"new {'value' if self.type == 'number' else 'category'} {self.of}".rstrip(),
             "relation": f"correlation with {self.of}",
             "unreadable": "unreadable",
             "below": f"below {self.of}",
@@ -197,6 +198,7 @@ class ColumnChange:
             "other": f"not {self.of}",
             "stuck": f"always {self.of}",
             "rejected": f"not judged ({self.of})",
+            "duplicated": "duplicated",
         }
         if self.kind in ("shift", "length"):
             figures = f"{_format_figure(self.before)} -> {_format_figure(self.after)}"
