@@ -73,4 +73,6 @@ def fit_traffic(
     )
     drawn = draw_reference(settings, rows, profile_rows(rows, (), lambda _: ()))
     fitted = calibrate_fit(drawn, lambda part: fit_detector(settings, part, drawn.profile))
-    return fitted, fit_detector(settings, fitted.reference, fitted.profile, fitted.calibration)
+    return fitted, fit_detector(
+        settings, fitted.reference, fitted.profile, calibration=fitted.calibration
+    )

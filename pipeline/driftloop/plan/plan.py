@@ -9,6 +9,7 @@ from typing import assert_never
 
 from driftloop.contract.columns import EVERYTHING, TARGET
 from driftloop.contract.documents import to_json
+from driftloop.contract.functions import FunctionSettings
 from driftloop.contract.handovers import (
     MIXED_KINDS,
     AlarmCount,
@@ -40,6 +41,7 @@ from driftloop.spec.detector import (
     RowDetector,
     Schema,
     Tabular,
+    UserFunction,
 )
 from driftloop.spec.events import Events
 from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Train
@@ -81,6 +83,8 @@ class Monitor:
     """What alarms that count do; None: they are told, and nothing else."""
     rate: WindowRate
     """How often a window may alarm though nothing has changed."""
+    function_image: str | None = None
+    """Image of the user's function that judges its windows; None for a detector of ours."""
 
     @property
     def scores_rows(self) -> bool:
@@ -106,11 +110,12 @@ class Monitor:
             alarm_rate=self.rate.rate,
             columns=tuple(detector.columns.split(",")) if detector.columns is not None else None,
             margin=detector.margin if isinstance(detector, Schema) else None,
-            at_least=None if isinstance(detector, Tabular) else detector.at_least,
+            at_least=None if isinstance(detector, Tabular | UserFunction) else detector.at_least,
             at_least_by_type=detector.at_least.model_dump()
             if isinstance(detector, Tabular)
             else None,
             budget=self.rate.budget,
+            function=_describe_function(detector) if isinstance(detector, UserFunction) else None,
         )
 
     @property
@@ -318,7 +323,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         evaluate_image=images[spec.evaluate.image or spec.train.image],
         serve=spec.serve,
         serve_image=images[spec.serve.image] if spec.serve.image is not None else None,
-        monitors=_plan_monitors(pipeline),
+        monitors=_plan_monitors(pipeline, images),
         retrain_on=retrain_on(spec),
         rollout=spec.rollout,
         rehearse=spec.rehearse if can_rehearse(spec.serve) else None,
@@ -354,12 +359,28 @@ def whole_seconds(length: timedelta | None) -> int | None:
     return None if length is None else int(length.total_seconds()) or 1
 
 
-def _plan_monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:
+def _plan_monitors(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[Monitor, ...]:
     """The monitors by name: their order in the spec makes no difference."""
     effects, rates = choose_effects(pipeline.spec), share_false_alarms(pipeline.spec)
     return tuple(
-        Monitor(name, detector, effects[name], rates[name])
+        Monitor(
+            name,
+            detector,
+            effects[name],
+            rates[name],
+            images[detector.image] if isinstance(detector, UserFunction) else None,
+        )
         for name, detector in sorted(pipeline.spec.monitors.items())
+    )
+
+
+def _describe_function(detector: UserFunction) -> FunctionSettings:
+    return FunctionSettings(
+        run=detector.run,
+        fit=detector.fit,
+        form=detector.form,
+        parameters=dict(detector.parameters) or None,
+        timeout=detector.timeout.total_seconds(),
     )
 
 
@@ -375,6 +396,7 @@ def detector_kind(detector: Detector) -> DetectorKind:
             | ChiSquared()
             | IsolationForest()
             | Mahalanobis()
+            | UserFunction()
         ):
             return detector.detector
         case _:

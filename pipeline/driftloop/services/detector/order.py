@@ -55,7 +55,7 @@ def calibrate_fit(
     """Return the artifact with what the order of its rows says; of a detector of single rows, the order
     of its outliers."""
     rows, window = artifact.ordered, artifact.config.window
-    if rows is None:
+    if rows is None or artifact.config.kind == "function":
         return artifact
     if artifact.config.kind not in ROW_KINDS:
         return replace(artifact, calibration=learn_order(rows, artifact.profile, window))

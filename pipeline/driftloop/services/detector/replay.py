@@ -47,7 +47,9 @@ def replay_tables(
                 f"a change begins at row {row}, must be one of the {len(asked.rows)} rows"
             )
     scene = _Scene.prepare(fitted, asked, order, starts)
-    detector = fit_detector(fitted.config, fitted.reference, fitted.profile, fitted.calibration)
+    detector = fit_detector(
+        fitted.config, fitted.reference, fitted.profile, calibration=fitted.calibration
+    )
     plain, *changed = scene.play(fitted.config, detector)
     moments = {1, len(asked.rows), *starts, *order.marks}
     return ReplayReport(

@@ -7,10 +7,6 @@ from the order of the training data (`order`); tests then count a distance as if
 
 Where windows next to each other are alike as well, k alarms in a row are hardly rarer than one: such a column
 is held to the rate that one window may have by itself.
-
-All windows of a release share its reference, too. What that is off moves them all: with n reference and m
-window rows a part m / (n + m) of the variance is the reference's. Two deviations of it are taken off before the
-rest is judged, so that 19 of 20 releases keep their rate, not only the mean of them.
 """
 
 import math
@@ -25,8 +21,6 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors.statistics import convert_scores, restore_scores
 from driftloop.services.detector.values import Rows
 
-MARGIN = 2.0
-"""Deviations of the reference that are taken off."""
 MOST_NAMED = 5
 ROWS = "rows"
 """Stands for a column where rows are judged one by one."""
@@ -121,18 +115,15 @@ class Calibration:
         columns: Sequence[str],
         scores: Rows,
         window: int,
-        reference: int,
     ) -> Rows:
         """Return -log10 p of tests of these columns (one each) as windows come, of -log10 p of random ones."""
         effects = [self.find_effect(column, window) for column in columns]
-        return _temper(settings, effects, scores, window, reference)
+        return _temper(settings, effects, scores)
 
-    def temper_rows(
-        self, settings: DetectorSettings, score: float, window: int, reference: int
-    ) -> float:
+    def temper_rows(self, settings: DetectorSettings, score: float, window: int) -> float:
         """Return the same of a test of rows as wholes."""
         effects = [self.find_largest(window)]
-        return float(_temper(settings, effects, np.array([score]), window, reference)[0])
+        return float(_temper(settings, effects, np.array([score]))[0])
 
     @property
     def summary(self) -> str:
@@ -190,26 +181,17 @@ def _name(columns: tuple[str, ...]) -> str:
     return f"{named} and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else named
 
 
-def _temper(
-    settings: DetectorSettings,
-    effects: Sequence[OrderEffect],
-    scores: Rows,
-    window: int,
-    reference: int,
-) -> Rows:
+def _temper(settings: DetectorSettings, effects: Sequence[OrderEffect], scores: Rows) -> Rows:
     strictness = np.array([find_strictness(settings, effect) for effect in effects])
-    inflations = np.array([effect.inflation for effect in effects])
-    tempered: Rows = temper_scores(scores, window, reference, inflations) - strictness
-    return np.maximum(tempered, 0.0)
+    tempered = temper_scores(scores, np.array([effect.inflation for effect in effects]))
+    held: Rows = np.maximum(tempered - strictness, 0.0)
+    return held
 
 
-def temper_scores(scores: Rows, window: int, reference: int, inflation: Rows | float) -> Rows:
-    """Return -log10 p for windows in order and one reference, of -log10 p for random rows of both; each a
-    two-sided p-value of a test of so many window and reference rows."""
-    distances = convert_scores(scores)
-    of_reference = window / (window + reference)
-    rest = (distances - MARGIN * math.sqrt(of_reference)) / math.sqrt(1 - of_reference)
-    return restore_scores(np.maximum(np.minimum(distances, rest), 0.0) / np.sqrt(inflation))
+def temper_scores(scores: Rows, inflation: Rows | float) -> Rows:
+    """Return -log10 p for windows as they come, of -log10 p for random rows: two-sided p-values of tests
+    whose distances are so much larger."""
+    return restore_scores(convert_scores(scores) / np.sqrt(inflation))
 
 
 def find_strictness(settings: DetectorSettings, effect: OrderEffect) -> float:

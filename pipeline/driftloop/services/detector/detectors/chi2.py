@@ -1,4 +1,8 @@
-"""Chi-squared, feature by feature: do categories come up as often as they did?"""
+"""Chi-squared, feature by feature: do categories come up as often as they did?
+
+Rows are n x features, numbers that name categories (Pearson, "On the criterion that a given system of
+deviations ...", 1900).
+"""
 
 import numpy as np
 
@@ -18,7 +22,7 @@ ones."""
 
 class ChiSquaredDetector:
     """alibi-detect's ChiSquareDrift. The score is the smallest p-value; the threshold is
-    `alarmRate` / features.
+    `alarmRate` / features, less what all windows of a release share (`statistics.correct_sharing`).
 
     Rare categories count together, and with those that the reference does not have. A feature of
     nothing but rare ones is refused, since all windows would look alike; so are measurements,
@@ -37,7 +41,7 @@ class ChiSquaredDetector:
             for feature, column in enumerate(reference.T)
         ]
         self._least = config.at_least
-        self._temper = drift.build_temper(calibration, config, profile, len(reference))
+        self._temper = drift.build_temper(calibration, config, profile)
         self._shares = self._count_shares(self._encode_rows(reference))
         detector = load_class("cd.chisquare", "ChiSquareDrift")
         self._detector = detector(

@@ -6,16 +6,22 @@
 * categories: the share of those that the training data do not have;
 * a number that is always the same in the training data: the share of others;
 * numbers, categories, booleans that differ in the training data: that a window has one of them only;
-* rows that are none of the model's, by reason.
+* rows that are none of the model's, by reason;
+* rows that a window has more than once (`duplicates`).
 
-A share is tested by Fisher's exact test, twice its smaller tail (`statistics.score_counts`). It is exact for
-the bounds of a range, too, although these come from the same data: that the k largest of n + m exchangeable
-values are all among m of them has the probability C(m, k) / C(n + m, k), which is the tail of no row in n
+Rows are n x columns in their own units: NaN for a missing value, an infinite number for one that can't be read,
+and marks for rows that can't (`marks`).
+
+A share is tested by Fisher's exact test, one side of it (`statistics.score_counts` has both): fewer faults are
+none. It is exact for the bounds of a range, too, although these come from the same data: that the k largest of
+n + m exchangeable values are all among m of them has the probability C(m, k) / C(n + m, k), which is the tail of no row in n
 and k rows in m. A margin makes it smaller still. For categories, the rows of those that the training data
 have once stand for the rows of those that they do not have (Good, 1953).
 
 All tests of a window have one correction (Bonferroni), so that clean windows alarm at most as often as
-`alarmRate` says; a share that has grown by less than `atLeast` is no alarm, however certain it is.
+`alarmRate` says. Counts of which neither the window nor the training data have a row take no part of it
+(Tarone, "A modified Bonferroni method for discrete data", 1990). A share that has grown by less than `atLeast`
+is no alarm, however certain it is.
 """
 
 import math
@@ -32,12 +38,13 @@ from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.verdicts import ChangeKind, ColumnChange
 from driftloop.services.detector.detectors import MOST_SHOWN, WindowVerdict
 from driftloop.services.detector.detectors.calibration import Calibration
+from driftloop.services.detector.detectors.duplicates import DuplicateReference
 from driftloop.services.detector.detectors.statistics import score_counts
 from driftloop.services.detector.marks import split_marks
 from driftloop.services.detector.values import Rows
 
 ROWS = "rows"
-"""Name under which rows that are none of the model's are told."""
+"""Name under which is told what whole rows are: none of the model's, or duplicates."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,13 @@ class ShareCount:
     def has_grown(self) -> bool:
         """Return True when it is larger than in the training data: gaps that were filled break nothing."""
         return self.hits * self.reference > self.before * self.rows
+
+    @property
+    def possible(self) -> bool:
+        """Return False when the rows of both together have none of the kind, so that no window of them could
+        alarm; which values lie beyond a range depends on which rows are the window's."""
+        ranged = self.kind in ("below", "above", "stuck", "rejected")
+        return ranged or self.hits + self.before > 0
 
 
 CountShare = Callable[[Rows], ShareCount | None]
@@ -88,8 +102,8 @@ class SchemaDetector:
             (column, _choose_tests(column, reference[:, number], config.margin or 0.0))
             for number, column in enumerate(profile.columns)
         )
-        tests = 1 + sum(len(counts) for _, counts in self._columns)
-        self._correction = math.log10(tests)
+        self._duplicates = DuplicateReference(reference)
+        self._tests = 2 + sum(len(counts) for _, counts in self._columns)
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window, with or without marks of what can't be read."""
@@ -98,14 +112,16 @@ class SchemaDetector:
         for number, (column, counts) in enumerate(self._columns):
             shares = (count(read[:, number]) for count in counts) if len(read) else ()
             found += [(column.name, column.type, share) for share in shares if share is not None]
-        scores = self._score_shares(
-            [name for name, _, _ in found], [share for _, _, share in found], len(rows)
-        ).tolist()
+        # what no row of both has takes no part of the rate
+        impossible = sum(not share.possible for _, _, share in found)
+        correction = math.log10(self._tests - impossible)
+        scores = self._score_shares(found, correction, len(rows)).tolist()
         changes = [
             _describe_share(name, type_, share, score, alarm=score >= self._threshold)
             for (name, type_, share), score in zip(found, scores, strict=True)
             if share.has_grown and share.effect >= self._least
         ]
+        changes += self._find_duplicates(read, correction)
         alarms = _choose_worst([change for change in changes if change.alarm])
         return WindowVerdict(
             alarm=bool(alarms),
@@ -123,7 +139,27 @@ class SchemaDetector:
         reason = max(reasons, key=lambda each: reasons[each], default="")
         return [ShareCount("rejected", reason, rejected, rows, 0, self._rows)]
 
-    def _score_shares(self, names: list[str], shares: list[ShareCount], rows: int) -> Rows:
+    def _find_duplicates(self, read: Rows, correction: float) -> list[ColumnChange]:
+        if not len(read):
+            return []
+        found = self._duplicates.count_duplicates(read)
+        score = max(0.0, found.score - correction)
+        change = ColumnChange(
+            column=ROWS,
+            type="row",
+            kind="duplicated",
+            before=found.before,
+            after=found.share,
+            effect=abs(found.share - found.before),
+            score=score,
+            alarm=score >= self._threshold,
+        )
+        return [change] if found.share - found.before >= self._least else []
+
+    def _score_shares(
+        self, found: list[tuple[str, str, ShareCount]], correction: float, rows: int
+    ) -> Rows:
+        shares = [share for _, _, share in found]
         scores = score_counts(
             *(
                 np.array(values, dtype=np.int64)
@@ -133,9 +169,11 @@ class SchemaDetector:
             )
         )
         if self._calibration is not None:
-            scores = self._calibration.temper_columns(self._config, names, scores, rows, self._rows)
+            names = [name for name, _, _ in found]
+            scores = self._calibration.temper_columns(self._config, names, scores, rows)
         penalties = np.array([share.penalty for share in shares])
-        corrected: Rows = np.maximum(scores - penalties - self._correction, 0.0)
+        # one side of the test
+        corrected: Rows = np.maximum(scores + math.log10(2) - penalties - correction, 0.0)
         return corrected
 
 
@@ -265,10 +303,11 @@ def _describe_share(
 
 
 def _choose_worst(changes: list[ColumnChange]) -> list[ColumnChange]:
-    """Return the most certain change of each column, the largest effect first."""
-    worst: dict[str, ColumnChange] = {}
+    """Return the most certain change of each column, and those of whole rows, the largest effect first."""
+    worst: dict[tuple[str, str], ColumnChange] = {}
     for change in changes:
-        known = worst.get(change.column)
+        key = (change.column, change.kind if change.type == "row" else "")
+        known = worst.get(key)
         if known is None or change.score > known.score:
-            worst[change.column] = change
+            worst[key] = change
     return sorted(worst.values(), key=lambda change: -change.effect)

@@ -1,13 +1,15 @@
 """Tests of a table, column by column and by the type of each; one correction over all of them.
 
-* numbers: Kolmogorov-Smirnov on the values that are there. Ties make it conservative, never wrong. Where
-  values repeat (at most 100 different ones, or some in 5 % of the rows) Fisher's exact test on the share
+* numbers: Kolmogorov-Smirnov on the values that are there, beside the tests of Mann and Whitney (has the middle
+  moved?) and of Ansari and Bradley (has the spread?), which see smaller changes of these. Ties make the first
+  conservative, never wrong; the others are left out where few values, or one, make up the column. Where values
+  repeat (at most 100 different ones, or some in 5 % of the rows) Fisher's exact test on the share
   of each of these, and chi-squared on all of few levels, keep its power; the rest of a column with a few
   such values and many others is tested by Kolmogorov-Smirnov on its own.
-* categories and booleans: Fisher's exact test on the share of each of the 50 commonest, and of categories
-  that the training data do not have; chi-squared on those that are expected 10 times in the window, and
-  the others as one more, when that makes three.
-* text: Kolmogorov-Smirnov on the length; the words are not looked at.
+* categories and booleans: Fisher's exact test on the share of each of the 50 commonest; another one, on one
+  side, on categories that the training data do not have; chi-squared on those that are expected 10 times in
+  the window, and the others as one more, when that makes three.
+* text: as numbers, by the length in characters; the words are not looked at.
 * every column, times too: Fisher's exact test on the share of rows without a value.
 
 The share of a category that is new in the window is held against that of categories that only one
@@ -15,9 +17,15 @@ training row has: a row of the training data would be the first of its kind as o
 
 Scores are those of windows as they come, of one release, when the fit learnt what these are (`calibration`).
 Every column has the same part of `alarmRate`, every kind of test the same part of its column's (Bonferroni);
-which columns have changed is Holm's choice. A test whose effect is below that of its column's type
-(`atLeastByType`) counts as if nothing had moved, however certain it is. The score is the largest -log10 p of
-the others so corrected, the threshold -log10 `alarmRate`.
+which columns have changed is Holm's choice. A test of which the rows of window and reference together say that
+it could not alarm (gaps where there are none, a constant column) has no part (Tarone, "A modified Bonferroni
+method for discrete data", 1990). All are lowered by what the windows of a release share, its reference
+(`statistics.correct_sharing`), so that 19 of 20 releases hold the rate. A test whose effect is below that of its
+column's type (`atLeastByType`) counts as if nothing had moved, however certain it is. Sources of the tests:
+`statistics`.
+
+Rows are n x columns, in the columns' own units, NaN for a missing value; any n from 1. The score is the largest
+-log10 p so corrected, the threshold -log10 `alarmRate`.
 """
 
 import math
@@ -36,6 +44,7 @@ from driftloop.services.detector.detectors.column_tests import (
     TestBatch,
     TestResult,
 )
+from driftloop.services.detector.detectors.statistics import correct_sharing
 from driftloop.services.detector.values import Rows
 
 MOST_QUIET = 3
@@ -55,6 +64,7 @@ class TabularDetector:
         self._config = config
         self._calibration = calibration
         self._rows = len(reference)
+        self._rate = config.alarm_rate
         self._threshold = -math.log10(config.alarm_rate)
         self._floors = config.at_least_by_type or {}
         self._columns = [
@@ -65,13 +75,19 @@ class TabularDetector:
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""
         results = self._temper_results(TestBatch(self._columns).test_window(rows), len(rows))
+        tested = sum(any(result.possible for result in each) for each in results)
+        shared = self._correct_sharing(tested, len(rows))
+        corrections = [
+            shared + math.log10(max(1, sum(r.possible for r in each))) for each in results
+        ]
         large = [self._drop_small(number, each) for number, each in enumerate(results)]
         worst = [
-            self._choose_result(some or each) for some, each in zip(large, results, strict=True)
+            self._choose_result(some or each, correction)
+            for some, each, correction in zip(large, results, corrections, strict=True)
         ]
         scores = [
-            max((result.score for result in some), default=0.0) - self._correction(each)
-            for some, each in zip(large, results, strict=True)
+            max((result.score for result in some), default=0.0) - correction
+            for some, correction in zip(large, corrections, strict=True)
         ]
         scores = [max(0.0, score) for score in scores]
         changed = _find_changed(scores, self._threshold)
@@ -84,7 +100,7 @@ class TabularDetector:
             )
             for number in shown
         ]
-        small = self._list_small(results, changed)
+        small = self._list_small(results, corrections, changed)
         columns = [*columns, *small][:MOST_SHOWN] if changed else [*small, *columns][:MOST_QUIET]
         return WindowVerdict(
             alarm=bool(changed),
@@ -99,7 +115,7 @@ class TabularDetector:
 
     def _temper_results(self, results: list[list[TestResult]], rows: int) -> list[list[TestResult]]:
         """Return the results as windows come, of those of random ones."""
-        if self._calibration is None:
+        if self._calibration is None or not self._calibration.effects:
             return results
         owners = [column for column, each in zip(self._columns, results, strict=True) for _ in each]
         tempered = self._calibration.temper_columns(
@@ -107,7 +123,6 @@ class TabularDetector:
             [owner.column.name for owner in owners],
             np.array([result.score for each in results for result in each]),
             rows,
-            self._rows,
         )
         scores = iter(tempered.tolist())
         return [[replace(result, score=next(scores)) for result in each] for each in results]
@@ -117,28 +132,33 @@ class TabularDetector:
         return [each for each in results if each.effect >= self._find_floor(number, each)]
 
     def _find_floor(self, number: int, result: TestResult) -> float:
-        type_ = "missing" if result.kind == "missing" else self._columns[number].column.type
+        rare = result.kind in ("missing", "unseen")
+        type_ = "missing" if rare else self._columns[number].column.type
         return self._floors.get(type_, 0.0)
 
-    def _list_small(self, results: list[list[TestResult]], changed: set[int]) -> list[ColumnChange]:
+    def _list_small(
+        self, results: list[list[TestResult]], corrections: list[float], changed: set[int]
+    ) -> list[ColumnChange]:
         """Return what moved for certain, and too little, of columns that have not changed."""
         small = []
-        for number, each in enumerate(results):
+        for number, (each, correction) in enumerate(zip(results, corrections, strict=True)):
             result = max(each, key=lambda one: one.score)
-            score = result.score - self._correction(each)
+            score = result.score - correction
             if number in changed or score < self._threshold:
                 continue
             change = self._columns[number].describe_change(result, score, alarm=False)
             small.append(replace(change, at_least=self._find_floor(number, result)))
         return sorted(small, key=lambda change: -change.effect)
 
-    def _correction(self, results: list[TestResult]) -> float:
-        return math.log10(len(results)) + math.log10(len(self._columns))
+    def _correct_sharing(self, columns: int, rows: int) -> float:
+        """Return the part of a correction that so many columns of a window have in common."""
+        own = correct_sharing(self._rate, columns, rows, self._rows)
+        return math.log10(max(1, columns)) + own
 
-    def _choose_result(self, results: list[TestResult]) -> TestResult:
+    def _choose_result(self, results: list[TestResult], correction: float) -> TestResult:
         """Return the most certain result; one of all levels together only when it is beyond chance
         alone, since it is described by a level that may not be."""
-        bound = self._threshold + self._correction(results)
+        bound = self._threshold + correction
         return max(results, key=lambda r: (r.score >= bound, r.kind != "mix", r.score))
 
 
