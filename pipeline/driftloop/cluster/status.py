@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+FAILED = "the user's function failed on it: the detector's log says why"
 _STEP = "workflows.argoproj.io/workflow"
 _ONGOING = ("DependencyNotReady", "Progressing", "ProgressingWithRetry", "")
 
@@ -358,6 +359,7 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "threshold": shown.get("driftloop_detector_threshold"),
                     "time": _format_time(shown.get("driftloop_detector_verdict_time_seconds")),
                     "changes": _list_changed(samples),
+                    "failure": FAILED if shown.get("driftloop_detector_failed") else "",
                 }
     return verdicts
 

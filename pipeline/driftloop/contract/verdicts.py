@@ -20,6 +20,9 @@ from driftloop.contract.documents import (
 from driftloop.contract.outcomes import is_time
 from driftloop.contract.records import name_key
 
+NOT_JUDGED = "notJudged"
+"""Key of a verdict's details: why a user's function said nothing of the window. Score and threshold are 0."""
+
 
 @dataclass(frozen=True)
 class VerdictRecord:
@@ -77,7 +80,7 @@ class WindowRecord:
     details: dict[str, Any] = document_key("details", "an object", lambda v: isinstance(v, dict))
     """Figures of the detector's own, and of the window: `events`, `rejected` and `repeated` rows,
     `from` and `to` (times of the first row and of the last event), `closedBy` (`rows` or `time`) and
-    `full` (rows at which it closes)."""
+    `full` (rows at which it closes); `notJudged` says why a user's function said nothing of it."""
     requests: tuple[str, ...] = document_key(
         "requests", "a list of request ids", is_texts, read=tuple, write=list
     )
@@ -128,7 +131,7 @@ def describe_unjudged(reference: str, release: str, reason: str = "") -> str:
 
 ChangeKind = Literal[
     "shift", "level", "mix", "missing", "unseen", "length", "relation",
-    "unreadable", "below", "above", "other", "stuck", "rejected",
+    "unreadable", "below", "above", "other", "stuck", "rejected", "duplicated",
 ]  # fmt: skip
 CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
@@ -149,7 +152,8 @@ class ColumnChange:
     share of a value; `missing`: the share of rows without a value; `unseen`: of values that the training
     data do not have; `relation`: how the column goes together with another. The others are those of
     `schema`: `unreadable` values, values `below` and `above` the training data's, values `other` than their
-    only one, one value only (`stuck`), and rows that are none of the model's (`rejected`)."""
+    only one, one value only (`stuck`), rows that are none of the model's (`rejected`), and rows that the
+    window has more than once (`duplicated`)."""
     of: str = document_key("of", "a text", lambda v: isinstance(v, str), default="")
     """Figure that moved: a value, or a quantile such as `median`; of a relation the other column."""
     before: float = document_key("before", "a number", _is_real)
@@ -186,7 +190,7 @@ class ColumnChange:
             "level": self.of,
             "mix": self.of,
             "missing": "missing",
-            "unseen": f"new category {self.of}".rstrip(),
+            "unseen": f"new {'value' if self.type == 'number' else 'category'} {self.of}".rstrip(),
             "relation": f"correlation with {self.of}",
             "unreadable": "unreadable",
             "below": f"below {self.of}",
@@ -194,6 +198,7 @@ class ColumnChange:
             "other": f"not {self.of}",
             "stuck": f"always {self.of}",
             "rejected": f"not judged ({self.of})",
+            "duplicated": "duplicated",
         }
         if self.kind in ("shift", "length"):
             figures = f"{_format_figure(self.before)} -> {_format_figure(self.after)}"
@@ -212,6 +217,12 @@ def read_columns(details: Mapping[str, Any]) -> tuple[ColumnChange, ...]:
         return tuple(map(ColumnChange.read, columns)) if isinstance(columns, list) else ()
     except DocumentError:
         return ()
+
+
+def read_failure(details: Mapping[str, Any]) -> str:
+    """Return why a window is not judged though its verdict is stored; empty for one that is."""
+    failure = details.get(NOT_JUDGED)
+    return failure if isinstance(failure, str) else ""
 
 
 def read_changes(details: Mapping[str, Any]) -> tuple[ColumnChange, ...]:
