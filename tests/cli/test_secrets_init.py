@@ -1,6 +1,8 @@
 """`driftloop secrets init` for one namespace after another: nothing of the others changes."""
 
 import base64
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -12,6 +14,8 @@ import pytest
 import yaml
 from cluster.authority import pair
 
+from driftloop.cli.lazy import run_group
+from driftloop.cli.root import root
 from driftloop.cluster import sealing
 from driftloop.release import minisign
 
@@ -42,16 +46,23 @@ def keys(tmp_path_factory):
 @pytest.fixture
 def init(keys, tmp_path):
     def run(*args, word="init", **env):
-        command = "from driftloop.cli import main; main()"
+        """Run the command to its end, in this process: the libraries load once for all tests."""
         fixed = ["--cert", keys / "cluster.pem"]
         fixed += ["--git-url", "https://git.example/c.git"] if word == "init" else []
-        return subprocess.run(
-            [sys.executable, "-c", command, "secrets", word, *map(str, (*fixed, *args))],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-            env={"PATH": os.environ["PATH"], **env},
+        command = ["driftloop", "secrets", word, *map(str, (*fixed, *args))]
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setattr(os, "environ", {"PATH": os.environ["PATH"], **env})
+            patch.setattr(sys, "argv", command)
+            with (
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+                pytest.raises(SystemExit) as ended,
+            ):
+                run_group(root)
+        return subprocess.CompletedProcess(
+            command, int(ended.value.code or 0), out.getvalue(), err.getvalue()
         )
 
     return run
