@@ -156,6 +156,11 @@ def _format_verdict(
     name: str, verdict: VerdictStatus, release: ReleaseStatus | None, *, unknown: bool
 ) -> str:
     """Return a line; `unknown` when as many rows could not be read since as a window has."""
+    if verdict.failure:
+        return (
+            f"verdict  {name}: NOT JUDGED, window {verdict.window} of {verdict.release}: {verdict.failure}"
+            f"{f', {verdict.time}' if verdict.time else ''}{_format_replacement(verdict, release)}"
+        )
     word = "ALARM" if verdict.alarm else "quiet"
     rows = (verdict.size or 0) + verdict.rejected
     return (

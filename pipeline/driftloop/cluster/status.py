@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+FAILED = "the user's function failed on it: the detector's log says why"
 _STEP = "workflows.argoproj.io/workflow"
 _ONGOING = ("DependencyNotReady", "Progressing", "ProgressingWithRetry", "")
 
@@ -116,10 +117,8 @@ def explain_loop(reader: TextReader, names: Names) -> Json:
         raise ClusterError(f"Service {names.namespace}/{names.decision} does not exist")
     with picture.part(f"open windows of {names.namespace}/{names.pipeline}"):
         _verdicts(picture, names)
-    return parse_json(text, label="the decision's answer") | {
-        "windows": picture.windows,
-        "unknown": picture.unknown,
-    }
+    said: Json = parse_json(text, label="the decision's answer")
+    return said | {"windows": picture.windows, "unknown": picture.unknown}
 
 
 def _gateway(picture: _Picture) -> str | None:
@@ -373,6 +372,7 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "threshold": shown.get("driftloop_detector_threshold"),
                     "time": _format_time(shown.get("driftloop_detector_verdict_time_seconds")),
                     "changes": _list_changed(samples),
+                    "failure": FAILED if shown.get("driftloop_detector_failed") else "",
                 }
     return verdicts
 

@@ -20,6 +20,9 @@ from driftloop.contract.documents import (
 from driftloop.contract.outcomes import is_time
 from driftloop.contract.records import name_key
 
+NOT_JUDGED = "notJudged"
+"""Key of a verdict's details: why a user's function said nothing of the window. Score and threshold are 0."""
+
 
 @dataclass(frozen=True)
 class VerdictRecord:
@@ -77,7 +80,7 @@ class WindowRecord:
     details: dict[str, Any] = document_key("details", "an object", lambda v: isinstance(v, dict))
     """Figures of the detector's own, and of the window: `events`, `rejected` and `repeated` rows,
     `from` and `to` (times of the first row and of the last event), `closedBy` (`rows` or `time`) and
-    `full` (rows at which it closes)."""
+    `full` (rows at which it closes); `notJudged` says why a user's function said nothing of it."""
     requests: tuple[str, ...] = document_key(
         "requests", "a list of request ids", is_texts, read=tuple, write=list
     )
@@ -214,6 +217,12 @@ def read_columns(details: Mapping[str, Any]) -> tuple[ColumnChange, ...]:
         return tuple(map(ColumnChange.read, columns)) if isinstance(columns, list) else ()
     except DocumentError:
         return ()
+
+
+def read_failure(details: Mapping[str, Any]) -> str:
+    """Return why a window is not judged though its verdict is stored; empty for one that is."""
+    failure = details.get(NOT_JUDGED)
+    return failure if isinstance(failure, str) else ""
 
 
 def read_changes(details: Mapping[str, Any]) -> tuple[ColumnChange, ...]:

@@ -14,7 +14,7 @@ import pytest
 from support.detector import ROOT, WIDTH, Settings, reference, run
 
 from driftloop.contract.documents import DocumentError, to_json
-from driftloop.contract.handovers import DETECTOR_KINDS, DetectorSettings
+from driftloop.contract.handovers import DETECTOR_KINDS, OWN_KINDS, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.services.detector import artifact
 from driftloop.services.detector.detectors.chi2 import ChiSquaredDetector
@@ -59,7 +59,7 @@ def test_fires_at_the_change_and_not_before(
     assert judgements[kind][stream] == fires
 
 
-@pytest.mark.parametrize("kind", DETECTOR_KINDS)
+@pytest.mark.parametrize("kind", OWN_KINDS)
 def test_clean_windows_hardly_ever_alarm(judgements: Any, kind: str) -> None:
     assert len(judgements[kind]["clean"]) <= 2
 
@@ -129,6 +129,7 @@ def test_the_fast_scores_are_alibi_detects_own(judgements: Any) -> None:
 def test_the_p_values_of_tabular_are_scipys(judgements: Any) -> None:
     worst = judgements["same as scipy"]
     assert worst["shift"] < 2e-3
+    assert worst["rank"] < 0.15, "the sizes as they are, not less 1: of 50 rows each"
     assert max(worst["share"], worst["mix"]) < 1e-6
 
 
