@@ -25,6 +25,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
             ["--worlds", "pairs", "--sizes", "50", "--windows", "3", "--clean", "3"],
             r"never \|[^\0]*in 0 of 2 rows",
         ),
+        (
+            "bench_streams.py",
+            ["--seeds", "1", "--after", "400", "--only", "STAGGER"],
+            r"STAGGER \| 0\.00 -> 0\.\d+ \| not seen \| not seen \| not seen \| 200 rows \| 200 rows \|",
+        ),
         ("bench_platform.py", ["--starts", "1", "--idle", "1"], r"idle, \d+ programs +\d+ MB"),
         (
             "fault_run.py",
