@@ -48,6 +48,7 @@ RECORDS: dict[type, str] = {
     records.RunRecord: "Data of the events of a run.",
     verdicts.WindowRecord: "A message of the verdict stream, written and read by `driftloop-detector`.",
     verdicts.ColumnChange: "A column that the details of a verdict name, in `columns`.",
+    verdicts.LastingRecord: "`lasting` in the details of a verdict.",
     verdicts.UnjudgedRecord: "Beside the verdicts of a release, under `<subject>.unjudged`; read by `driftloop status`.",
     replays.ReplayRecord: "Printed by `driftloop-detector replay`, read by `driftloop backtest`.",
     windows.OpenWindow: "Answer of a detector's `GET /window`; `driftloop status` and `driftloop why` show it.",

@@ -62,6 +62,8 @@ class VerdictStatus:
     """Columns that have changed, in words; empty without an alarm, or when the detector names none."""
     repeated: int = 0
     """Rows that came before, and are not in the window."""
+    lasting: str = ""
+    """A change that earlier windows showed together and that lasts, in words; empty without one."""
 
     @classmethod
     def from_json(cls, document: Json) -> "VerdictStatus":
@@ -77,6 +79,7 @@ class VerdictStatus:
             rejected=document.get("rejected") or 0,
             changes=document.get("changes") or "",
             repeated=document.get("repeated") or 0,
+            lasting=document.get("lasting") or "",
         )
 
 

@@ -18,7 +18,7 @@ from driftloop.contract.verdicts import describe_changes, read_changes
 from driftloop.services.detector import artifact
 from driftloop.services.detector.answer_learning import gather_answers
 from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact
-from driftloop.services.detector.detectors import fit_detector
+from driftloop.services.detector.judging import fit_judge
 from driftloop.services.detector.payload import GAPS
 from driftloop.services.detector.replay import build_requests, read_tables, replay_tables
 
@@ -58,8 +58,8 @@ def fit(folder: Path, kind: DetectorKind = "tabular", *, gap: bool = True) -> De
 
 
 def replay(fitted: DetectorArtifact, rows: Path) -> ReplayRecord:
-    detector = fit_detector(fitted.config, fitted.reference, fitted.profile)
-    return replay_tables(fitted, detector, read_tables(rows))
+    judge = fit_judge(fitted.config, fitted.reference, fitted.profile)
+    return replay_tables(fitted, judge, read_tables(rows))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
@@ -84,18 +84,16 @@ def test_slow_traffic_closes_windows_by_time(tmp_path: Path) -> None:
     fitted = fit(tmp_path)
     config = replace(fitted.config, at_most=3600.0, least=10)
     fitted = replace(fitted, config=config)
-    detector = fit_detector(config, fitted.reference, fitted.profile)
+    judge = fit_judge(config, fitted.reference, fitted.profile)
     tables = read_tables(flights(tmp_path / "on.csv", 1, 150))
-    slow = replay_tables(fitted, detector, tables, rate=1 / 120)
+    slow = replay_tables(fitted, judge, tables, rate=1 / 120)
     assert [window.size for window in slow.windows] == [30] * 4
     assert slow.waiting == 30
     assert slow.windows[0].details["closedBy"] == "time"
     assert "from" not in slow.windows[0].details
-    assert replay_tables(fitted, detector, tables, rate=1 / 120) == slow
-    assert [window.size for window in replay_tables(fitted, detector, tables, rate=5).windows] == [
-        100
-    ]
-    assert [window.size for window in replay_tables(fitted, detector, tables).windows] == [100]
+    assert replay_tables(fitted, judge, tables, rate=1 / 120) == slow
+    assert [window.size for window in replay_tables(fitted, judge, tables, rate=5).windows] == [100]
+    assert [window.size for window in replay_tables(fitted, judge, tables).windows] == [100]
 
 
 def test_broken_requests_are_seen_by_their_schema(tmp_path: Path) -> None:
@@ -129,8 +127,8 @@ def test_rows_that_can_not_be_judged_are_counted(tmp_path: Path) -> None:
     config = DetectorSettings("tabular", window=5)
     judged = DetectorArtifact(config, fitted.reference, fitted.profile)
     assert replay(judged, file).rejected == ()
-    detector = fit_detector(config, fitted.reference, fitted.profile)
-    record = replay_tables(fitted, detector, read_tables(file))
+    judge = fit_judge(config, fitted.reference, fitted.profile)
+    record = replay_tables(fitted, judge, read_tables(file))
     assert record.rejected == ((f"{GAPS} `delay`", 10),)
     assert record.waiting == 10
 

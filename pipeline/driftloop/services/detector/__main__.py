@@ -93,6 +93,7 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector import artifact
     from driftloop.services.detector.answer_learning import gather_answers
     from driftloop.services.detector.detectors import fit_detector
+    from driftloop.services.detector.judging import fit_judge
     from driftloop.services.detector.selftest import examine_fit
 
     config = DetectorSettings.parse(arguments.detector)
@@ -110,7 +111,7 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     out = f", {fit.unusable} left out since a value is missing" if fit.unusable else ""
     out += f" ({fit.note})" if fit.note else ""
     print(f"{config.kind}: {rows} of {fit.gathered} reference rows of {width} columns{out}")
-    for line in tested.describe():
+    for line in (*tested.describe(), *fit_judge(config, fit.reference, fit.profile).describe()):
         print(line)
     for column in fit.profile.columns:
         if column.note:
@@ -119,12 +120,12 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
 
 def _replay_files(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector import artifact
-    from driftloop.services.detector.detectors import fit_detector
+    from driftloop.services.detector.judging import fit_judge
     from driftloop.services.detector.replay import read_tables, replay_tables
 
     fitted = artifact.load_artifact(arguments.artifact)
-    detector = fit_detector(fitted.config, fitted.reference, fitted.profile)
-    replay = replay_tables(fitted, detector, read_tables(arguments.on), rate=arguments.rate)
+    judge = fit_judge(fitted.config, fitted.reference, fitted.profile)
+    replay = replay_tables(fitted, judge, read_tables(arguments.on), rate=arguments.rate)
     print(json.dumps(to_json(replay)))
 
 

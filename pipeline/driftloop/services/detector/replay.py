@@ -7,7 +7,7 @@ files have no times, so a window closes when it is full, also where `atMost` wou
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from driftloop.services.detector.artifact import (
     read_folder,
 )
 from driftloop.services.detector.decoding import choose_decoder
-from driftloop.services.detector.detectors import WindowDetector
+from driftloop.services.detector.judging import WindowJudge
 from driftloop.services.detector.learning import NOT_THERE
 from driftloop.services.detector.scoring import build_verdict
 from driftloop.services.detector.tables import TableFile, Values
@@ -45,17 +45,18 @@ def read_tables(folder: Path) -> tuple[TableFile, ...]:
 
 def replay_tables(
     fitted: DetectorArtifact,
-    detector: WindowDetector,
+    judge: WindowJudge,
     tables: Sequence[TableFile],
     *,
     rate: float | None = None,
 ) -> ReplayRecord:
-    """Replay rows through a detector of requests, one request each; ArtifactError for one of answers.
+    """Replay rows through the judge of a detector of requests, one request each; ArtifactError for one of answers.
 
     With a rate, in rows a second, windows close by time as well; without one by rows alone.
     """
     if fitted.profile.of == "answers":
         raise ArtifactError("the detector judges answers, rows of files are requests")
+    judge.recall_windows(())
     decoder = choose_decoder(fitted, fitted.config)
     rule = WindowRule(fitted.config.window, fitted.config.window)
     cutter = WindowCutter(rule if rate is None else WindowRule.from_settings(fitted.config))
@@ -70,7 +71,7 @@ def replay_tables(
             rejected.update(decoded.faults.rejected)
             time = 0 if rate is None else round(rows / rate * SECOND)
             for window in cutter.add_event(rows, time, decoded, f"row-{rows}").windows:
-                verdict = build_verdict(names, window, detector.score_window(window.rows))
+                verdict = build_verdict(names, window, judge.judge_window(window))
                 windows.append(_drop_times(verdict))
     return ReplayRecord(
         windows=tuple(windows),
@@ -81,9 +82,16 @@ def replay_tables(
 
 
 def _drop_times(verdict: WindowRecord) -> WindowRecord:
-    """Return a verdict without times, which are those of no traffic."""
-    details = {key: value for key, value in verdict.details.items() if key not in ("from", "to")}
-    return replace(verdict, time=None, details=details)
+    """Return a verdict without times, which are those of no traffic, and without the counts of its rows,
+    which are there."""
+    details = _without_times(verdict.details)
+    if "lasting" in details:
+        details["lasting"] = _without_times(details["lasting"])
+    return replace(verdict, time=None, details=details, counts=None)
+
+
+def _without_times(details: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in details.items() if key not in ("from", "to")}
 
 
 def build_requests(table: TableFile, profile: TableProfile) -> Iterator[bytes]:

@@ -15,9 +15,9 @@ from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.services.bootstrap import serve_http
 from driftloop.services.detector import artifact
 from driftloop.services.detector.decoding import choose_decoder
-from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.emit import VerdictEmitter
 from driftloop.services.detector.handler import LIMIT, DetectorHandler
+from driftloop.services.detector.judging import fit_judge
 from driftloop.services.detector.kept import KeptEvents
 from driftloop.services.detector.scoring import WindowScorer
 from driftloop.services.detector.unjudged import UnjudgedWindows
@@ -45,7 +45,7 @@ async def serve_detector(
             "it is taken for that of %s",
             names.release,
         )
-    detector = await asyncio.to_thread(fit_detector, config, fitted.reference, fitted.profile)
+    judge = await asyncio.to_thread(fit_judge, config, fitted.reference, fitted.profile)
     decoder = choose_decoder(fitted, config)
     client = await connect_client(nats_url, name=f"{names.pipeline}-{names.detector}", wait=60)
     js = client.jetstream(timeout=5)
@@ -61,7 +61,7 @@ async def serve_detector(
     )
     kept = KeptEvents(js, names, registry, reference=unjudged.reference)
     scorer = WindowScorer(
-        js, names, config, detector, decoder=decoder, registry=registry, unjudged=unjudged
+        js, names, config, judge, decoder=decoder, registry=registry, unjudged=unjudged
     )
     door = DetectorHandler(
         publisher,

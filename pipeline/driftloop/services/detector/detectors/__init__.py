@@ -23,6 +23,8 @@ class WindowVerdict:
     details: dict[str, Any] = field(default_factory=dict)
     outliers: tuple[int, ...] = ()
     """Indices of the rows that are outliers, for detectors that judge rows."""
+    lasting: int | None = None
+    """Windows up to this one that alarm together; None: they don't, or were not judged."""
 
 
 class WindowDetector(Protocol):

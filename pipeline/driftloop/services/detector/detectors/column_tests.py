@@ -106,7 +106,13 @@ class ColumnReference:
         return np.minimum(np.searchsorted(self.levels, present), len(self.levels) - 1)
 
     def describe_change(
-        self, result: TestResult, score: float, *, alarm: bool, part: float | None = None
+        self,
+        result: TestResult,
+        score: float,
+        *,
+        alarm: bool,
+        part: float | None = None,
+        windows: int | None = None,
     ) -> ColumnChange:
         """Return what a result of a test says of the column, under a score that is corrected for all."""
         before, after, of = result.describe()
@@ -121,6 +127,7 @@ class ColumnReference:
             score=score,
             alarm=alarm,
             part=part,
+            windows=windows,
         )
 
 
@@ -143,7 +150,7 @@ class _Shares:
         figures = (float(before), float(after), self.names[best])
         score = max(0.0, float(scores[best]) - math.log10(len(self.hits)))
         return TestResult(
-            self.kinds[best], score, abs(figures[1] - figures[0]), partial(_give, figures)
+            self.kinds[best], score, abs(figures[1] - figures[0]), partial(give_figures, figures)
         )
 
 
@@ -187,7 +194,11 @@ class TestBatch:
         scores = score_counts(hits, np.full(len(hits), rows), before, reference)
         shares = zip((before / reference).tolist(), (hits / rows).tolist(), strict=True)
         return [
-            [TestResult("missing", score, abs(after - share), partial(_give, (share, after, "")))]
+            [
+                TestResult(
+                    "missing", score, abs(after - share), partial(give_figures, (share, after, ""))
+                )
+            ]
             for score, (share, after) in zip(scores.tolist(), shares, strict=True)
         ]
 
@@ -252,7 +263,8 @@ class TestBatch:
         return gaps, score_gaps(gaps, window, reference)
 
 
-def _give(figures: Figures) -> Figures:
+def give_figures(figures: Figures) -> Figures:
+    """Return figures that are known already, as the description of a test."""
     return figures
 
 
@@ -290,7 +302,7 @@ def _test_mix(reference: ColumnReference, hits: Counts, present: Rows) -> TestRe
     square = float(((samples - expected) ** 2 / expected).sum())
     figures = _describe_mix(reference, reference.count_hits(present), rows)
     score = score_squares(square, samples.shape[1] - 1)
-    return TestResult("mix", score, abs(figures[1] - figures[0]), partial(_give, figures))
+    return TestResult("mix", score, abs(figures[1] - figures[0]), partial(give_figures, figures))
 
 
 def _describe_mix(reference: ColumnReference, hits: Counts, rows: int) -> Figures:
@@ -303,10 +315,17 @@ def _describe_mix(reference: ColumnReference, hits: Counts, rows: int) -> Figure
 def _describe_shift(reference: Rows, window: Rows) -> Figures:
     """Return the median, or the quantile that moved furthest when it moved twice as far; both samples
     are sorted."""
-    figures = [
-        (_find_quantile(reference, share), _find_quantile(window, share), name)
-        for share, name in SPREAD
-    ]
+    return choose_figures(
+        [
+            (_find_quantile(reference, share), _find_quantile(window, share), name)
+            for share, name in SPREAD
+        ]
+    )
+
+
+def choose_figures(figures: Sequence[Figures]) -> Figures:
+    """Return the median, which comes first, or the quantile that moved furthest when it moved twice as
+    far."""
     furthest = max(figures, key=lambda figure: abs(figure[1] - figure[0]))
     moved = abs(figures[0][1] - figures[0][0]), abs(furthest[1] - furthest[0])
     return figures[0] if moved[0] >= moved[1] / 2 else furthest

@@ -13,6 +13,8 @@
 The share of a category that is new in the window is held against that of categories that only one
 training row has: a row of the training data would be the first of its kind as often.
 
+Windows together are judged, too (`lasting`), which takes a small part of `alarmRate`.
+
 Every column has the same part of `alarmRate`, every kind of test the same part of its column's (Bonferroni);
 which columns have changed is Holm's choice. The score is the largest -log10 p so corrected, the threshold
 -log10 `alarmRate`.
@@ -29,6 +31,8 @@ from driftloop.services.detector.detectors.column_tests import (
     TestBatch,
     TestResult,
 )
+from driftloop.services.detector.detectors.corrections import find_changed
+from driftloop.services.detector.detectors.lasting import LastingTest, find_part
 from driftloop.services.detector.values import Rows
 
 MOST_QUIET = 3
@@ -40,10 +44,15 @@ class TabularDetector:
 
     def __init__(self, config: DetectorSettings, reference: Rows, profile: TableProfile) -> None:
         self._threshold = -math.log10(config.alarm_rate)
+        self._part = find_part(config)
         self._columns = [
             ColumnReference(column, reference[:, number])
             for number, column in enumerate(profile.columns)
         ]
+
+    def build_lasting(self, config: DetectorSettings, reference: Rows) -> LastingTest | None:
+        """Return the test of windows together; None when the settings turn it off."""
+        return LastingTest(config, self._columns, reference) if self._part else None
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""
@@ -51,7 +60,7 @@ class TabularDetector:
         worst = [self._choose_result(each) for each in results]
         scores = [max(result.score for result in each) - self._correction(each) for each in results]
         scores = [max(0.0, score) for score in scores]
-        changed = _find_changed(scores, self._threshold)
+        changed = find_changed(scores, self._threshold)
         shown = sorted(changed, key=lambda n: -worst[n].effect)[:MOST_SHOWN]
         if not changed:
             shown = sorted(range(len(scores)), key=lambda n: -scores[n])[:MOST_QUIET]
@@ -69,22 +78,11 @@ class TabularDetector:
         )
 
     def _correction(self, results: list[TestResult]) -> float:
-        return math.log10(len(results)) + math.log10(len(self._columns))
+        tests = math.log10(len(results)) + math.log10(len(self._columns))
+        return tests - math.log10(1 - self._part)
 
     def _choose_result(self, results: list[TestResult]) -> TestResult:
         """Return the most certain result; one of all levels together only when it is beyond chance
         alone, since it is described by a level that may not be."""
         bound = self._threshold + self._correction(results)
         return max(results, key=lambda r: (r.score >= bound, r.kind != "mix", r.score))
-
-
-def _find_changed(scores: list[float], threshold: float) -> set[int]:
-    """Return the columns that have changed: Bonferroni's correction is Holm's for the first, and each
-    column after it need only hold against those that are left."""
-    count = len(scores)
-    changed: set[int] = set()
-    for rank, number in enumerate(sorted(range(count), key=lambda n: -scores[n])):
-        if scores[number] + math.log10(count / (count - rank)) < threshold:
-            break
-        changed.add(number)
-    return changed
