@@ -1,5 +1,6 @@
 """What git and the gateway said of a rollout while it went on, and what the requests of that time became."""
 
+import itertools
 import math
 import threading
 import time
@@ -7,8 +8,8 @@ from dataclasses import dataclass
 
 from cluster.world import BACKEND, N, P, release_of, weights_of
 
-SETTLE = 3.0
-"""Seconds until the gateway has what the VirtualService says."""
+SETTLE, LATEST = 3.0, 20.0
+"""Seconds until the gateway does what the VirtualService says: counted at least, and at most."""
 
 
 @dataclass
@@ -21,9 +22,32 @@ class Span:
     start: float
     end: float
 
+    def inside(self, settled):
+        """The time in which the gateway, which takes so long, did what this says."""
+        return self.start + settled, self.end - 1.0
+
     @property
-    def inside(self):
-        return self.start + SETTLE, self.end - 1.0
+    def reached(self):
+        """The releases that may get one request, as sets: a copy makes it two."""
+        if self.mirror is not None:
+            return {frozenset({id, self.mirror}) for id in self.weights}
+        return {frozenset({id}) for id, percent in self.weights.items() if percent}
+
+
+def settled(spans, requests):
+    """Seconds until the gateway did what a VirtualService said, the longest of the spans.
+
+    `requests` are pairs of when one was sent and the set of releases that got it. A span tells
+    when a request was dealt with as it could not have been before; where none can, it is taken to
+    be as slow as the others.
+    """
+    longest = SETTLE
+    for before, span in itertools.pairwise(spans):
+        new = span.reached - before.reached
+        shown = [at for at, got in requests if span.start <= at <= span.end and got in new]
+        if shown:
+            longest = max(longest, min(shown) - span.start + 1.0)
+    return longest
 
 
 class Watch:

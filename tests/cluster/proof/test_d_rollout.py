@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 from cluster.streams import REQUEST, RESPONSE, by_request
-from cluster.watching import Watch, likely
+from cluster.watching import LATEST, Watch, likely, settled
 from cluster.world import PIPELINE, P
 
 RELEASE = f"deployments/{P}/release.yaml"
@@ -47,13 +47,17 @@ def test_5_shadow_and_canary_are_commits_and_the_gateway_keeps_to_them(it):
     asked, told = by_request(found, REQUEST), by_request(found, RESPONSE)
     it.say("what the gateway did, by who answered and by what the committed weights say")
     measured = {}
+    late = settled(watch.spans, [(a.sent, frozenset(asked[a.id])) for a in it.traffic.answers])
+    it.say(f"the gateway did what a commit said at most {late:.1f} s after its VirtualService")
+    assert late <= LATEST
     for span in watch.spans:
-        inside = [a for a in it.traffic.between(*span.inside) if a.status == 200]
+        between = it.traffic.between(*span.inside(late))
+        inside = [a for a in between if a.status == 200]
         who = Counter(answered_by(a, told, first, second) for a in inside)
         counts = {id: who[id,] for id in (first, second)}
         alike = who[first, second]
         reached = sum(second in asked[a.id] for a in inside)
-        failed = len(it.traffic.between(*span.inside)) - len(inside)
+        failed = len(between) - len(inside)
         it.say(
             f"  {span.weights} mirror {span.mirror}: {len(inside)} requests, {counts}, {alike} on which both said the "
             f"same, {reached} reached {second}; {failed} failed"

@@ -17,7 +17,7 @@ from driftloop.local.ground.addresses import short_path
 from driftloop.local.ground.state import MARK
 
 BACK_OFF = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""Seconds before each restart; the last one repeats. Running for a minute starts over."""
+"""Seconds before each restart; the last one repeats. One that was ready for a while starts over."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class ProcessSpec:
     once: bool = False
     grace: float = 10.0
     """Seconds between SIGTERM and SIGKILL."""
+    steady: float = 10.0
+    """Seconds that it must have been ready for its next death to count as the first."""
 
 
 Phase = Literal["starting", "ready", "waiting", "done", "stopped"]
@@ -101,6 +103,7 @@ class SupervisedProcess:
         self._on_event = on_event
         self._popen: subprocess.Popen[bytes] | None = None
         self._started = 0.0
+        self._ready_since: float | None = None
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
@@ -149,6 +152,7 @@ class SupervisedProcess:
         attempt = 0
         while not self._stopping:
             self.phase = "starting"
+            self._ready_since = None
             try:
                 popen = self._spawn_child()
             except OSError as error:
@@ -171,7 +175,7 @@ class SupervisedProcess:
                     self.phase = "done"
                     self._ready.set()
                     return
-                if time.monotonic() - self._started > 60:
+                if self._was_steady():
                     attempt = 0
             self.phase = "waiting"
             delay = BACK_OFF[min(attempt, len(BACK_OFF) - 1)] * random.uniform(0.8, 1.2)  # noqa: S311
@@ -179,6 +183,10 @@ class SupervisedProcess:
             self._on_event(self.program.name, f"{self.last_exit}; restart in {delay:.1f} s")
             await asyncio.sleep(delay)
             self.restarts += 1
+
+    def _was_steady(self) -> bool:
+        since = self._ready_since
+        return since is not None and time.monotonic() - since >= self.program.steady
 
     def _spawn_child(self) -> subprocess.Popen[bytes]:
         program = self.program
@@ -202,6 +210,7 @@ class SupervisedProcess:
         while probe is not None and not await probe_answers(probe):  # noqa: ASYNC110
             await asyncio.sleep(0.1 if time.monotonic() - self._started < 10 else 0.5)
         self.phase = "ready"
+        self._ready_since = time.monotonic()
         self._ready.set()
         self._on_event(self.program.name, f"ready after {time.monotonic() - self._started:.1f} s")
         if (liveness := self.program.liveness) is None:
