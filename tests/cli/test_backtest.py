@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from driftloop.operations.backtest import read_rate
+from driftloop.contract.profiles import ColumnProfile, TableProfile
+from driftloop.contract.replays import INJECTED_KINDS, InjectedChange
+from driftloop.operations.backtest import choose_changes, read_change, read_rate
 from tests.local.conftest import envs
 
 __all__ = ["envs"]
@@ -33,6 +37,55 @@ WIDTH = 4
 )
 def test_a_rate_has_a_unit(text: str, rate: float | None) -> None:
     assert read_rate(text) == rate
+
+
+@pytest.mark.parametrize(
+    ("text", "change"),
+    [
+        ("shift:fare", ("shift", "fare", 1.0, None)),
+        ("shift:fare:-0.5@3000", ("shift", "fare", -0.5, 3000)),
+        ("noise:a:b:2", ("noise", "a:b", 2.0, None)),
+        ("category:carrier:0.03@12", ("category", "carrier", 0.03, 12)),
+        ("lost:x[3]@7", ("lost", "x[3]", 0.0, 7)),
+        ("shift:fare:0", None),
+        ("noise:fare:-1", None),
+        ("category:carrier:2", None),
+        ("lost:fare:1", None),
+        ("lost:", None),
+        ("drop:fare", None),
+    ],
+)
+def test_a_change_has_a_kind_a_column_a_size_and_a_row(text: str, change: Any) -> None:
+    read = read_change(text)
+    assert (read and (read.kind, read.column, read.size, read.row)) == change
+
+
+@given(
+    st.sampled_from(INJECTED_KINDS),
+    st.text(st.characters(blacklist_characters="@\n"), min_size=1).filter(lambda t: ":" not in t),
+    st.integers(1, 10**6),
+)
+def test_every_column_can_be_named(kind: Any, column: str, row: int) -> None:
+    read = read_change(f"{kind}:{column}@{row}")
+    assert read is not None
+    assert (read.kind, read.column, read.row) == (kind, column, row)
+
+
+def test_changes_are_chosen_of_the_columns_with_the_most_values() -> None:
+    def column(name: str, type_: Any, distinct: int) -> ColumnProfile:
+        return ColumnProfile(name=name, type=type_, rows=100, missing=0, distinct=distinct)
+
+    first = TableProfile(columns=(column("id", "text", 9), column("n", "number", 3)))
+    second = TableProfile(columns=(column("m", "number", 50), column("c", "category", 4)))
+    chosen = choose_changes((first, second))
+    assert [(each.kind, each.column) for each in chosen] == [
+        ("shift", "m"),
+        ("noise", "m"),
+        ("category", "c"),
+        ("lost", "id"),
+    ]
+    only = choose_changes((TableProfile(columns=(column("t", "time", 9),)),))
+    assert only == (InjectedChange(kind="lost", column="t"),)
 
 
 def rows(file: Path, seed: int, count: int, *, moved: float = 0.0) -> Path:
@@ -81,16 +134,54 @@ def test_a_change_alarms_where_it_is_and_rows_as_before_do_not(tmp_path: Path, e
     first, again = (backtest(project, envs, *words).stdout for _ in range(2))
     assert first == again
     lines = first.splitlines()
-    assert lines[0] == "drift (tabular): 450 rows, 4 windows, 1 alarm"
-    assert lines[1].startswith("  window 4, rows 301-400: score ")
-    assert "x[1] median " in lines[1]
-    assert lines[2] == "  the last 50 rows fill no window"
-    assert lines[3] == "  a month of such traffic has 7200 windows; alarms: 1.8e+03"
+    assert lines[:2] == ["450 rows in 27 min", "drift (tabular): 4 windows, 1 alarm"]
+    assert lines[2].startswith("  window 4, rows 301-400: score ")
+    assert "x[1] median " in lines[2]
+    assert lines[3] == "  the last 50 rows fill no window"
+    assert "25 % of windows (19 of 20: 0.63 % to 81 %); alarmRate says 0.1 %" in lines[4]
+    assert lines[5].startswith("  alarms of a month: 1.6e+03 (19 of 20: 40.5 to ")
+    assert lines[6].startswith("decision (drift 2 alarms in a row; runs of 30 min, cooldown 30 min")
+    assert lines[6].endswith(": 0 runs")
     told = json.loads(backtest(project, envs, *words, "--output", "json").stdout)
-    assert [window["alarm"] for window in told[0]["windows"]] == [False] * 3 + [True]
-    quiet = backtest(project, envs, "--data", "../batches", "--on", "../on/1.npz").stdout
-    assert "3 windows, 0 alarms" in quiet
-    assert "alarms: most likely below 2.59e+04" in quiet
+    (monitor,) = told["monitors"]
+    assert [window["alarm"] for window in monitor["windows"]] == [False] * 3 + [True]
+    shift, noise, lost = told["changes"]
+    assert [change["row"] for change in (shift, noise, lost)] == [226] * 3
+    assert lost["name"] == "x[0] lost"
+    (seen,) = lost["monitors"]
+    assert (seen["rows"], seen["alarms"], seen["windows"]) == (75, 2, 2)
+    assert seen["words"].startswith("x[0] missing 0 % -> 7")
+    assert lost["runRows"] == 175, "two alarms in a row"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_change_that_the_rows_have_parts_false_alarms_from_delay(
+    tmp_path: Path, envs: Path
+) -> None:
+    project = make_project(tmp_path, "{drift: {detector: tabular, window: 100, alarmRate: 0.001}}")
+    rows(tmp_path / "batches" / "one.npz", 0, 2000)
+    rows(tmp_path / "on" / "1.npz", 1, 350)
+    rows(tmp_path / "on" / "2.npz", 2, 350, moved=2.0)
+    words = ("--data", "../batches", "--on", "../on", "--inject", "none", "--changed-at", "351")
+    lines = backtest(project, envs, *words).stdout.splitlines()
+    assert lines[1] == "drift (tabular): 7 windows, 4 alarms"
+    assert lines[6].startswith(
+        "  false alarms before the change: 0 % of windows (19 of 20: 0 % to "
+    )
+    assert "none seen, most likely below 2.7" in lines[7]
+    assert lines[8].endswith(": 1 run")
+    assert lines[9].startswith("  run after row 500 (8.33 min), drift windows 4-5: x[1] median ")
+    assert lines[-2] == "the rows' own change from row 351 on: a run after 150 rows (2.48 min)"
+    assert lines[-1].startswith("  drift alarms after 50 rows (49 s), 4 of 4 windows: x[1] median ")
+    refused = (
+        (("--inject", "lost:y"), "no monitor looks at a column `y`"),
+        (("--inject", "category:x[1]"), "column `x[1]`, which is of type number: must be of type"),
+        (("--inject", "lost:x[1]@701"), "begins at row 701, must be one of the 700 rows"),
+        (("--time", "at"), "has no column `at` with times; its columns: `x`, `y`"),
+    )
+    for more, told in refused:
+        assert told in backtest(project, envs, *words[:4], *more, code=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -107,11 +198,31 @@ def test_a_change_alarms_where_it_is_and_rows_as_before_do_not(tmp_path: Path, e
             ("--on", "pipeline.yaml", "--rate", "often"),
             "`often` must be a number of rows by s, min, h or day",
         ),
+        (
+            "{drift: {detector: tabular}}",
+            ("--on", "pipeline.yaml", "--inject", "shift"),
+            "`shift` must be KIND:COLUMN[:SIZE][@ROW]",
+        ),
+        (
+            "{drift: {detector: tabular}}",
+            ("--on", "pipeline.yaml", "--inject", "none", "--inject", "lost:x"),
+            "`none` goes with no other change",
+        ),
+        (
+            "{drift: {detector: tabular}}",
+            ("--on", "pipeline.yaml", "--rate", "1/s", "--time", "at"),
+            "--rate and --time exclude each other",
+        ),
+        (
+            "{drift: {detector: tabular}}",
+            ("--on", "pipeline.yaml", "--run", "soon"),
+            "`soon` must be a number with a unit",
+        ),
     ],
 )
 def test_what_can_not_be_replayed_is_refused_at_once(
     monitors: str, words: tuple[str, ...], told: str, tmp_path: Path
 ) -> None:
     project = make_project(tmp_path, monitors)
-    code = 2 if "--rate" in words or "gone" in words else 1
+    code = 1 if "has no monitor" in told else 2
     assert told in backtest(project, tmp_path / "envs", *words, code=code).stderr

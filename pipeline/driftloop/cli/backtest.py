@@ -2,40 +2,91 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from driftloop.cli import options
+from driftloop.cli.replays import describe_result, format_result
 from driftloop.cli.try_ import choose_envs, fetch_data
-from driftloop.contract.documents import to_json
-from driftloop.contract.verdicts import describe_changes, read_changes
+from driftloop.contract.replays import InjectedChange, ReplayOrder
 from driftloop.errors import StepError
 from driftloop.local.kubelet.images import prepare_monitor
-from driftloop.operations.backtest import Backtest, MonitorReplay, read_rate
+from driftloop.operations.backtest import Backtest, choose_changes, read_change, read_rate
+from driftloop.operations.charts import draw_result
 from driftloop.operations.place import StateChoice
 from driftloop.operations.project import validate_project
+from driftloop.operations.replays import BacktestResult
 from driftloop.operations.tryout import ProjectTry
 from driftloop.plan import make_plan
-from driftloop.text.words import count_noun
+from driftloop.spec.values import duration
 
-MOST_NAMED = 5
-"""Columns of an alarm."""
+NO_CHANGE, PICTURE = "none", ".svg"
 EXAMPLES = """\b
 Examples:
-  driftloop backtest pipeline.yaml --on ../last-week
-  driftloop backtest pipeline.yaml --data ../batches --on ../last-week/requests.parquet --rate 40/s"""
+  driftloop backtest pipeline.yaml --on ../last-week --time requested_at
+  driftloop backtest pipeline.yaml --data ../batches --on ../last-week/requests.parquet --rate 40/s
+  driftloop backtest pipeline.yaml --on ../last-week --inject shift:fare:0.5@3000 --inject lost:carrier
+  driftloop backtest pipeline.yaml --on ../last-week --time requested_at -o report.svg"""
 
 
-def _parse_rate(context: click.Context, parameter: click.Parameter, value: str) -> float:
+def _parse_rate(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> float | None:
+    if value is None:
+        return None
     rate = read_rate(value)
     if rate is None:
         raise click.BadParameter(
             f"`{value}` must be a number of rows by s, min, h or day, such as 1/s or 2000/day"
         )
     return rate
+
+
+def _parse_changes(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[InjectedChange, ...] | None:
+    """Return the changes; None where they are to be chosen."""
+    if NO_CHANGE in values and len(values) > 1:
+        raise click.BadParameter(f"`{NO_CHANGE}` goes with no other change")
+    if not values or values == (NO_CHANGE,):
+        return () if values else None
+    changes = []
+    for value in values:
+        change = read_change(value)
+        if change is None:
+            raise click.BadParameter(
+                f"`{value}` must be KIND:COLUMN[:SIZE][@ROW], where KIND is shift (SIZE in standard deviations), "
+                "noise (above 0), category (a share of the rows) or lost (without a SIZE), such as "
+                "shift:fare:0.5@3000"
+            )
+        changes.append(change)
+    return tuple(changes)
+
+
+def _parse_length(context: click.Context, parameter: click.Parameter, value: str) -> float:
+    try:
+        return duration(value).total_seconds()
+    except ValueError as error:
+        raise click.BadParameter(f"`{value}` {error}") from error
+
+
+def _parse_picture(
+    context: click.Context, parameter: click.Parameter, value: Path | None
+) -> Path | None:
+    if value is not None and value.suffix != PICTURE:
+        raise click.BadParameter(f"`{value.name}` must end with {PICTURE}")
+    if value is not None and not value.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {value.parent}")
+    return value
+
+
+def _write_picture(file: Path, result: BacktestResult) -> None:
+    try:
+        file.write_text(draw_result(result), encoding="utf-8")
+    except OSError as error:
+        raise StepError(f"{file} can't be written: {error.strerror}") from error
+    options.print_progress(f"picture: {file}")
 
 
 @click.command(epilog=EXAMPLES)
@@ -54,10 +105,44 @@ def _parse_rate(context: click.Context, parameter: click.Parameter, value: str) 
 )
 @click.option(
     "--rate",
-    default="1/s",
-    show_default=True,
     callback=_parse_rate,
-    help="Rows of the traffic by s, min, h or day: for the alarms of a month, and windows that close by time.",
+    help="Rows of the traffic by s, min, h or day, where the rows have no times.  [default: 1/s]",
+)
+@click.option("--time", "column", help="Column with the time of each row, instead of a rate.")
+@click.option(
+    "--inject",
+    "changes",
+    multiple=True,
+    callback=_parse_changes,
+    help="Change that is made in the rows, KIND:COLUMN[:SIZE][@ROW]; KIND is shift, noise, category or lost. "
+    f"Several are made one by one; `{NO_CHANGE}` for none.  [default: one of each kind, from the middle row on]",
+)
+@click.option(
+    "--changed-at",
+    type=click.IntRange(min=2),
+    metavar="ROW",
+    help="First row of a change that the rows have: alarms before it are false, those after it see it.",
+)
+@click.option(
+    "--run",
+    default="30m",
+    show_default=True,
+    callback=_parse_length,
+    help="Time that a run takes until its model is production.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of what injected changes draw.",
+)
+@click.option(
+    "-o",
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False, resolve_path=True),
+    callback=_parse_picture,
+    help="File to write a picture to, .svg: windows over time, scores against thresholds, alarms, runs.",
 )
 @options.envs
 @options.state
@@ -67,17 +152,27 @@ def command(
     spec: Path,
     rows: Path,
     data: Path | None,
-    rate: float,
+    rate: float | None,
+    column: str | None,
+    changes: tuple[InjectedChange, ...] | None,
+    changed_at: int | None,
+    run: float,
+    seed: int,
+    picture: Path | None,
     envs: Path | None,
     state: StateChoice,
     output: str,
 ) -> None:
-    """Replay rows of files through the monitors of SPEC, and show which windows alarm.
+    """Replay rows of files through the monitors of SPEC and its decision: alarms, runs of a month, and how soon
+    changes are seen.
 
     Data steps and split run as in `driftloop try data`; each monitor of requests is fitted on the
     training side, as a run fits it, and gets the rows one request each, by the code that judges
-    traffic. The same files give the same windows.
+    traffic. Its alarms go through the decision's own state machine. The same files and the same seed give the
+    same report.
     """
+    if rate is not None and column is not None:
+        raise click.UsageError("--rate and --time exclude each other: rows with times have a rate")
     project = validate_project(spec)
     options.print_notes(project.notes)
     plan = make_plan(project.document)
@@ -100,48 +195,17 @@ def command(
         )
         own.run_stages("data")
         image = prepare_monitor(work / "monitor", envs=envs, say=options.print_progress)
-        backtest = Backtest(plan, image, work, rate, options.print_progress)
-        replays = backtest.replay_monitors(work / "split" / "train" / "recent", rows)
+        backtest = Backtest(plan, image, work, options.print_progress, run)
+        fitted = backtest.fit_monitors(work / "split" / "train" / "recent")
+        if changes is None:
+            changes = choose_changes(each.profile for each in fitted)
+        order = ReplayOrder(
+            rate=None if column else rate or 1.0, time=column, changes=changes, seed=seed
+        )
+        result = backtest.replay_rows(fitted, rows, order, changed_at)
+    if picture is not None:
+        _write_picture(picture, result)
     if output == "json":
-        click.echo(json.dumps([_to_document(replay, rate) for replay in replays]))
+        click.echo(json.dumps(describe_result(result)))
         return
-    for replay in replays:
-        click.echo("\n".join(_format_lines(replay, rate)))
-
-
-def _format_lines(replay: MonitorReplay, rate: float) -> Sequence[str]:
-    record, monitor = replay.replay, replay.monitor
-    windows, alarms = len(record.windows), replay.alarms
-    lines = [
-        f"{monitor.name} ({monitor.detector.detector}): {count_noun(record.rows, 'row')}, "
-        f"{count_noun(windows, 'window')}, {count_noun(len(alarms), 'alarm')}"
-    ]
-    for window in alarms:
-        changes = describe_changes(read_changes(window.details), MOST_NAMED)
-        lines.append(
-            f"  window {window.window}, rows {window.first}-{window.last}: score {window.score:.4g}, "
-            f"threshold {window.threshold:.4g}{f': {changes}' if changes else ''}"
-        )
-    lines.extend(f"  {count_noun(n, 'row')} not judged: {reason}" for reason, n in record.rejected)
-    if record.waiting:
-        lines.append(f"  the last {count_noun(record.waiting, 'row')} fill no window")
-    if windows:
-        expected, most = replay.count_alarms(rate)
-        month = f"{expected:.3g}" if alarms else f"most likely below {most:.3g}"
-        lines.append(
-            f"  a month of such traffic has {replay.count_windows(rate):.4g} windows; alarms: {month}"
-        )
-    return lines
-
-
-def _to_document(replay: MonitorReplay, rate: float) -> dict[str, Any]:
-    expected, most = replay.count_alarms(rate)
-    return {
-        "monitor": replay.monitor.name,
-        "detector": replay.monitor.detector.detector,
-        **to_json(replay.replay),
-        "alarms": len(replay.alarms),
-        "windowsAMonth": replay.count_windows(rate),
-        "alarmsAMonth": expected,
-        "alarmsAMonthAtMost": most,
-    }
+    click.echo("\n".join(format_result(result)))

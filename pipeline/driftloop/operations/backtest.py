@@ -1,27 +1,38 @@
 """Replay rows of files through the monitors of a spec, before they watch traffic: fitted as a run fits them, in the
-monitor image's environment, on the training side of the data.
+monitor image's environment, on the training side of the data; and through the decision, whose runs nothing starts.
 """
 
+import json
 import re
 import subprocess
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
-from driftloop.contract.replays import ReplayRecord
-from driftloop.contract.verdicts import WindowRecord
+from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json, to_json
+from driftloop.contract.profiles import ColumnProfile, TableProfile
+from driftloop.contract.replays import (
+    INJECTED_KINDS,
+    InjectedChange,
+    InjectedKind,
+    ReplayOrder,
+    ReplayReport,
+)
+from driftloop.contract.trees import PROFILE_FILE
 from driftloop.errors import StepError
 from driftloop.local.kubelet.images import LocalImage
+from driftloop.operations.replays import BacktestResult, MonitorReplay
 from driftloop.plan import Monitor, Plan
+from driftloop.retrain.simulation import RUN
 
-MONTH = 30 * 86400.0
-"""Seconds."""
-CERTAIN = 3.0
-"""Alarms that are expected where none came in 5 % of all cases."""
 UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0}
+SIZES: dict[InjectedKind, float] = {"shift": 1.0, "noise": 1.0, "category": 0.1, "lost": 0.0}
+"""How much a change is when nothing is said."""
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)/(s|min|h|day)")
+_CHANGE = re.compile(
+    rf"({'|'.join(INJECTED_KINDS)}):(.+?)(?::([+-]?\d+(?:\.\d+)?))?(?:@([1-9]\d*))?"
+)
 
 
 def read_rate(text: str) -> float | None:
@@ -31,31 +42,47 @@ def read_rate(text: str) -> float | None:
     return rate or None
 
 
+def read_change(text: str) -> InjectedChange | None:
+    """Return the change of `KIND:COLUMN[:SIZE][@ROW]`, such as `shift:fare:0.5@3000`; None for another text,
+    and for a size that means nothing."""
+    match = _CHANGE.fullmatch(text)
+    if match is None:
+        return None
+    kind: InjectedKind = next(each for each in INJECTED_KINDS if each == match[1])
+    size = SIZES[kind] if match[3] is None else float(match[3])
+    bad = {"shift": size == 0, "noise": size <= 0, "category": not 0 < size <= 1, "lost": size != 0}
+    if bad[kind]:
+        return None
+    row = None if match[4] is None else int(match[4])
+    return InjectedChange(kind=kind, column=match[2], size=size, row=row)
+
+
+def choose_changes(profiles: Iterable[TableProfile]) -> tuple[InjectedChange, ...]:
+    """Return one change of each kind, of the columns with the most different values: a number for a shift and
+    noise, categories for a new one, and the first column for one that is lost."""
+    columns = list({each.name: each for profile in profiles for each in profile.columns}.values())
+    numbers = [each for each in columns if each.type == "number" and each.distinct > 1]
+    categories = [each for each in columns if each.type == "category"]
+    chosen: list[tuple[InjectedKind, ColumnProfile]] = []
+    if numbers:
+        widest = max(numbers, key=lambda each: each.distinct)
+        chosen += [("shift", widest), ("noise", widest)]
+    if categories:
+        chosen.append(("category", max(categories, key=lambda each: each.distinct)))
+    if columns:
+        chosen.append(("lost", columns[0]))
+    return tuple(
+        InjectedChange(kind=kind, column=column.name, size=SIZES[kind]) for kind, column in chosen
+    )
+
+
 @dataclass(frozen=True)
-class MonitorReplay:
-    """What one monitor said of the rows."""
+class FittedMonitor:
+    """A monitor of requests, fitted on the data that a run has split."""
 
     monitor: Monitor
-    replay: ReplayRecord
-
-    @property
-    def alarms(self) -> tuple[WindowRecord, ...]:
-        """Windows that alarmed."""
-        return tuple(window for window in self.replay.windows if window.alarm)
-
-    def count_windows(self, rate: float) -> float:
-        """Return the windows of a month with so many rows a second."""
-        rows = sum(window.size for window in self.replay.windows)
-        return rate * MONTH * len(self.replay.windows) / rows if rows else 0.0
-
-    def count_alarms(self, rate: float) -> tuple[float, float]:
-        """Return the alarms of a month in which traffic is like the rows, and, where none came, the number
-        that they rarely exceed (else the same)."""
-        windows, months = len(self.replay.windows), self.count_windows(rate)
-        if not windows:
-            return 0.0, 0.0
-        share = len(self.alarms) / windows
-        return months * share, months * (share or min(1.0, CERTAIN / windows))
+    artifact: Path
+    profile: TableProfile
 
 
 @dataclass(frozen=True)
@@ -66,20 +93,50 @@ class Backtest:
     image: LocalImage
     """The monitor image."""
     work: Path
-    rate: float
-    """Rows of the traffic a second."""
     report: Callable[[str], None]
+    run: float = RUN
+    """Seconds that a run is taken to last."""
 
-    def replay_monitors(self, data: Path, rows: Path) -> tuple[MonitorReplay, ...]:
-        """Fit each monitor of requests on the data that a run has split, and replay rows; StepError when
-        one can't be fitted, or the rows can't be read."""
+    def fit_monitors(self, data: Path) -> tuple[FittedMonitor, ...]:
+        """Fit each monitor of requests; StepError when one can't be."""
         for monitor in self.plan.answer_monitors:
             self.report(
                 f"{monitor.name} is not replayed: its reference are the answers of a rehearsal"
             )
-        return tuple(self._replay_monitor(each, data, rows) for each in self.plan.request_monitors)
+        return tuple(self._fit_monitor(each, data) for each in self.plan.request_monitors)
 
-    def _replay_monitor(self, monitor: Monitor, data: Path, rows: Path) -> MonitorReplay:
+    def replay_rows(
+        self,
+        fitted: Sequence[FittedMonitor],
+        rows: Path,
+        order: ReplayOrder,
+        changed_at: int | None = None,
+    ) -> BacktestResult:
+        """Replay rows through the monitors and the decision; StepError when they can't be read, or a change
+        does not fit them."""
+        for change in order.changes:
+            self._check_column(change, fitted)
+        if changed_at is not None:
+            order = replace(order, marks=(changed_at,))
+        replays = tuple(self._replay_monitor(each, rows, order) for each in fitted)
+        if late := replays[0].report.unordered:
+            self.report(
+                f"{late} rows are asked in another order than that of the files, by `{order.time}`"
+            )
+        return BacktestResult(
+            self.plan.retrain_policy, replays, order.changes, self.run, changed_at
+        )
+
+    def _check_column(self, change: InjectedChange, fitted: Sequence[FittedMonitor]) -> None:
+        names = list(dict.fromkeys(name for each in fitted for name in each.profile.names))
+        if change.column not in names:
+            shown = ", ".join(f"`{name}`" for name in names[:20])
+            raise StepError(
+                f"no monitor looks at a column `{change.column}`",
+                hint=f"they look at {shown}{' ...' if len(names) > 20 else ''}",
+            )
+
+    def _fit_monitor(self, monitor: Monitor, data: Path) -> FittedMonitor:
         artifact = self.work / "detectors" / monitor.name
         told = self._call(
             *("fit", "--detector", monitor.detector_config, "--reference", str(data)),
@@ -87,17 +144,24 @@ class Backtest:
             doing=f"{monitor.name} can't be fitted",
         )
         self.report(f"{monitor.name}: {told.strip()}")
+        text = (artifact / PROFILE_FILE).read_text()
+        profile = TableProfile.read(parse_json(text, label=PROFILE_FILE, longest=LONGEST_FILE))
+        return FittedMonitor(monitor, artifact, profile)
+
+    def _replay_monitor(
+        self, fitted: FittedMonitor, rows: Path, order: ReplayOrder
+    ) -> MonitorReplay:
+        name = fitted.monitor.name
         printed = self._call(
-            *("replay", "--artifact", str(artifact), "--on", str(rows), "--rate", str(self.rate)),
-            doing=f"{monitor.name} can't judge the rows",
+            *("replay", "--artifact", str(fitted.artifact), "--on", str(rows)),
+            *("--order", json.dumps(to_json(order))),
+            doing=f"{name} can't judge the rows",
         )
         try:
-            record = ReplayRecord.read(
-                parse_json(printed, label="the replay", longest=LONGEST_FILE)
-            )
+            report = ReplayReport.parse(printed)
         except DocumentError as error:
-            raise StepError(f"{monitor.name}: {error.message}") from error
-        return MonitorReplay(monitor, record)
+            raise StepError(f"{name}: {error.message}") from error
+        return MonitorReplay(fitted.monitor, fitted.profile.names, report)
 
     def _call(self, *words: str, doing: str) -> str:
         command: Sequence[str] = [self.image.find_program("driftloop-detector"), *words]

@@ -13,14 +13,19 @@ from support.detector import write_answers
 
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorKind, DetectorSettings
-from driftloop.contract.replays import ReplayRecord
+from driftloop.contract.replays import (
+    InjectedChange,
+    ReplayOrder,
+    ReplayRecord,
+    ReplayReport,
+)
 from driftloop.contract.verdicts import describe_changes, read_changes
 from driftloop.services.detector import artifact
 from driftloop.services.detector.answer_learning import gather_answers
 from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact
-from driftloop.services.detector.judging import fit_judge
-from driftloop.services.detector.payload import GAPS
-from driftloop.services.detector.replay import build_requests, read_tables, replay_tables
+from driftloop.services.detector.asking import build_rows, read_tables
+from driftloop.services.detector.marks import WIDTH
+from driftloop.services.detector.replay import replay_tables
 
 CARRIERS = ("UA", "AA", "B6")
 
@@ -50,16 +55,21 @@ def flights(file: Path, seed: int, rows: int, *, aa: float = 0.2, gap: bool = Tr
     return file
 
 
-def fit(folder: Path, kind: DetectorKind = "tabular", *, gap: bool = True) -> DetectorArtifact:
+def fit(
+    folder: Path, kind: DetectorKind = "tabular", *, gap: bool = True, **settings: Any
+) -> DetectorArtifact:
     flights(folder / "data" / "a.csv", 0, 3000, gap=gap)
-    config = DetectorSettings(kind, window=100, alarm_rate=0.001)
+    config = DetectorSettings(kind, window=100, alarm_rate=0.001, **settings)
     features = "delay" if kind == "ks" else "x"
     return artifact.gather_reference(folder / "data", features, config)
 
 
 def replay(fitted: DetectorArtifact, rows: Path) -> ReplayRecord:
-    judge = fit_judge(fitted.config, fitted.reference, fitted.profile)
-    return replay_tables(fitted, judge, read_tables(rows))
+    return report(fitted, rows).plain
+
+
+def report(fitted: DetectorArtifact, rows: Path, **order: Any) -> ReplayReport:
+    return replay_tables(fitted, read_tables(rows), ReplayOrder(**order))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
@@ -84,16 +94,147 @@ def test_slow_traffic_closes_windows_by_time(tmp_path: Path) -> None:
     fitted = fit(tmp_path)
     config = replace(fitted.config, at_most=3600.0, least=10)
     fitted = replace(fitted, config=config)
-    judge = fit_judge(config, fitted.reference, fitted.profile)
-    tables = read_tables(flights(tmp_path / "on.csv", 1, 150))
-    slow = replay_tables(fitted, judge, tables, rate=1 / 120)
+    rows = flights(tmp_path / "on.csv", 1, 150)
+    slow = report(fitted, rows, rate=1 / 120).plain
     assert [window.size for window in slow.windows] == [30] * 4
     assert slow.waiting == 30
     assert slow.windows[0].details["closedBy"] == "time"
     assert "from" not in slow.windows[0].details
-    assert replay_tables(fitted, judge, tables, rate=1 / 120) == slow
-    assert [window.size for window in replay_tables(fitted, judge, tables, rate=5).windows] == [100]
-    assert [window.size for window in replay_tables(fitted, judge, tables).windows] == [100]
+    # each is due an hour after its first row, and waits for no other
+    assert slow.closed == tuple(120.0 * first + 3600 for first in (1, 31, 61, 91))
+    assert report(fitted, rows, rate=1 / 120).plain == slow
+    quick = report(fitted, rows, rate=5.0).plain
+    assert ([window.size for window in quick.windows], quick.closed) == ([100], (20.0,))
+    assert [window.size for window in replay(fitted, rows).windows] == [100]
+
+
+def test_rows_have_the_times_of_a_column_and_come_in_its_order(tmp_path: Path) -> None:
+    fitted = fit(tmp_path)
+    fitted = replace(fitted, config=replace(fitted.config, at_most=3600.0, least=2))
+    file = tmp_path / "on.jsonl"
+    times = [
+        "2026-01-31 10:30:00",
+        "2026-01-31T09:30:00Z",
+        "2026-01-31T12:00:00+01:00",
+        1769857200.0,
+    ]
+    lines = [
+        {"delay": 3.0 + n, "carrier": "UA", "night": False, "at": at} for n, at in enumerate(times)
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    told = report(fitted, file, time="at", marks=(3,))
+    assert told.unordered == 1
+    assert told.times == ((1, 1769851800.0), (3, 1769857200.0), (4, 1769857200.0))
+    # the third row comes after the first window was due
+    assert [(window.first, window.last) for window in told.plain.windows] == [(1, 2)]
+    assert told.plain.closed == (1769855400.0,)
+
+
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        (None, "row 1: the time in `at` is missing, must be a time such as 2026-01-31T09:30:00Z"),
+        ("soon", "row 1: the time in `at` is `soon`, must be"),
+        (-5, "row 1: the time in `at` is `-5`, must be"),
+    ],
+)
+def test_a_row_without_a_time_is_refused(at: Any, told: str, tmp_path: Path) -> None:
+    fitted = fit(tmp_path)
+    file = tmp_path / "on.jsonl"
+    file.write_text(json.dumps({"delay": 3.0, "at": at}) + "\n")
+    with pytest.raises(ArtifactError, match=told):
+        report(fitted, file, time="at")
+    with pytest.raises(
+        ArtifactError, match="has no column `when` with times; its columns: `delay`"
+    ):
+        report(fitted, file, time="when")
+
+
+def inject(**change: Any) -> dict[str, Any]:
+    return {"changes": (InjectedChange(**change),), "rate": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "size", "words"),
+    [
+        ("shift", "delay", 1.0, "delay median "),
+        ("noise", "delay", 3.0, "delay "),
+        ("category", "carrier", 0.3, "carrier new category 0 % -> 2"),
+        ("lost", "delay", 0.0, "delay missing 4."),
+    ],
+)
+def test_a_change_is_made_from_its_row_on_and_named(
+    kind: Any, column: str, size: float, words: str, tmp_path: Path
+) -> None:
+    fitted = fit(tmp_path)
+    rows = flights(tmp_path / "on.csv", 1, 1000)
+    told = report(fitted, rows, **inject(kind=kind, column=column, size=size, row=401))
+    assert not any(window.alarm for window in told.plain.windows)
+    (changed,) = told.changed
+    assert changed.windows[:4] == told.plain.windows[:4]
+    assert [window.alarm for window in changed.windows] == [False] * 4 + [True] * 6
+    assert describe_changes(read_changes(changed.windows[4].details), 1).startswith(words)
+    assert report(fitted, rows, **inject(kind=kind, column=column, size=size, row=401)) == told
+    assert ReplayReport.parse(json.dumps(to_json(told))) == told
+
+
+def test_a_change_begins_in_the_middle_when_nothing_is_said(tmp_path: Path) -> None:
+    fitted = fit(tmp_path)
+    rows = flights(tmp_path / "on.csv", 1, 500)
+    told = report(fitted, rows, **inject(kind="lost", column="night"))
+    assert told.starts == (251,)
+    assert dict(told.times)[251] == 251.0
+    assert [window.alarm for window in told.changed[0].windows] == [False] * 2 + [True] * 3
+
+
+def test_a_column_that_is_not_looked_at_stays_as_it_is(tmp_path: Path) -> None:
+    fitted = fit(tmp_path, columns=("delay",))
+    rows = flights(tmp_path / "on.csv", 1, 300)
+    told = report(fitted, rows, **inject(kind="lost", column="carrier", row=101))
+    assert told.changed == (told.plain,)
+
+
+def test_elements_of_arrays_change(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    (tmp_path / "data").mkdir()
+    np.savez(tmp_path / "data" / "a.npz", x=random.normal(size=(2000, 2, 3)), y=np.zeros(2000))
+    config = DetectorSettings("tabular", window=100, alarm_rate=0.001)
+    fitted = artifact.gather_reference(tmp_path / "data", "x", config)
+    np.savez(tmp_path / "on.npz", x=random.normal(size=(200, 2, 3)))
+    changes = (
+        InjectedChange(kind="shift", column="x[5]", size=2.0, row=101),
+        InjectedChange(kind="lost", column="x[0]", row=101),
+    )
+    told = report(fitted, tmp_path / "on.npz", changes=changes)
+    for record, column in zip(told.changed, ("x[5]", "x[0]"), strict=True):
+        assert [window.alarm for window in record.windows] == [False, True]
+        assert [change.column for change in read_changes(record.windows[1].details)] == [column]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"kind": "shift", "column": "carrier", "size": 1.0},
+            "type category: must be of type number",
+        ),
+        (
+            {"kind": "category", "column": "delay", "size": 0.1},
+            "type number: must be of type category",
+        ),
+        (
+            {"kind": "lost", "column": "delay", "row": 301},
+            "begins at row 301, must be one of the 300",
+        ),
+    ],
+)
+def test_a_change_that_does_not_fit_is_refused(
+    change: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    fitted = fit(tmp_path)
+    rows = flights(tmp_path / "on.csv", 1, 300)
+    with pytest.raises(ArtifactError, match=told):
+        report(fitted, rows, **inject(**change))
 
 
 def test_broken_requests_are_seen_by_their_schema(tmp_path: Path) -> None:
@@ -121,16 +262,18 @@ def test_one_file_is_enough_and_arrays_are_rows(tmp_path: Path) -> None:
 
 
 def test_rows_that_can_not_be_judged_are_counted(tmp_path: Path) -> None:
-    fitted = fit(tmp_path, "ks", gap=False)
-    file = tmp_path / "on.csv"
-    file.write_text("delay,carrier,y\n" + "3.5,UA,0\nNA,UA,0\n" * 10)
-    config = DetectorSettings("tabular", window=5)
-    judged = DetectorArtifact(config, fitted.reference, fitted.profile)
-    assert replay(judged, file).rejected == ()
-    judge = fit_judge(config, fitted.reference, fitted.profile)
-    record = replay_tables(fitted, judge, read_tables(file))
-    assert record.rejected == ((f"{GAPS} `delay`", 10),)
-    assert record.waiting == 10
+    random = np.random.default_rng(0)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "on").mkdir()
+    np.savez(tmp_path / "data" / "a.npz", x=random.normal(size=(400, 3)), y=np.zeros(400))
+    config = DetectorSettings("tabular", window=50, alarm_rate=0.001)
+    fitted = artifact.gather_reference(tmp_path / "data", "x", config)
+    for name, width in (("a", 3), ("b", 2), ("c", 3)):
+        np.savez(tmp_path / "on" / f"{name}.npz", x=random.normal(size=(30, width)))
+    record = replay(fitted, tmp_path / "on")
+    assert record.rejected == ((WIDTH, 30),)
+    assert [(window.first, window.last) for window in record.windows] == [(1, 80)]
+    assert (record.windows[0].details["rejected"], record.waiting) == (30, 10)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +307,7 @@ def test_a_row_is_sent_as_a_caller_has_it(tmp_path: Path) -> None:
     file = tmp_path / "on.csv"
     file.write_text("y,night,carrier,delay\n1,True,NA,NA\n0,false,UA,3.5\n")
     (table,) = read_tables(file)
-    sent = [json.loads(body)["data"] for body in build_requests(table, fitted.profile)]
+    sent = [json.loads(row.encode())["data"] for row in build_rows(table, fitted.profile)]
     assert sent == [
         {"names": ["delay", "carrier", "night"], "ndarray": [[None, "NA", "True"]]},
         {"names": ["delay", "carrier", "night"], "ndarray": [[3.5, "UA", "false"]]},

@@ -17,6 +17,7 @@ from driftloop.contract.documents import to_json  # noqa: E402
 from driftloop.contract.handovers import DetectorSettings  # noqa: E402
 from driftloop.contract.names import release_id  # noqa: E402
 from driftloop.contract.platform import NATS_ROLES  # noqa: E402
+from driftloop.contract.replays import ReplayOrder  # noqa: E402
 from driftloop.contract.streams import DETECTOR_BYTES, DetectorStreams  # noqa: E402
 from driftloop.services import bootstrap  # noqa: E402
 
@@ -72,9 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     replaying.add_argument(
         "--on", type=Path, required=True, help="file of rows, or folder of such files"
     )
-    replaying.add_argument(
-        "--rate", type=float, help="rows a second; windows close by time only with it"
-    )
+    replaying.add_argument("--order", default="{}", help="times and changes, as JSON")
     return parser
 
 
@@ -120,13 +119,12 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
 
 def _replay_files(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector import artifact
-    from driftloop.services.detector.judging import fit_judge
-    from driftloop.services.detector.replay import read_tables, replay_tables
+    from driftloop.services.detector.asking import read_tables
+    from driftloop.services.detector.replay import replay_tables
 
+    order = ReplayOrder.parse(arguments.order)
     fitted = artifact.load_artifact(arguments.artifact)
-    judge = fit_judge(fitted.config, fitted.reference, fitted.profile)
-    replay = replay_tables(fitted, judge, read_tables(arguments.on), rate=arguments.rate)
-    print(json.dumps(to_json(replay)))
+    print(json.dumps(to_json(replay_tables(fitted, read_tables(arguments.on), order))))
 
 
 def _serve_detector(arguments: argparse.Namespace) -> None:

@@ -52,6 +52,12 @@ class WindowJudge:
         self._last: LastingRecord | None = None
         """Of the windows that were judged together; an alarm until as many are quiet."""
 
+    def fork(self) -> "WindowJudge":
+        """Return a judge that goes on from here by itself."""
+        judge = WindowJudge(self._detector, self._lasting)
+        judge._kept, judge._last = dict(self._kept), self._last
+        return judge
+
     @property
     def remembers(self) -> int:
         """Earlier windows that a judgement depends on."""

@@ -1,89 +1,170 @@
 """Rows of files through the very code that judges requests: each row becomes a request as a caller would
 send it, is decoded, cut into windows and scored. The same files give the same verdicts.
 
-Files are read in the order of their names, rows in that of the file. The target is not sent. Rows of
-files have no times, so a window closes when it is full, also where `atMost` would close it before.
+Rows have the times of a column, or of a stated rate; without either a window closes when it is full, also
+where `atMost` would close it before. The rows are replayed as they are, and with each change that is asked for.
 """
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
-from driftloop.contract.profiles import ColumnProfile, TableProfile
-from driftloop.contract.replays import ReplayRecord
+from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.replays import (
+    ReplayOrder,
+    ReplayRecord,
+    ReplayReport,
+)
 from driftloop.contract.streams import DetectorStreams
 from driftloop.contract.verdicts import WindowRecord
-from driftloop.services.detector.artifact import (
-    ArtifactError,
-    DetectorArtifact,
-    read_files,
-    read_folder,
-)
+from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact
+from driftloop.services.detector.asking import AskedRow, AskedRows, order_rows
 from driftloop.services.detector.decoding import choose_decoder
-from driftloop.services.detector.judging import WindowJudge
-from driftloop.services.detector.learning import NOT_THERE
+from driftloop.services.detector.injecting import change_rows
+from driftloop.services.detector.judging import WindowJudge, fit_judge
+from driftloop.services.detector.payload import DecodedRows
 from driftloop.services.detector.scoring import build_verdict
-from driftloop.services.detector.tables import TableFile, Values
-from driftloop.services.detector.windows import SECOND, WindowCutter, WindowRule
+from driftloop.services.detector.tables import TableFile
+from driftloop.services.detector.windows import SECOND, EventWindow, WindowCutter, WindowRule
 
 REPLAY = "replay"
 """Stands for the release, which the rows are not of."""
 
 
-def read_tables(folder: Path) -> tuple[TableFile, ...]:
-    """Read the files of rows of a folder, or one file; ArtifactError when there is none, or one can't be
-    read."""
-    if folder.is_file():
-        return read_files([folder], folder.parent)
-    return read_folder(folder)
-
-
 def replay_tables(
-    fitted: DetectorArtifact,
-    judge: WindowJudge,
-    tables: Sequence[TableFile],
-    *,
-    rate: float | None = None,
-) -> ReplayRecord:
-    """Replay rows through the judge of a detector of requests, one request each; ArtifactError for one of answers.
-
-    With a rate, in rows a second, windows close by time as well; without one by rows alone.
-    """
+    fitted: DetectorArtifact, tables: Sequence[TableFile], order: ReplayOrder
+) -> ReplayReport:
+    """Replay rows through a detector of requests, one request each; ArtifactError for one of answers, and
+    for rows or changes that do not fit."""
     if fitted.profile.of == "answers":
         raise ArtifactError("the detector judges answers, rows of files are requests")
-    judge.recall_windows(())
-    decoder = choose_decoder(fitted, fitted.config)
-    rule = WindowRule(fitted.config.window, fitted.config.window)
-    cutter = WindowCutter(rule if rate is None else WindowRule.from_settings(fitted.config))
-    names = DetectorStreams(REPLAY, REPLAY, REPLAY, REPLAY)
-    windows: list[WindowRecord] = []
-    rejected: Counter[str] = Counter()
-    rows = 0
-    for table in tables:
-        for body in build_requests(table, fitted.profile):
-            rows += 1
-            decoded = decoder.decode_rows(body)
-            rejected.update(decoded.faults.rejected)
-            time = 0 if rate is None else round(rows / rate * SECOND)
-            for window in cutter.add_event(rows, time, decoded, f"row-{rows}").windows:
-                verdict = build_verdict(names, window, judge.judge_window(window))
-                windows.append(_drop_times(verdict))
-    return ReplayRecord(
-        windows=tuple(windows),
-        rows=rows,
-        waiting=cutter.waiting,
-        rejected=tuple(rejected.most_common()),
+    asked = order_rows(tables, fitted.profile, order)
+    starts = tuple(change.row or len(asked.rows) // 2 + 1 for change in order.changes)
+    for row in (*starts, *order.marks):
+        if row > len(asked.rows):
+            raise ArtifactError(
+                f"a change begins at row {row}, must be one of the {len(asked.rows)} rows"
+            )
+    scene = _Scene.prepare(fitted, asked, order, starts)
+    judge = fit_judge(fitted.config, fitted.reference, fitted.profile)
+    plain, *changed = scene.play(fitted.config, judge)
+    moments = {1, len(asked.rows), *starts, *order.marks}
+    return ReplayReport(
+        plain=plain.record(asked),
+        changed=tuple(course.record(asked) for course in changed),
+        starts=starts,
+        times=tuple((row, asked.find_second(row)) for row in sorted(moments)),
+        unordered=asked.unordered,
     )
 
 
+@dataclass
+class _Course:
+    """A replay that goes on."""
+
+    cutter: WindowCutter
+    judge: WindowJudge
+    timed: bool
+    windows: list[WindowRecord] = field(default_factory=list)
+    closed: list[float] = field(default_factory=list)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def fork(self) -> "_Course":
+        """Return a course that goes on from here by itself."""
+        return replace(
+            self,
+            cutter=deepcopy(self.cutter),
+            judge=self.judge.fork(),
+            windows=list(self.windows),
+            closed=list(self.closed),
+            rejected=self.rejected.copy(),
+        )
+
+    def add_rows(self, first: int, decoded: Sequence[DecodedRows], times: Sequence[int]) -> None:
+        """Take the rows from the number `first` on."""
+        names = DetectorStreams(REPLAY, REPLAY, REPLAY, REPLAY)
+        for number, (row, time) in enumerate(zip(decoded, times, strict=True), first):
+            self.rejected.update(row.faults.rejected)
+            for window in self.cutter.add_event(number, time, row, f"row-{number}").windows:
+                verdict = build_verdict(names, window, self.judge.judge_window(window))
+                self.windows.append(_drop_times(verdict))
+                if self.timed:
+                    self.closed.append(_find_close(window, self.cutter.rule))
+
+    def record(self, asked: AskedRows) -> ReplayRecord:
+        return ReplayRecord(
+            windows=tuple(self.windows),
+            closed=tuple(self.closed),
+            rows=len(asked.rows),
+            waiting=self.cutter.waiting,
+            rejected=tuple(self.rejected.most_common()),
+        )
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """Decoded rows, as they are and with each change."""
+
+    rows: list[DecodedRows]
+    times: tuple[int, ...]
+    changed: list[tuple[int, list[DecodedRows]]]
+    """First changed row, counted from 0, and the rows from there on."""
+    timed: bool
+
+    @classmethod
+    def prepare(
+        cls,
+        fitted: DetectorArtifact,
+        asked: AskedRows,
+        order: ReplayOrder,
+        starts: Sequence[int],
+    ) -> "_Scene":
+        decoder = choose_decoder(fitted, fitted.config)
+
+        def decode(rows: Sequence[AskedRow]) -> list[DecodedRows]:
+            return [decoder.decode_rows(row.encode()) for row in rows]
+
+        changed = [
+            (start - 1, decode(change_rows(asked.rows, start, change, fitted.profile, order.seed)))
+            # what it does not look at stays as it is
+            if change.column in fitted.profile.names
+            else (len(asked.rows), [])
+            for change, start in zip(order.changes, starts, strict=True)
+        ]
+        timed = order.time is not None or order.rate is not None
+        return cls(decode(asked.rows), asked.times, changed, timed)
+
+    def play(self, config: DetectorSettings, judge: WindowJudge) -> list[_Course]:
+        """Return the course of the rows as they are, and of those with each change."""
+        rule = WindowRule.from_settings(config)
+        if not self.timed:
+            rule = WindowRule(config.window, config.window)
+        plain = _Course(WindowCutter(rule), judge, self.timed)
+        forks: dict[int, _Course] = {}
+        done = 0
+        for place in sorted({place for place, _ in self.changed} | {len(self.rows)}):
+            plain.add_rows(done + 1, self.rows[done:place], self.times[done:place])
+            done = place
+            forks[place] = plain.fork()
+        courses = []
+        for place, rows in self.changed:
+            course = forks[place].fork()
+            course.add_rows(place + 1, rows, self.times[place:])
+            courses.append(course)
+        return [plain, *courses]
+
+
+def _find_close(window: EventWindow, rule: WindowRule) -> float:
+    """Return when a window closed: one that was due closes without waiting for the next event."""
+    due = window.since + rule.at_most if window.end == "time" and rule.at_most else 0
+    return max(window.until, due) / SECOND
+
+
 def _drop_times(verdict: WindowRecord) -> WindowRecord:
-    """Return a verdict without times, which are those of no traffic, and without the counts of its rows,
-    which are there."""
+    """Return a verdict without times, which are those of no traffic, and without the counts of its rows, which
+    are there."""
     details = _without_times(verdict.details)
     if "lasting" in details:
         details["lasting"] = _without_times(details["lasting"])
@@ -92,47 +173,3 @@ def _drop_times(verdict: WindowRecord) -> WindowRecord:
 
 def _without_times(details: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in details.items() if key not in ("from", "to")}
-
-
-def build_requests(table: TableFile, profile: TableProfile) -> Iterator[bytes]:
-    """Yield the request of each row of a file; ArtifactError for a file that has none of the columns."""
-    if profile.is_array:
-        ((name, _),) = profile.arrays
-        if name not in table.values:
-            raise ArtifactError(f"{table.file} has no array `{name}`, which the detector judges")
-        for row in table.values[name]:
-            yield _encode(row.tolist() if isinstance(row, np.ndarray) else row)
-        return
-    types = {column.name: column for column in profile.columns}
-    names = [name for name in profile.order if name in table.values]
-    if not names:
-        raise ArtifactError(
-            f"{table.file} has none of the columns that the detector judges: {', '.join(profile.order[:10])}"
-        )
-    columns = [_list_values(table, table.values[name], types.get(name)) for name in names]
-    for row in zip(*columns, strict=True):
-        yield _encode(list(row), names)
-
-
-def _encode(row: Any, names: list[str] | None = None) -> bytes:
-    rows = [row if isinstance(row, list) else [row]]
-    return json.dumps({"data": {"names": names or [], "ndarray": rows}}).encode()
-
-
-def _list_values(table: TableFile, values: Values, column: ColumnProfile | None) -> list[Any]:
-    """Return the values of a column as a caller has them; a .csv file has numbers as text."""
-    if not table.texts or column is None or column.type not in ("number", "boolean"):
-        listed: list[Any] = values.tolist()
-        return listed
-    return [_read_text(text, column) for text in values]
-
-
-def _read_text(text: str | None, column: ColumnProfile) -> Any:
-    if text is None or text in NOT_THERE:
-        return None
-    if column.type == "boolean":
-        return text.strip()
-    try:
-        return float(text)
-    except ValueError:
-        return text
