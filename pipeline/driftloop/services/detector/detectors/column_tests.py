@@ -150,7 +150,7 @@ class _Shares:
         figures = (float(before), float(after), self.names[best])
         score = max(0.0, float(scores[best]) - math.log10(len(self.hits)))
         return TestResult(
-            self.kinds[best], score, abs(figures[1] - figures[0]), partial(give_figures, figures)
+            self.kinds[best], score, abs(figures[1] - figures[0]), partial(_give, figures)
         )
 
 
@@ -194,11 +194,7 @@ class TestBatch:
         scores = score_counts(hits, np.full(len(hits), rows), before, reference)
         shares = zip((before / reference).tolist(), (hits / rows).tolist(), strict=True)
         return [
-            [
-                TestResult(
-                    "missing", score, abs(after - share), partial(give_figures, (share, after, ""))
-                )
-            ]
+            [TestResult("missing", score, abs(after - share), partial(_give, (share, after, "")))]
             for score, (share, after) in zip(scores.tolist(), shares, strict=True)
         ]
 
@@ -263,8 +259,7 @@ class TestBatch:
         return gaps, score_gaps(gaps, window, reference)
 
 
-def give_figures(figures: Figures) -> Figures:
-    """Return figures that are known already, as the description of a test."""
+def _give(figures: Figures) -> Figures:
     return figures
 
 
@@ -302,7 +297,7 @@ def _test_mix(reference: ColumnReference, hits: Counts, present: Rows) -> TestRe
     square = float(((samples - expected) ** 2 / expected).sum())
     figures = _describe_mix(reference, reference.count_hits(present), rows)
     score = score_squares(square, samples.shape[1] - 1)
-    return TestResult("mix", score, abs(figures[1] - figures[0]), partial(give_figures, figures))
+    return TestResult("mix", score, abs(figures[1] - figures[0]), partial(_give, figures))
 
 
 def _describe_mix(reference: ColumnReference, hits: Counts, rows: int) -> Figures:

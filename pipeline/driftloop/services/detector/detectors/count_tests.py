@@ -21,7 +21,6 @@ from driftloop.services.detector.detectors.column_tests import (
     Figures,
     TestResult,
     choose_figures,
-    give_figures,
 )
 from driftloop.services.detector.detectors.counts import CountGrid, Counts
 from driftloop.services.detector.detectors.statistics import LOG10, score_counts
@@ -196,9 +195,13 @@ def _compare_shares(
     best = int(np.argmax(scores if far.any() else moved))
     figures = (float(was[best] / reference[0]), float(hits[best] / rows[0]), shares[best].name)
     score = max(0.0, float(scores[best]) - math.log10(count))
-    describe = partial(give_figures, figures)
+    describe = partial(_give, figures)
     result = TestResult(shares[best].kind, score, float(moved[best]), describe)
     return CountResult(result, shares[best].cells, of)
+
+
+def _give(figures: Figures) -> Figures:
+    return figures
 
 
 def _measure_squares(hits: Counts, rows: Counts, was: Counts, reference: Counts) -> Rows:
@@ -207,7 +210,8 @@ def _measure_squares(hits: Counts, rows: Counts, was: Counts, reference: Counts)
         pooled = (hits + was) / (rows + reference)
         widths = pooled * (1 - pooled) * (1 / rows + 1 / reference)
         squares = (hits / rows - was / reference) ** 2 / widths
-    return np.nan_to_num(squares, nan=0.0, posinf=0.0)
+    finite: Rows = np.nan_to_num(squares, nan=0.0, posinf=0.0)
+    return finite
 
 
 def _compare_distributions(
