@@ -272,3 +272,95 @@ def test_commit_and_plan_and_up_and_try_refuse_before_they_do_anything(
     assert not (project / "state" / "images").is_dir() or not list(
         (project / "state/images").iterdir()
     )
+
+
+WATCH = """\
+def learn(rows, seed):
+    return rows
+
+
+def judge(reference, window, most: float):
+    return {"score": 1.0, "threshold": most, "columns": ["x[0]"]}
+
+
+def look(window):
+    return {"alarm": True}
+
+
+def tell(reference, window):
+    return {"alarms": True}
+
+
+def count(reference, window):
+    return {"score": 1}
+"""
+MONITOR = """\
+  monitors:
+    own: {run: "watch:judge", fit: "watch:learn", parameters: {most: 0.5}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "hint"),
+    [
+        (
+            "watch:judge",
+            "watcher:judge",
+            "own.run is `watcher:judge`, must be in a module of",
+            None,
+        ),
+        ("watch:learn", "watch:lern", "own.fit is `watch:lern`, must be a function in", None),
+        (
+            'run: "watch:judge"',
+            'image: watcher, run: "watch:judge"',
+            "spec.monitors.own.image is `watcher`, must be one of the images under spec.images",
+            None,
+        ),
+        (
+            "watch:judge",
+            "watch:look",
+            "spec.monitors.own.run is `watch:look`, must take the rows `reference` (trainer/watch.py:9)",
+            "add it: `reference`",
+        ),
+        ("most: 0.5", "most: high", 'own.parameters.most is `"high"`, must be a number', None),
+        ("most: 0.5", "least: 0.5", "own.parameters.least is not an argument of `judge`", None),
+        (
+            ", parameters: {most: 0.5}",
+            "",
+            "its argument `most` (trainer/watch.py:5) has no value",
+            "give it one under `parameters`: `most: …`",
+        ),
+        (
+            '"watch:judge", fit: "watch:learn", parameters: {most: 0.5}',
+            '"watch:tell"',
+            "must return a dict with `score` and `threshold`, or `alarm`; `tell` (trainer/watch.py:13) "
+            "returns `alarms`",
+            "did you mean `alarm`?",
+        ),
+        (
+            '"watch:judge", fit: "watch:learn", parameters: {most: 0.5}',
+            '"watch:count"',
+            "must return a dict with `score` and `threshold`, or `alarm`; `count` (trainer/watch.py:17) "
+            "returns `score`",
+            None,
+        ),
+        (
+            "{most: 0.5}",
+            "{most: 0.5}, resources: {gpu: 1}",
+            "spec.monitors.own.resources.gpu is 1, must be left out",
+            None,
+        ),
+        ("{most: 0.5}", "{most: 0.5}, form: polars", "own.form is `polars`, must be", None),
+    ],
+)
+def test_a_monitor_that_its_function_refuses(
+    call: Driftloop, project: Path, old: str, new: str, message: str, hint: str | None
+) -> None:
+    (project / "trainer" / "watch.py").write_text(WATCH)
+    (project / "pipeline.yaml").write_text(SPEC + MONITOR)
+    code, output, stderr = call("validate", "pipeline.yaml")
+    assert (code, "own (watch:judge in trainer)" in output + stderr) == (0, True), stderr
+    change(project / "pipeline.yaml", old, new)
+    code, _, stderr = call("validate", "pipeline.yaml")
+    assert (code, message in stderr) == (1, True), stderr
+    assert hint is None or f"hint: {hint}" in stderr

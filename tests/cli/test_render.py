@@ -409,6 +409,8 @@ def test_every_template_of_init_is_valid_under_a_name_of_its_own(
         "churn-server",
     }
     assert driftloop("validate", folder / "pipeline.yaml")[0] == 0
+    if template not in ("digits", "mnist"):
+        assert spec.spec.monitors["drift"].detector == "tabular"
     assert (
         f"FROM ghcr.io/driftloop/trainer:{__version__}"
         in (folder / "trainer/Dockerfile").read_text()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftloop.cli.status import _format_replacement, _format_status
+from driftloop.cli.status import _format_release, _format_replacement, _format_status
 from driftloop.operations.status import PlatformStatus, ReleaseStatus, VerdictStatus
 
 
@@ -22,6 +22,13 @@ def test_a_verdict_on_a_replaced_release_says_so(
         ReleaseStatus("stable", release["production"], None, {}) if release is not None else None
     )
     assert _format_replacement(VerdictStatus.from_json({"release": scored}), status) == note
+
+
+def test_a_pipeline_without_a_release_says_what_makes_one() -> None:
+    assert _format_release("delays", ReleaseStatus("empty", None, None, {})) == (
+        "release  delays: empty; production none; `driftloop data put FILES --to delays`, then "
+        "`driftloop trigger delays --wait` trains the first"
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from types import ModuleType
 from driftloop.contract import (
     documents,
     events,
+    functions,
     handovers,
     images,
     names,
@@ -28,6 +29,7 @@ from driftloop.contract import (
 HANDOVERS: dict[type, str] = {
     handovers.RetrainPolicy: "`driftloop-decision --policy`.",
     handovers.DetectorSettings: "`driftloop-detector serve --config`, `fit --detector`, and detector.json at rest.",
+    functions.FunctionSettings: "`function` of the detector's settings, and `driftloop-train monitor --settings`.",
     handovers.GateRule: "`driftloop step gate --gates`, a list of them.",
     handovers.RolloutLimits: "`driftloop step advance --limits`.",
     handovers.RehearsalLimits: "`driftloop step rehearse --limits`.",
@@ -50,6 +52,10 @@ RECORDS: dict[type, str] = {
     verdicts.ColumnChange: "A column that the details of a verdict name, in `columns`.",
     verdicts.LastingRecord: "`lasting` in the details of a verdict.",
     verdicts.UnjudgedRecord: "Beside the verdicts of a release, under `<subject>.unjudged`; read by `driftloop status`.",
+    functions.RowsHead: "First line of the rows that a detector sends to a user's function.",
+    functions.ColumnHead: "One of its `columns`.",
+    functions.FunctionVerdict: "Answer of `driftloop-train monitor` to a window.",
+    functions.FunctionFailure: "Its answer to rows that the function failed on.",
     replays.ReplayOrder: "`driftloop-detector replay --order`, written by `driftloop backtest`.",
     replays.InjectedChange: "One of its `changes`.",
     replays.ReplayReport: "Printed by `driftloop-detector replay`, read by `driftloop backtest`.",

@@ -77,8 +77,8 @@ REFUSED = [
     Mistake(
         "detector",
         SPEC,
-        "detector: ks",
-        "detector: chi2",
+        "drift: {window",
+        "drift: {detector: chi2, window",
         "a.npz: feature 0 of array `x` has more than 100 different values",
     ),
 ]

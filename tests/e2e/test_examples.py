@@ -13,7 +13,9 @@ from driftloop.spec import load_spec
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES / "digits"
 SPECS = sorted(
-    file for name in ("digits", "mnist", "tabular") for file in (EXAMPLES / name).glob("*.yaml")
+    file
+    for name in ("digits", "flights", "mnist", "tabular")
+    for file in (EXAMPLES / name).glob("*.yaml")
 )
 
 CALL = """

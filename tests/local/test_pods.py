@@ -11,6 +11,7 @@ from driftloop.local.kubelet import pods
 from driftloop.local.kubelet.images import LocalImage
 from driftloop.local.kubelet.process import HttpProbe
 from driftloop.local.kubelet.values import ConfigValues
+from tests.golden.trees import tree
 from tests.local.conftest import deployment
 
 VALUES = ConfigValues(
@@ -216,3 +217,25 @@ def test_an_autoscaler_gives_a_deployment_its_minimum(image: LocalImage) -> None
     fixed = deployment("a")
     fixed["spec"]["replicas"] = 2
     assert pods.plan_pod(fixed, VALUES, lambda ref: image, least=3).replicas == 2
+
+
+def test_the_function_of_a_monitor_gets_a_port_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for name in ("driftloop", "driftloop-train", "driftloop-detector"):
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    image = LocalImage(ref="r", digest="d", env=tmp_path, app=tmp_path / "app")
+    item = yaml.safe_load(tree("function")["monitors/function/fares.deployment.yaml"])
+    keys = ("nats-detector", "s3-endpoint", "s3-region", "s3-bucket", "accesskey", "secretkey")
+    values = ConfigValues(
+        config_maps={}, platform=dict.fromkeys(keys, "it"), secrets=dict.fromkeys(keys, "it")
+    )
+    pod = pods.plan_pod(item, values, lambda ref: image)
+    _, (detector, function) = pods.place_replica(
+        pod, folder=tmp_path, logs=tmp_path, ports={8080: 20001, 8090: 20002}, environment={}
+    )
+    assert detector.argv[-2:] == ("--function", "http://127.0.0.1:20002")
+    assert function.argv[1] == "monitor"
+    assert function.argv[function.argv.index("--port") + 1] == "20002"
+    assert not {"NATS_URL", "AWS_SECRET_ACCESS_KEY"} & function.env.keys()
+    assert function.env["HOME"] != detector.env["HOME"]

@@ -92,6 +92,43 @@ def test_what_can_not_be_compared_is_noted(
     assert verdict.notes == (note,)
 
 
+def answered(label: object, name: str | None = None, answer: int = 0) -> tuple[HeldOutRow, Reply]:
+    return HeldOutRow([0.0], label, recent=True), Reply(0.01, answer, name, classes=3)
+
+
+def judge_pairs(pairs: list[tuple[HeldOutRow, Reply]]) -> Rehearsal:
+    asked, replies = zip(*pairs, strict=True)
+    run = ServerRun(2.0, replies)
+    return judge_rehearsal(HeldOutRows(asked), run, None, evaluation(0.9, len(pairs)), LIMITS)
+
+
+def test_labels_that_are_none_of_the_classes_are_noted_and_refuse_nothing() -> None:
+    """A class that the training function makes of a number, and names that the server does not tell."""
+    delays = [answered(float(minutes)) for minutes in range(-20, 60)]
+    texts = [answered(species, "t:0") for species in ("Adelie", "Gentoo") * 20]
+    for pairs, told in ((delays, "80 different numbers"), (texts, "`class_names` of its class")):
+        verdict = judge_pairs(pairs)
+        assert verdict.passed, verdict.reasons
+        (note,) = verdict.notes
+        assert note.startswith("accuracy was not compared: the labels are ")
+        assert told in note
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [answered(digit) for digit in range(10)] * 4,
+        [answered(species, "adelie") for species in ("Adelie", "Gentoo") * 20],
+        [answered(2)] * 40,
+    ],
+    ids=["a constant answer", "other names", "a wrong class"],
+)
+def test_a_server_that_answers_other_classes_is_refused(
+    pairs: list[tuple[HeldOutRow, Reply]],
+) -> None:
+    assert "rows right, the evaluation measured" in judge_pairs(pairs).reasons[0]
+
+
 def test_slow_answers_are_refused_but_for_the_first() -> None:
     slow = Reply(0.6, 1)
     assert judge(slow, RIGHT, RIGHT).passed

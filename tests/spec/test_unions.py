@@ -102,8 +102,8 @@ MEMBERS = (
             ),
             (
                 "contract/handovers.py",
-                'Kind = Literal["tabular"',
-                'Kind = Literal["new", "tabular"',
+                'Kind = Literal[\n    "tabular"',
+                'Kind = Literal[\n    "new", "tabular"',
             ),
         ),
         frozenset(

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from driftloop.contract.functions import ROWS_FORMS
 from driftloop.render import render_tree
 from driftloop.spec import Pipeline
 from tests.spec.reference import reference
@@ -33,6 +34,9 @@ SERVINGS = (
     "{type: model, name: rules, image: server, class: Rules}]}}",
 )
 """Ways to serve that would each fill a golden tree with little news."""
+
+MONITORS = tuple(f'{{detector: function, run: "watch:judge", form: {form}}}' for form in ROWS_FORMS)
+"""Monitors that would, too."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ def specs() -> dict[str, Any]:
     texts = [
         *(file.read_text() for file in EXAMPLES),
         *(changed("{model: Digits}", one) for one in SERVINGS),
+        *(f"{MINIMAL}  monitors: {{watch: {one}}}\n" for one in MONITORS),
     ]
     found = {text: yaml.safe_load(text) for text in texts}
     return {

@@ -34,12 +34,19 @@ class Settings:
     at_most: float | None = None
     least: int | None = None
     on: str = "request"
+    function: str = ""
+    """URL of the program of the user's function; of kind `function`."""
 
     @property
     def json(self) -> str:
         settings = {"kind": self.kind, "window": self.window, "alarmRate": 0.001, "on": self.on}
         timed = {} if self.at_most is None else {"atMost": self.at_most, "least": self.least}
-        return json.dumps({**settings, **timed})
+        run = {"function": {"run": "watch:judge", "timeout": 2.0}} if self.function else {}
+        return json.dumps({**settings, **timed, **run})
+
+    @property
+    def function_options(self) -> tuple[str, ...]:
+        return ("--function", self.function) if self.function else ()
 
 
 def reference(folder: Path, rows: int = 600) -> Path:

@@ -122,6 +122,10 @@ def _format_platform(status: PlatformStatus) -> Iterator[str]:
 def _format_release(name: str, release: ReleaseStatus) -> str:
     if release.error is not None:
         return "\n".join(f"release  {name}: {line}" for line in release.error.splitlines())
+    if release.phase == "empty":
+        # what a newcomer does next
+        steps = f"`driftloop data put FILES --to {name}`, then `driftloop trigger {name} --wait`"
+        return f"release  {name}: empty; production none; {steps} trains the first"
     parts = [f"production {release.production or 'none'}"]
     if release.candidate:
         parts.append(f"candidate {release.candidate}")
@@ -152,6 +156,11 @@ def _format_verdict(
     name: str, verdict: VerdictStatus, release: ReleaseStatus | None, *, unknown: bool
 ) -> str:
     """Return a line; `unknown` when as many rows could not be read since as a window has."""
+    if verdict.failure:
+        return (
+            f"verdict  {name}: NOT JUDGED, window {verdict.window} of {verdict.release}: {verdict.failure}"
+            f"{f', {verdict.time}' if verdict.time else ''}{_format_replacement(verdict, release)}"
+        )
     word = "ALARM" if verdict.alarm else "quiet"
     rows = (verdict.size or 0) + verdict.rejected
     return (

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+FAILED = "the user's function failed on it: the detector's log says why"
 _STEP = "workflows.argoproj.io/workflow"
 _ONGOING = ("DependencyNotReady", "Progressing", "ProgressingWithRetry", "")
 
@@ -359,6 +360,7 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "time": _format_time(shown.get("driftloop_detector_verdict_time_seconds")),
                     "changes": _list_changed(samples),
                     "lasting": _describe_lasting(shown),
+                    "failure": FAILED if shown.get("driftloop_detector_failed") else "",
                 }
     return verdicts
 

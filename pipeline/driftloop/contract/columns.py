@@ -3,7 +3,7 @@
 import csv
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
@@ -18,6 +18,8 @@ SUFFIXES = (".npz", ".csv", ".jsonl", ".parquet")
 """Kinds of files that runs read."""
 MOST_CATEGORIES = 100
 """Different values of a column that still are categories."""
+NOT_THERE = frozenset({"NA", "N/A", "NaN", "nan", "null", "NULL"})
+"""Fields of a .csv file that are missing values in columns of numbers, booleans and times."""
 
 
 class ColumnError(PipelineError):
@@ -125,3 +127,25 @@ def parse_row(line: str | bytes, place: str) -> dict[str, Any]:
 
 def _format_names(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "none"
+
+
+def is_number_field(field: str) -> bool:
+    """Return True for a field of a .csv file that is a number."""
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return "_" not in field
+
+
+def find_gap_marks(columns: Iterable[Iterable[str | None]]) -> frozenset[str]:
+    """Return the fields by which the columns of .csv files mark gaps: those of NOT_THERE that stand among
+    numbers. They are gaps in columns of text, too: who writes a missing number as `NA` writes a missing
+    text so. Without such a column `NA` may be a category, as Namibia's code is."""
+    marks: set[str] = set()
+    for column in columns:
+        fields = {field for field in column if field}
+        found = fields & NOT_THERE
+        if found < fields and all(map(is_number_field, fields - found)):
+            marks |= found
+    return frozenset(marks)

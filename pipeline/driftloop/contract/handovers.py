@@ -21,10 +21,30 @@ from driftloop.contract.documents import (
     show_value,
     to_json,
 )
+from driftloop.contract.functions import FunctionSettings
 
-DetectorKind = Literal["tabular", "schema", "mmd", "ks", "cvm", "chi2", "iforest", "mahalanobis"]
+DetectorKind = Literal[
+    "tabular",
+    "schema",
+    "mmd",
+    "ks",
+    "cvm",
+    "chi2",
+    "iforest",
+    "mahalanobis",
+    "function",
+]
 DETECTOR_KINDS: tuple[DetectorKind, ...] = get_args(DetectorKind)
-MIXED_KINDS: tuple[DetectorKind, ...] = ("tabular", "schema", "mmd", "iforest", "mahalanobis")
+OWN_KINDS = tuple(kind for kind in DETECTOR_KINDS if kind != "function")
+"""Detectors of ours, which need nothing but the monitor image."""
+MIXED_KINDS: tuple[DetectorKind, ...] = (
+    "tabular",
+    "schema",
+    "mmd",
+    "iforest",
+    "mahalanobis",
+    "function",
+)
 """Detectors that take columns of any type; the others take numbers."""
 
 T = TypeVar("T")
@@ -240,6 +260,16 @@ class DetectorSettings:
         omits_none=True,
     )
     """False: windows are judged one by one only, and not together as well; of `tabular`."""
+    function: FunctionSettings | None = document_key(
+        "function",
+        "an object, or null",
+        lambda v: v is None or isinstance(v, dict),
+        default=None,
+        omits_none=True,
+        read=FunctionSettings.read,
+        write=to_json,
+    )
+    """The user's function; of `function`."""
     seed: int = document_key(
         "seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0
     )

@@ -22,6 +22,9 @@ from driftloop.contract.documents import (
 from driftloop.contract.outcomes import is_time
 from driftloop.contract.records import name_key
 
+NOT_JUDGED = "notJudged"
+"""Key of a verdict's details: why a user's function said nothing of the window. Score and threshold are 0."""
+
 
 def _lasting() -> Any:
     return document_key(
@@ -101,7 +104,7 @@ class WindowRecord:
     details: dict[str, Any] = document_key("details", "an object", lambda v: isinstance(v, dict))
     """Figures of the detector's own, and of the window: `events`, `rejected` and `repeated` rows,
     `from` and `to` (times of the first row and of the last event), `closedBy` (`rows` or `time`) and
-    `full` (rows at which it closes), and `lasting`: a LastingRecord."""
+    `full` (rows at which it closes), and `lasting`: a LastingRecord; `notJudged` says why a user's function said nothing of it."""
     requests: tuple[str, ...] = document_key(
         "requests", "a list of request ids", is_texts, read=tuple, write=list
     )
@@ -164,7 +167,7 @@ def describe_unjudged(reference: str, release: str, reason: str = "") -> str:
 
 ChangeKind = Literal[
     "shift", "level", "mix", "missing", "unseen", "length", "relation",
-    "unreadable", "below", "above", "other", "stuck", "rejected",
+    "unreadable", "below", "above", "other", "stuck", "rejected", "duplicated",
 ]  # fmt: skip
 CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
@@ -185,7 +188,8 @@ class ColumnChange:
     share of a value; `missing`: the share of rows without a value; `unseen`: of values that the training
     data do not have; `relation`: how the column goes together with another. The others are those of
     `schema`: `unreadable` values, values `below` and `above` the training data's, values `other` than their
-    only one, one value only (`stuck`), and rows that are none of the model's (`rejected`)."""
+    only one, one value only (`stuck`), rows that are none of the model's (`rejected`), and rows that the
+    window has more than once (`duplicated`)."""
     of: str = document_key("of", "a text", lambda v: isinstance(v, str), default="")
     """Figure that moved: a value, or a quantile such as `median`; of a relation the other column."""
     before: float = document_key("before", "a number", _is_real)
@@ -230,7 +234,7 @@ class ColumnChange:
             "level": self.of,
             "mix": self.of,
             "missing": "missing",
-            "unseen": f"new category {self.of}".rstrip(),
+            "unseen": f"new {'value' if self.type == 'number' else 'category'} {self.of}".rstrip(),
             "relation": f"correlation with {self.of}",
             "unreadable": "unreadable",
             "below": f"below {self.of}",
@@ -238,6 +242,7 @@ class ColumnChange:
             "other": f"not {self.of}",
             "stuck": f"always {self.of}",
             "rejected": f"not judged ({self.of})",
+            "duplicated": "duplicated",
         }
         if self.kind in ("shift", "length"):
             figures = f"{_format_figure(self.before)} -> {_format_figure(self.after)}"
@@ -256,6 +261,12 @@ def read_columns(details: Mapping[str, Any]) -> tuple[ColumnChange, ...]:
         return tuple(map(ColumnChange.read, columns)) if isinstance(columns, list) else ()
     except DocumentError:
         return ()
+
+
+def read_failure(details: Mapping[str, Any]) -> str:
+    """Return why a window is not judged though its verdict is stored; empty for one that is."""
+    failure = details.get(NOT_JUDGED)
+    return failure if isinstance(failure, str) else ""
 
 
 def read_changes(details: Mapping[str, Any]) -> tuple[ColumnChange, ...]:

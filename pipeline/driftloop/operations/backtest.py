@@ -103,7 +103,19 @@ class Backtest:
             self.report(
                 f"{monitor.name} is not replayed: its reference are the answers of a rehearsal"
             )
-        return tuple(self._fit_monitor(each, data) for each in self.plan.request_monitors)
+        replayed: list[Monitor] = []
+        for monitor in self.plan.request_monitors:
+            if monitor.function_image is None:
+                replayed.append(monitor)
+                continue
+            self.report(
+                f"{monitor.name} is not replayed: its function runs in a container of its own"
+            )
+        if not replayed:
+            raise StepError(
+                "no monitor can be replayed", hint="add one of ours, such as `drift: {}`"
+            )
+        return tuple(self._fit_monitor(each, data) for each in replayed)
 
     def replay_rows(
         self,

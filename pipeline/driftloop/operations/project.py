@@ -5,9 +5,10 @@ The user's code is parsed, never imported: it may need libraries of its own imag
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from driftloop.contract.functions import VERDICT_KEYS, is_verdict
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.errors import LocalError
 from driftloop.local.kubelet import dockerfile
@@ -20,10 +21,12 @@ from driftloop.operations.signatures import (
     check_parameter_types,
     check_signature,
     format_location,
+    list_trained_values,
 )
 from driftloop.plan import Monitor, Plan, images, make_plan
 from driftloop.release.answers import RELATIVE
 from driftloop.spec import Document, InvalidSpec, Problem, parse_spec
+from driftloop.spec.detector import UserFunction
 from driftloop.spec.graph import Released, walk_nodes
 from driftloop.spec.model import Spec
 from driftloop.spec.serve import PythonServer, Serve
@@ -124,6 +127,7 @@ def _check_context(document: Document, name: str, context: Path) -> Iterator[Pro
 
 
 def _list_references(spec: Spec) -> Iterator[CodeReference]:
+    yield from _list_monitors(spec)
     for index, step in enumerate(spec.data.steps):
         if step.run is not None:
             yield _build_reference(
@@ -145,6 +149,21 @@ def _list_references(spec: Spec) -> Iterator[CodeReference]:
             yield CodeReference(
                 ("spec", "serve", "graph", *at, "class"), node.image, module or name, name, "class"
             )
+
+
+def _list_monitors(spec: Spec) -> Iterator[CodeReference]:
+    """Yield the functions of monitors."""
+    for monitor, detector in spec.monitors.items():
+        if not isinstance(detector, UserFunction):
+            continue
+        at: Location = ("spec", "monitors", monitor)
+        run = _build_reference(
+            (*at, "run"), detector.image, detector.run, (), tuple(detector.parameters)
+        )
+        yield replace(run, rows=("reference", "window"))
+        if detector.fit is not None:
+            fit = _build_reference((*at, "fit"), detector.image, detector.fit, ())
+            yield replace(fit, rows=("rows",), optional=tuple(detector.parameters))
 
 
 def _build_reference(
@@ -214,9 +233,43 @@ def _check_function(document: Document, use: CodeReference, module: UserModule) 
     home, node = place
     problems = [*check_signature(document, use, node, home.file)]
     if use.location == TRAIN:
-        problems += check_parameter_types(document, home, node)
+        values = list_trained_values(document.pipeline.spec.train)
+        problems += check_parameter_types(document, home, node, values)
+    if "window" in use.rows:
+        return _check_verdict(document, use, home, node, problems)
     metrics = _check_metrics(document, use, home, node)
     return ProjectReport((*problems, *metrics.problems), metrics.notes)
+
+
+def _check_verdict(
+    document: Document,
+    use: CodeReference,
+    module: UserModule,
+    node: ast.FunctionDef,
+    problems: list[Problem],
+) -> ProjectReport:
+    """Check the parameters of a monitor's function, and that what it returns is a verdict."""
+    detector = document.pipeline.spec.monitors[str(use.location[-2])]
+    if isinstance(detector, UserFunction):
+        at: Location = (*use.location[:-1], "parameters")
+        values = (((*at, name), value, None) for name, value in detector.parameters.items())
+        problems = [*problems, *check_parameter_types(document, module, node, values)]
+    returned = read_returned_metrics(module, node)
+    allowed = "a dict with `score` and `threshold`, or `alarm`"
+    place = f"`{use.name}` ({module.file}:{node.lineno})"
+    field = f"{format_location(use.location)} is `{use.text}`"
+    if unknown := sorted(returned.names.difference(VERDICT_KEYS)):
+        hint = suggest_closest(unknown[0], VERDICT_KEYS) or f"its keys: {', '.join(VERDICT_KEYS)}"
+        message = f"{field}, must return {allowed}; {place} returns `{unknown[0]}`"
+        problems.append(document.source.problem(use.location, message, hint=hint))
+    elif returned.unknown is None and not is_verdict(returned.names):
+        listed = ", ".join(f"`{name}`" for name in sorted(returned.names)) or "none"
+        message = f"{field}, must return {allowed}; {place} returns {listed}"
+        problems.append(document.source.problem(use.location, message))
+    elif not is_verdict(returned.names):
+        text = f"can't tell what `{use.name}` returns: only running it tells {returned.unknown}"
+        return ProjectReport(tuple(problems), (text,))
+    return ProjectReport(tuple(problems))
 
 
 def _check_metrics(
@@ -273,6 +326,8 @@ def _describe_pins(document: Document) -> str:
 
 def _describe_monitor(monitor: Monitor) -> str:
     columns = monitor.detector.columns
+    if isinstance(monitor.detector, UserFunction):
+        return f"{monitor.name} ({monitor.detector.run} in {monitor.detector.image})"
     of = f" of {columns.replace(',', ', ')}" if columns is not None else ""
     return f"{monitor.name} ({monitor.detector.detector}{of})"
 

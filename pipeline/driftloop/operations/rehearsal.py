@@ -13,7 +13,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from driftloop.contract.names import REHEARSED_EXIT, REHEARSED_LOG
 from driftloop.contract.records import HeldOutRow, HeldOutRows
-from driftloop.release.answers import read_answers
+from driftloop.release.answers import count_classes, read_answers
 from driftloop.release.rehearsal import Reply, ServerRun
 
 PREDICT, HEALTH = "/api/v1.0/predictions", "/health/ping"
@@ -189,4 +189,5 @@ def read_reply(text: bytes, seconds: float, rows: int | None = 1) -> Reply:
     label = None
     if isinstance(names, list) and isinstance(answer, int) and 0 <= answer < len(names) > 1:
         label = str(names[answer])
-    return Reply(seconds, answer, label, text=text.decode(errors="replace"))
+    classes = count_classes(text, "seldon")
+    return Reply(seconds, answer, label, text=text.decode(errors="replace"), classes=classes)

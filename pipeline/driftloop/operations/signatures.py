@@ -2,7 +2,7 @@
 and the values in the spec."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from driftloop.spec import Document, Problem
 from driftloop.spec.model import Train
 
 Location = tuple[str | int, ...]
+ParameterValue = tuple[Location, object, str | None]
+"""Place of a value in a spec, the value, and a hint."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class CodeReference:
     """Arguments that are folders."""
     arguments: tuple[str, ...] = ()
     """Arguments from the spec's parameters."""
+    rows: tuple[str, ...] = ()
+    """Arguments that are rows."""
+    optional: tuple[str, ...] = ()
+    """Arguments from the spec's parameters that it gets if it names them."""
 
     @property
     def text(self) -> str:
@@ -44,12 +50,13 @@ def check_signature(
     accepted, required = _read_arguments(node.args)
     at = f"{file}:{node.lineno}"
     field = format_location(use.location)
+    given = (*use.folders, *use.rows)
     if node.args.kwarg is None:
         for name in use.arguments:
             if name not in accepted:
                 location: Location = (*use.location[:-1], "parameters", name)
                 names = (
-                    ", ".join(f"`{argument}`" for argument in sorted(accepted - set(use.folders)))
+                    ", ".join(f"`{argument}`" for argument in sorted(accepted.difference(given)))
                     or "none"
                 )
                 message = f"{format_location(location)} is not an argument of `{use.name}` ({at}); it takes: {names}"
@@ -58,12 +65,16 @@ def check_signature(
             if name not in accepted:
                 message = f"{field} is `{use.text}`, must take the folder `{name}` ({at})"
                 yield document.source.problem(use.location, message, hint=f"add it: `{name}: Path`")
+        for name in use.rows:
+            if name not in accepted:
+                message = f"{field} is `{use.text}`, must take the rows `{name}` ({at})"
+                yield document.source.problem(use.location, message, hint=f"add it: `{name}`")
     for name in required:
-        if name not in (*use.folders, *use.arguments, SEED):
+        if name not in (*given, *use.arguments, *use.optional, SEED):
             message = f"{field} is `{use.text}`, its argument `{name}` ({at}) has no value"
             hint = (
                 f"give it one under `parameters`: `{name}: …`"
-                if use.arguments or "out" in use.folders
+                if use.arguments or use.rows or "out" in use.folders
                 else None
             )
             hint = "write `checkpoint: true` under train" if name == "checkpoint" else hint
@@ -71,14 +82,13 @@ def check_signature(
 
 
 def check_parameter_types(
-    document: Document, module: UserModule, node: ast.FunctionDef
+    document: Document, module: UserModule, node: ast.FunctionDef, values: Iterable[ParameterValue]
 ) -> Iterator[Problem]:
-    """Yield a problem for each value of the training function's parameters, searched ones too,
-    that is not of the type its signature names."""
-    train = document.pipeline.spec.train
+    """Yield a problem for each value of a function's parameters that is not of the type its signature
+    names."""
     listed = [*node.args.args, *node.args.kwonlyargs]
     annotations = {argument.arg: argument.annotation for argument in listed if argument.annotation}
-    for location, value, hint in _list_values(train):
+    for location, value, hint in values:
         name = next(str(step) for step in reversed(location) if isinstance(step, str))
         annotation = annotations.get(name)
         if annotation is None:
@@ -117,8 +127,8 @@ def _read_arguments(arguments: ast.arguments) -> tuple[set[str], list[str]]:
     return accepted, [name for name in (*positional, *keyword) if name not in optional]
 
 
-def _list_values(train: Train) -> Iterator[tuple[Location, object, str | None]]:
-    """Yield the place of each value that a trial gets, the value, and a hint."""
+def list_trained_values(train: Train) -> Iterator[ParameterValue]:
+    """Yield the values that trials get, searched ones too."""
     search = train.search
     over = search.over if search is not None else {}
     between = search.random.between if search is not None and search.random is not None else {}

@@ -64,8 +64,13 @@ STARTERS = {
         ),
         StarterProject(
             "tabular",
-            "rows of a table in .csv files, a scikit-learn forest exported to ONNX",
+            "rows of numbers in .csv files, a scikit-learn forest exported to ONNX",
             "tumours",
+        ),
+        StarterProject(
+            "flights",
+            "rows of numbers and text with gaps, a scikit-learn pipeline as a pickle",
+            "flights",
         ),
     )
 }

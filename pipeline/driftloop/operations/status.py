@@ -64,6 +64,8 @@ class VerdictStatus:
     """Rows that came before, and are not in the window."""
     lasting: str = ""
     """A change that earlier windows showed together and that lasts, in words; empty without one."""
+    failure: str = ""
+    """Why the window is not judged; empty for one that is."""
 
     @classmethod
     def from_json(cls, document: Json) -> "VerdictStatus":
@@ -80,6 +82,7 @@ class VerdictStatus:
             changes=document.get("changes") or "",
             repeated=document.get("repeated") or 0,
             lasting=document.get("lasting") or "",
+            failure=document.get("failure") or "",
         )
 
 

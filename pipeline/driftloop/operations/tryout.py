@@ -124,7 +124,7 @@ class ProjectTry:
             *(("--mixed",) if self.plan.request_monitors and self.plan.takes_mixed else ()),
         )
         self._call("data", self.spec.train.image, words)
-        return f"{len(self.plan.steps)} data steps, and rows held out"
+        return f"{count_noun(len(self.plan.steps), 'data step')}, and rows held out"
 
     def _run_data_step(self, step: DataStepPlan, image: str, data: Path, out: Path) -> None:
         if step.run is None:
@@ -201,7 +201,10 @@ class ProjectTry:
                 f"serve: {'; '.join(verdict.reasons)}"
                 + (f"\nthe server's log ends:\n{log}" if log else "")
             )
-        return f"loaded in {answered.start:.1f} s, answered {len(answered.replies)} rows"
+        for note in verdict.notes:
+            self.report(f"note: {note}")
+        compared = "" if verdict.accuracy is None else f", {verdict.accuracy:.1%} of them right"
+        return f"loaded in {answered.start:.1f} s, answered {len(answered.replies)} rows{compared}"
 
     def _find_image(self, name: str) -> LocalImage:
         """Return the environment and code of an image; LocalError when it has no folder."""

@@ -15,7 +15,7 @@ from driftloop.plan.backends import backend_limits, can_rehearse, is_prepackaged
 from driftloop.plan.effects import choose_effects
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
-from driftloop.spec.detector import Schema
+from driftloop.spec.detector import Schema, UserFunction
 from driftloop.spec.graph import Node, Released, walk_nodes
 from driftloop.spec.resources import Resources
 from driftloop.spec.serve import speaking
@@ -56,6 +56,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_monitors,
         _check_effects,
         _check_schema,
+        _check_functions,
         _check_retrain,
         _check_names,
     )
@@ -88,6 +89,11 @@ def _check_images(pipeline: Pipeline) -> Iterator[SpecFinding]:
             ((*GRAPH, *at, "image"), node.image)
             for at, node in (walk_nodes(spec.serve.graph) if spec.serve.graph is not None else ())
             if not isinstance(node, Released)
+        ),
+        *(
+            (("spec", "monitors", name, "image"), each.image)
+            for name, each in spec.monitors.items()
+            if isinstance(each, UserFunction)
         ),
     ]
     for location, name in used:
@@ -353,6 +359,17 @@ def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
                 location,
                 f"{_format_location(location)} must be left out with `on: response`: answers have columns of "
                 "their own, and all are watched",
+            )
+
+
+def _check_functions(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    for name, detector in pipeline.spec.monitors.items():
+        if isinstance(detector, UserFunction) and detector.resources.gpu:
+            location = ("spec", "monitors", name, "resources", "gpu")
+            yield SpecFinding(
+                location,
+                f"{_format_location(location)} is {detector.resources.gpu}, must be left out: the function of a "
+                "monitor gets no GPU",
             )
 
 

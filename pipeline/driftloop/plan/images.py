@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from driftloop import __version__
 from driftloop.plan.backends import backend_limits
 from driftloop.spec import Pipeline
+from driftloop.spec.detector import UserFunction
 from driftloop.spec.graph import own_nodes
 
 DRIFTLOOP = f"ghcr.io/driftloop/driftloop:{__version__}"
@@ -55,6 +56,7 @@ def list_images(pipeline: Pipeline) -> tuple[str, ...]:
         spec.serve.image,
     }
     used |= {node.image for node in own_nodes(spec.serve.graph)}
+    used |= {each.image for each in spec.monitors.values() if isinstance(each, UserFunction)}
     users = [image.ref for name, image in spec.images.items() if name in used]
     ours = [
         DRIFTLOOP,

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from driftloop.contract.columns import EVERYTHING, TARGET
 from driftloop.contract.documents import to_json
+from driftloop.contract.functions import FunctionSettings
 from driftloop.contract.handovers import (
     MIXED_KINDS,
     AlarmCount,
@@ -39,6 +40,7 @@ from driftloop.spec.detector import (
     RowDetector,
     Schema,
     Tabular,
+    UserFunction,
 )
 from driftloop.spec.events import Events
 from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Train
@@ -78,6 +80,8 @@ class Monitor:
     detector: Detector
     then: AlarmEffect | None = None
     """What alarms that count do; None: they are told, and nothing else."""
+    function_image: str | None = None
+    """Image of the user's function that judges its windows; None for a detector of ours."""
 
     @property
     def scores_rows(self) -> bool:
@@ -105,6 +109,7 @@ class Monitor:
             margin=detector.margin if isinstance(detector, Schema) else None,
             at_least=detector.at_least if isinstance(detector, Schema) else None,
             lasting=False if isinstance(detector, Tabular) and not detector.lasting else None,
+            function=_describe_function(detector) if isinstance(detector, UserFunction) else None,
         )
 
     @property
@@ -312,7 +317,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         evaluate_image=images[spec.evaluate.image or spec.train.image],
         serve=spec.serve,
         serve_image=images[spec.serve.image] if spec.serve.image is not None else None,
-        monitors=_plan_monitors(pipeline),
+        monitors=_plan_monitors(pipeline, images),
         retrain_on=retrain_on(spec),
         rollout=spec.rollout,
         rehearse=spec.rehearse if can_rehearse(spec.serve) else None,
@@ -348,12 +353,27 @@ def whole_seconds(length: timedelta | None) -> int | None:
     return None if length is None else int(length.total_seconds()) or 1
 
 
-def _plan_monitors(pipeline: Pipeline) -> tuple[Monitor, ...]:
+def _plan_monitors(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[Monitor, ...]:
     """The monitors by name: their order in the spec makes no difference."""
     effects = choose_effects(pipeline.spec)
     return tuple(
-        Monitor(name, detector, effects[name])
+        Monitor(
+            name,
+            detector,
+            effects[name],
+            images[detector.image] if isinstance(detector, UserFunction) else None,
+        )
         for name, detector in sorted(pipeline.spec.monitors.items())
+    )
+
+
+def _describe_function(detector: UserFunction) -> FunctionSettings:
+    return FunctionSettings(
+        run=detector.run,
+        fit=detector.fit,
+        form=detector.form,
+        parameters=dict(detector.parameters) or None,
+        timeout=detector.timeout.total_seconds(),
     )
 
 
@@ -369,6 +389,7 @@ def detector_kind(detector: Detector) -> DetectorKind:
             | ChiSquared()
             | IsolationForest()
             | Mahalanobis()
+            | UserFunction()
         ):
             return detector.detector
         case _:

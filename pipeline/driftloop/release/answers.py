@@ -42,6 +42,17 @@ def read_answers(body: bytes, protocol: str | None = None) -> tuple[Answer, ...]
     return tuple(_read_answer(row) for row in rows[:ROWS])
 
 
+def count_classes(body: bytes, protocol: str | None = None) -> int:
+    """Return of how many numbers the first answer of a response is the largest one; 1 for an answer that is a
+    single value, and for one of another kind."""
+    try:
+        rows = _read_rows(json.loads(body), protocol) or [None]
+    except (ValueError, RecursionError, TypeError, AttributeError, KeyError, IndexError):
+        return 1
+    values = list(_flatten_values(rows[0]))
+    return len(values) if all(isinstance(value, int | float) for value in values) else 1
+
+
 def compare_answers(ours: Sequence[Answer], theirs: Sequence[Answer]) -> tuple[int, int]:
     """Rows in two responses to one request, and how many of them are answered alike; none when
     the numbers differ.

@@ -25,6 +25,8 @@ SIGMAS = 3.0
 """Standard deviations that count as chance."""
 FEWEST_NUMBERS = 20
 """Recent rows from which a tolerance is worked out."""
+FEW_CLASSES = 20
+"""Different numbers of labels that may still be classes that a broken server does not answer."""
 SHOWN = 160
 """Characters of a server's text in a reason."""
 
@@ -42,6 +44,8 @@ class Reply:
     """0 when there was no reply."""
     text: str = ""
     """What it said when it refused."""
+    classes: int = 1
+    """Numbers that the answer is the largest of, one of each class; 1 when it is the answer itself."""
 
     @property
     def refusal(self) -> str:
@@ -251,14 +255,18 @@ def compare_accuracy(
     limits: RehearsalLimits,
 ) -> Skew:
     """Compare on the recent rows that were answered and have labels."""
-    recent = [
-        is_right(reply, row.label)
+    answered = [
+        (reply, row.label)
         for row, reply in zip(rows, replies, strict=False)
         if row.recent and row.label is not None and reply.answer is not None
     ]
-    if not recent:
+    if not answered:
         missing = "accuracy was not compared: no recent row with a label was answered"
         return Skew(note=missing if replies else "")
+    strange = describe_strange_labels(answered)
+    if strange:
+        return Skew(note=f"accuracy was not compared: {strange}")
+    recent = [is_right(reply, label) for reply, label in answered]
     accuracy = sum(recent) / len(recent)
     measured = (evaluation.candidate.get("recent") or {}).get(limits.accuracy)
     total = (evaluation.rows or {}).get("recent", 0)
@@ -275,6 +283,37 @@ def compare_accuracy(
         reason=f"the server answers {accuracy:.1%} of {len(recent)} rows right, the evaluation measured "
         f"{limits.accuracy} {measured:.1%}: it serves another model than was evaluated, or gets other input",
     )
+
+
+def describe_strange_labels(answered: Sequence[tuple[Reply, Any]]) -> str:
+    """Say why labels are none of the classes that were answered, so that no answer could be right; empty when
+    they are, or may be."""
+    replies, labels = zip(*answered, strict=True)
+    classes = max(reply.classes for reply in replies)
+    if classes == 1:
+        return ""
+    shown = ", ".join(f"`{label}`" for label in sorted(set(map(str, labels)))[:3])
+    if all(isinstance(label, str) for label in labels):
+        if any(_names_classes(reply) for reply in replies):
+            return ""
+        return (
+            f"the labels are texts ({shown}), and the server does not name its {classes} classes: return "
+            "their names, in the order of the probabilities, from a method `class_names` of its class"
+        )
+    numbers = [label for label in labels if is_number(label)]
+    foreign = sum(label not in range(classes) for label in numbers)
+    if foreign * 2 > len(labels) and len(set(numbers)) > FEW_CLASSES:
+        return (
+            f"the labels are {len(set(numbers))} different numbers ({shown}), and the server answers {classes} classes: "
+            "the code makes classes of them. To have it compared, make the class a column in a data step, and name "
+            "it in `data.target`"
+        )
+    return ""
+
+
+def _names_classes(reply: Reply) -> bool:
+    """Return True unless the name of the class is Seldon's own, `t:0`, `t:1`, ..."""
+    return reply.label is not None and reply.label != f"t:{reply.answer}"
 
 
 def is_right(reply: Reply, label: Any) -> bool:

@@ -7,7 +7,7 @@ from driftloop.contract.names import DETECTOR_FOLDER, SERVICE_PORT
 from driftloop.kube import apps, core, knative
 from driftloop.plan import Monitor, Plan
 from driftloop.release.record import Release, Version
-from driftloop.resources import parts
+from driftloop.resources import functions, parts
 from driftloop.resources.broker import build_trigger
 
 
@@ -54,6 +54,7 @@ def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.
             ),
             *("--artifact", DETECTOR_FOLDER, "--broker", names.broker_url),
             *("--stream-bytes", str(plan.events.detector_bytes)),
+            *functions.function_options(monitor),
         ),
         env=parts.platform_environment(*parts.nats(NatsRole.DETECTOR)),
         init=(
@@ -67,6 +68,7 @@ def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.
             ),
         ),
         mounts=(core.VolumeMount(name="detector", mount_path=DETECTOR_FOLDER),),
+        beside=functions.build_containers(monitor),
         resources=parts.small_resources("100m", "400Mi", limit="1Gi"),
     )
 

@@ -168,6 +168,7 @@ def service_deployment(
     resources: core.ContainerResources,
     init: tuple[core.Container, ...] = (),
     mounts: tuple[core.VolumeMount, ...] = (),
+    beside: tuple[core.Container, ...] = (),
     token: bool = False,
 ) -> apps.Deployment:
     """One replica of a service of ours, listening on 8080, ready when /healthz says so.
@@ -175,7 +176,8 @@ def service_deployment(
     It is replaced, not doubled: its state is in NATS, and a second copy would only wait for the
     first one's lease.
     """
-    names = ("work", *(mount.name for mount in mounts))
+    others = (mount.name for each in beside for mount in each.volume_mounts or ())
+    names = ("work", *(mount.name for mount in mounts), *others)
     volumes = tuple(core.Volume(name=volume, empty_dir=core.EmptyDir()) for volume in names)
     own = object_labels(plan.names, component)
     ready = core.HTTPGet(path="/healthz", port=SERVICE_PORT)
@@ -218,6 +220,7 @@ def service_deployment(
                             termination_message_policy="FallbackToLogsOnError",
                             security_context=READ_ONLY,
                         ),
+                        *beside,
                     ),
                     volumes=volumes,
                 ),

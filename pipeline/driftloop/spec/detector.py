@@ -6,8 +6,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from driftloop.spec.base import SpecModel, tagged
-from driftloop.spec.values import ColumnNames, PositiveDuration
+from driftloop.contract.functions import RowsForm
+from driftloop.spec.base import SpecModel
+from driftloop.spec.resources import Resources
+from driftloop.spec.values import (
+    ColumnNames,
+    Function,
+    ImageName,
+    ParameterName,
+    PositiveDuration,
+    Scalar,
+)
 
 FEWEST_ROWS = 10
 WindowRows = Annotated[int, Field(ge=FEWEST_ROWS, le=100_000)]
@@ -167,6 +176,43 @@ class Mahalanobis(_Detector):
     """The algorithm."""
 
 
+class UserFunction(_Detector):
+    """A function of yours: `run(reference, window)` returns a dict with `score` and `threshold`, or `alarm`,
+    and may name `columns` and `outliers`. It runs in a container of its own, without credentials."""
+
+    detector: Literal["function"] = "function"
+    """The algorithm; may be left out beside `run`."""
+    run: Function
+    """`module:function`, called with the rows `reference` and `window`, and with `parameters`."""
+    fit: Function | None = None
+    """`module:function`, called with `rows`; what it returns is the `reference` of `run`."""
+    image: ImageName = "trainer"
+    """Name of an image under spec.images; built from `ghcr.io/driftloop/trainer`."""
+    parameters: dict[ParameterName, Scalar] = Field(default_factory=dict)
+    """Keyword arguments of `run`, and those of `fit` that it names."""
+    form: RowsForm = "lists"
+    """Rows as the functions get them: lists by column, a pandas.DataFrame, a pyarrow.Table, or a numpy
+    array of numbers."""
+    timeout: PositiveDuration = timedelta(seconds=30)
+    """A call is stopped after this time, and its window not judged."""
+    resources: Resources = Resources(cpu="100m", memory="512Mi")
+    """Resources of the function's container; near its memory a call is stopped, too."""
+
+
+IMPLIED: tuple[tuple[str, str], ...] = (("run", "function"),)
+"""Keys of a monitor without `detector` that say which it is."""
+
+
+def _choose_detector(value: Any) -> str | None:
+    """Return the tag of a monitor: its `detector`, what another key implies, or `tabular`."""
+    if not isinstance(value, dict):
+        tag = getattr(value, "detector", "tabular")
+        return tag if isinstance(tag, str) else repr(tag)
+    implied = next((name for key, name in IMPLIED if key in value), "tabular")
+    chosen = value.get("detector", implied)
+    return chosen if chosen is None or isinstance(chosen, str) else repr(chosen)
+
+
 Detector = Annotated[
     Annotated[Tabular, Tag("tabular")]
     | Annotated[Schema, Tag("schema")]
@@ -175,8 +221,9 @@ Detector = Annotated[
     | Annotated[CramerVonMises, Tag("cvm")]
     | Annotated[ChiSquared, Tag("chi2")]
     | Annotated[IsolationForest, Tag("iforest")]
-    | Annotated[Mahalanobis, Tag("mahalanobis")],
-    tagged("detector", default="tabular"),
+    | Annotated[Mahalanobis, Tag("mahalanobis")]
+    | Annotated[UserFunction, Tag("function")],
+    Discriminator(_choose_detector),
 ]
 """Any of them."""
 

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from driftloop.contract.columns import TARGET
 from driftloop.spec.base import SpecModel
-from driftloop.spec.detector import Detector
+from driftloop.spec.detector import IMPLIED, Detector
 from driftloop.spec.events import Events
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
@@ -295,9 +295,12 @@ def _read_off(value: object) -> object:
 
 def _choose_detectors(value: object) -> object:
     """Return the monitors with the detector of `outlier`, whose default is not that of the others."""
-    if not isinstance(value, dict) or not isinstance(value.get("outlier"), dict):
+    outlier = value.get("outlier") if isinstance(value, dict) else None
+    if not (isinstance(value, dict) and isinstance(outlier, dict)) or any(
+        key in outlier for key, _ in IMPLIED
+    ):
         return value
-    return {**value, "outlier": {"detector": "iforest", **value["outlier"]}}
+    return {**value, "outlier": {"detector": "iforest", **outlier}}
 
 
 Monitors = Annotated[

@@ -39,6 +39,7 @@ def start(monitor_python: Path, tmp_path: Path) -> Iterator[Callable[..., Proces
                 monitor_python,
                 *("fit", "--detector", chosen.json, *source, "--out", str(artifact)),
                 *(("--run", chosen.run) if chosen.run else ()),
+                *chosen.function_options,
             )
             assert fitted.returncode == 0, fitted.stderr
         port = free_port()
@@ -60,6 +61,7 @@ def start(monitor_python: Path, tmp_path: Path) -> Iterator[Callable[..., Proces
         ]
         argv += ["--release", chosen.release, "--config", chosen.json, "--artifact", str(artifact)]
         argv += ["--broker", chosen.broker, "--stream-bytes", str(chosen.stream_bytes)]
+        argv += chosen.function_options
         environment = {
             "NATS_URL": url(server),
             "PYTHONPATH": str(ROOT / "pipeline"),

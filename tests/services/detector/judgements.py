@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 
-from driftloop.contract.handovers import DETECTOR_KINDS, DetectorSettings
+from driftloop.contract.handovers import OWN_KINDS, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.verdicts import read_changes
 from driftloop.services.detector.detectors import WindowDetector, fit_detector, statistics
@@ -73,7 +73,7 @@ def categories() -> dict[str, list[np.ndarray]]:
 def main() -> None:
     found: dict[str, object] = {}
     measured = np.random.default_rng(1).normal(size=(1000, 6)).astype(np.float32)
-    for kind in DETECTOR_KINDS:
+    for kind in OWN_KINDS:
         config = DetectorSettings(kind, window=200, alarm_rate=0.01)
         reference, recorded = (
             (categories_reference(), categories()) if kind == "chi2" else (measured, streams())

@@ -22,12 +22,12 @@ from driftloop.services.detector.answers import (
     ANSWER_WIDTH,
     AnswerDecoder,
     read_answer_table,
-    round_numbers,
 )
 from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact
 from driftloop.services.detector.decoding import choose_decoder
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict, fit_detector
 from driftloop.services.detector.payload import PAYLOAD
+from driftloop.services.detector.values import round_numbers
 
 Random = np.random.Generator
 Make = Callable[[Random, int], list[Any]]
@@ -391,9 +391,9 @@ def test_what_the_artifact_is_not_of_is_not_judged(
 @settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_rounding_keeps_six_digits_and_changes_nothing_twice(value: float) -> None:
-    once = round_numbers(np.array([value]))
+    once = round_numbers(np.array([value]), 6)
     assert once[0] == pytest.approx(value, rel=1e-5, abs=0)
-    assert (round_numbers(once) == once).all()
+    assert (round_numbers(once, 6) == once).all()
 
 
 JSON = json_documents(

@@ -22,12 +22,13 @@ from driftloop.contract.verdicts import (
 )
 from driftloop.retrain.decision import step_decision
 from driftloop.retrain.state import AlarmEvent, RetrainState
+from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.detectors.column_tests import ColumnReference
 from driftloop.services.detector.detectors.count_tests import CountTests, score_distances
 from driftloop.services.detector.detectors.counts import CountGrid
 from driftloop.services.detector.detectors.lasting import LastingTest
 from driftloop.services.detector.detectors.statistics import find_most, score_gaps
-from driftloop.services.detector.judging import WindowJudge, fit_judge
+from driftloop.services.detector.judging import WindowJudge, build_judge
 from driftloop.services.detector.scoring import build_verdict
 from driftloop.services.detector.values import RowFaults
 from driftloop.services.detector.windows import SECOND, EventWindow
@@ -105,7 +106,7 @@ def judge_of(
     rows: Table, types: Sequence[ColumnType] = (), *, size: int = 200, lasting: bool | None = None
 ) -> WindowJudge:
     config = DetectorSettings("tabular", window=size, lasting=lasting)
-    return fit_judge(config, rows, profile(rows, types))
+    return build_judge(fit_detector(config, rows, profile(rows, types)), config, rows)
 
 
 def verdict_of(judge: WindowJudge, number: int, rows: Table) -> WindowRecord:

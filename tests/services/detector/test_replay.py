@@ -309,6 +309,6 @@ def test_a_row_is_sent_as_a_caller_has_it(tmp_path: Path) -> None:
     (table,) = read_tables(file)
     sent = [json.loads(row.encode())["data"] for row in build_rows(table, fitted.profile)]
     assert sent == [
-        {"names": ["delay", "carrier", "night"], "ndarray": [[None, "NA", "True"]]},
+        {"names": ["delay", "carrier", "night"], "ndarray": [[None, None, "True"]]},
         {"names": ["delay", "carrier", "night"], "ndarray": [[3.5, "UA", "false"]]},
     ]

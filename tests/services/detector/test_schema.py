@@ -99,13 +99,42 @@ def test_what_is_broken_is_told_by_column(fitted: Any, rows: list[Any], text: st
 def test_values_beyond_the_range_alarm_beyond_the_margin_only(fitted: Any) -> None:
     training = [row["fare"] for row in make_rows(np.random.default_rng(1), 3000) if row["fare"]]
     high, span = max(training), max(training) - min(training)
-    near = judge(fitted, changed(fare=lambda n: high + 0.09 * span if n < 50 else 7.5 + n % 9))
+    near = judge(fitted, changed(fare=lambda n: high + 0.09 * span if n < 50 else 7.5 + n / 100))
     assert not near[0].alarm
     verdict, (change,) = judge(
-        fitted, changed(fare=lambda n: high + 0.11 * span if n < 50 else 7.5 + n % 9)
+        fitted, changed(fare=lambda n: high + 0.11 * span if n < 50 else 7.5 + n / 100)
     )
     assert (change.column, change.kind) == ("fare", "above")
     assert verdict.alarm
+
+
+def test_rows_that_come_more_than_once_alarm(fitted: Any) -> None:
+    """Each row sent twice, under ids of its own, and one row that a client sends again and again."""
+    rows = changed()
+    rare = next(row for row in rows if row["fare"] and row["delay"])
+    for repeated in (rows[:100] * 2, rows[:170] + [rare] * 30):
+        verdict, (change,) = judge(fitted, repeated)
+        assert verdict.alarm
+        assert (change.column, change.kind, change.type) == ("rows", "duplicated", "row")
+        assert change.before < 0.2 < change.before + 0.1 < change.after
+        assert change.text.startswith("rows duplicated ")
+    assert not judge(fitted, [*rows[:199], rare])[0].alarm
+
+
+def test_rows_that_the_training_data_have_more_than_once_may_come_so(tmp_path: Path) -> None:
+    """Few different rows, and rows that each are there twice; a window of one alone is too much."""
+    random = np.random.default_rng(5)
+    few = [{"a": int(v), "b": bool(w)} for v, w in random.integers(0, [4, 2], (2000, 2))]
+    fitted = learn(tmp_path / "few", few)
+    clean = [judge(fitted, [few[n] for n in random.integers(0, 2000, 200)]) for _ in range(20)]
+    assert not any(verdict.alarm for verdict, _ in clean)
+    twice = [{"a": float(v)} for v in np.repeat(random.normal(size=1000), 2)]
+    fitted = learn(tmp_path / "twice", twice)
+    for _ in range(20):
+        rows = [twice[n] for n in random.permutation(2000)[:200]]
+        assert not judge(fitted, rows)[0].alarm
+    told = {change.kind for change in judge(fitted, twice[:200])[1]}
+    assert "duplicated" in told
 
 
 def test_rows_that_are_none_of_the_models_are_judged(fitted: Any) -> None:

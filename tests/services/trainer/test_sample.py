@@ -39,6 +39,26 @@ def test_a_table_has_names_numbers_and_gaps(heldout: Path) -> None:
     assert document["note"] == ""
 
 
+def test_gaps_are_gaps_however_a_file_marks_them(heldout: Path) -> None:
+    """A column of numbers is one also where the rows that are asked have none, and `NA` is no text in it."""
+    text = "gust,sex,night,code,y\n" + "NA,NA,True,NA,1\n2.5,male,NA,7,NA\n" * 3
+    (heldout / "recent" / "a.csv").write_text(text)
+    rows = sorted(written(heldout)["rows"], key=str)
+    assert [row["features"] for row in rows] == [[2.5, "male", None, 7]] * 3 + [
+        [None, None, True, None]
+    ] * 3
+    assert [row["label"] for row in rows] == [None] * 3 + [1] * 3
+    (one,) = written(heldout, 1)["rows"]
+    assert one["features"] == [None, None, True, None]
+
+
+def test_a_mark_of_gaps_is_a_text_where_no_number_is_missing_so(heldout: Path) -> None:
+    (heldout / "recent" / "a.csv").write_text("country,size,y\nNA,1,0\nUS,2,1\n")
+    assert sorted(row["features"] for row in written(heldout)["rows"]) == [["NA", 1], ["US", 2]]
+    (heldout / "earlier" / "b.csv").write_text("country,size,y\nUS,NA,0\nUS,2,1\n")
+    assert [None, 1] in [row["features"] for row in written(heldout)["rows"]]
+
+
 def test_a_column_that_the_first_row_lacks_is_no_less_a_column(heldout: Path) -> None:
     (heldout / "recent" / "a.jsonl").write_text('{"age": 31, "y": 1}\n{"age": 4, "town": "Ulm"}\n')
     document = written(heldout)

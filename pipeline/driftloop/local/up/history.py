@@ -30,6 +30,7 @@ from driftloop.contract.verdicts import (
     describe_changes,
     read_changes,
     read_lasting,
+    read_failure,
 )
 from driftloop.errors import LocalError, PipelineError, StoreError
 from driftloop.local.ground.files import find_set_aside
@@ -164,12 +165,18 @@ class RunHistory:
             "time": verdict.time,
             "rejected": verdict.details.get("rejected", 0),
             "repeated": verdict.details.get("repeated", 0),
+            "failure": read_failure(verdict.details),
             "changes": describe_changes(read_changes(verdict.details), MOST_SHOWN),
             "lasting": _describe_lasting(verdict),
         }
         # its windows that waited for this detector are judged now
         if self.unjudged.get(f"{namespace}/{pipeline}/{detector}", {}).get("release") == release:
             del self.unjudged[f"{namespace}/{pipeline}/{detector}"]
+        if failure := read_failure(verdict.details):
+            where = f"release {release}, window {verdict.window}"
+            self._add_entry(
+                "verdict", f"{pipeline}: {detector} is not judged", f"{where}: {failure}"
+            )
         if verdict.alarm:
             changes = describe_changes(read_changes(verdict.details), MOST_SHOWN)
             self._add_entry(

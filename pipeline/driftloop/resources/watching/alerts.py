@@ -269,6 +269,8 @@ def _detector_alerts(plan: Plan, monitor: Monitor, version: Version) -> Iterator
         "`serve.backend: plain`, bodies that are compressed or over 1 MiB are served and not posted.",
         detector=name,
     )
+    if monitor.function_image is not None:
+        yield _failed_function(plan, monitor)
     match monitor.then:
         case "retrain" | "halt":
             yield _unheeded_alarm(plan, monitor, alarm, window)
@@ -278,6 +280,21 @@ def _detector_alerts(plan: Plan, monitor: Monitor, version: Version) -> Iterator
             return
         case _:
             assert_never(monitor.then)
+
+
+def _failed_function(plan: Plan, monitor: Monitor) -> AlertingRule:
+    failed = series.service_series(plan.names, "driftloop_detector_failed", monitor.name)
+    return _build_alert(
+        plan,
+        "WindowsNotJudged",
+        f"{failed} == 1",
+        PATIENCE,
+        severity="warning",
+        summary=f"the function of the monitor {monitor.name} failed on the last window, which is not judged",
+        do=f"`kubectl -n {plan.names.namespace} logs deployment/{plan.names.detector(monitor.name)} "
+        f"--all-containers` has the reason.",
+        detector=monitor.name,
+    )
 
 
 def _unheeded_alarm(plan: Plan, monitor: Monitor, alarm: str, window: str) -> AlertingRule:

@@ -3,6 +3,7 @@ those of answers on what the candidate has answered in its rehearsal."""
 
 from driftloop.contract.trees import ANSWERS_FILE
 from driftloop.plan import Monitor, Plan
+from driftloop.resources import functions
 from driftloop.resources.workflows.refusing import REHEARSED
 from driftloop.resources.workflows.retries import own_retries
 from driftloop.resources.workflows.steps import (
@@ -66,11 +67,15 @@ def _build_step(
         arguments=(
             *("fit", "--detector", monitor.detector_config, *source),
             *("--run", "{{workflow.name}}", "--out", f"{OUT}/detector"),
+            *functions.function_options(monitor),
         ),
         inputs=(data,),
         outputs=(artifact_to("detector", f"{RUN}/detectors/{monitor.name}"),),
         resources=_FIT,
         deadline=1800,
         retries=own_retries(0),
-        account=plan.names.steps,
+        # a person's code runs in the pod of a monitor's function
+        account=plan.names.steps if monitor.function_image is None else None,
+        sidecars=functions.build_containers(monitor),
+        folders=functions.shared_folders(monitor),
     )

@@ -68,6 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--run", help="run whose release the data is of; the detector judges no other's requests"
     )
     fitting.add_argument("--out", type=Path, required=True, help="folder to write the detector to")
+    for command in (serving, fitting):
+        _add_function(command)
     replaying = commands.add_parser("replay", help="score the rows of files as if they were asked")
     replaying.add_argument("--artifact", type=Path, required=True, help="folder that `fit` wrote")
     replaying.add_argument(
@@ -75,6 +77,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     replaying.add_argument("--order", default="{}", help="times and changes, as JSON")
     return parser
+
+
+def _add_function(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--function", help="URL of the program of the user's function, for a detector of one"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -92,7 +100,8 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector import artifact
     from driftloop.services.detector.answer_learning import gather_answers
     from driftloop.services.detector.detectors import fit_detector
-    from driftloop.services.detector.judging import fit_judge
+    from driftloop.services.detector.detectors.function import FunctionProgram
+    from driftloop.services.detector.judging import build_judge
     from driftloop.services.detector.selftest import examine_fit
 
     config = DetectorSettings.parse(arguments.detector)
@@ -102,16 +111,22 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
         fit = artifact.gather_reference(
             arguments.reference, arguments.features, config, arguments.target
         )
+    url = arguments.function
+    program = FunctionProgram(url, strict=True) if url is not None else None
     # a detector that can't be used should fail here, in the training run, not when it is served
-    tested = examine_fit(fit, lambda rows: fit_detector(config, rows, fit.profile))
+    tested = examine_fit(fit, lambda rows: fit_detector(config, rows, fit.profile, program))
     release = release_id(arguments.run) if arguments.run else None
     artifact.save_artifact(replace(fit, release=release), arguments.out)
     rows, width = fit.reference.shape
     out = f", {fit.unusable} left out since a value is missing" if fit.unusable else ""
     out += f" ({fit.note})" if fit.note else ""
     print(f"{config.kind}: {rows} of {fit.gathered} reference rows of {width} columns{out}")
-    for line in (*tested.describe(), *fit_judge(config, fit.reference, fit.profile).describe()):
+    for line in tested.describe():
         print(line)
+    if config.kind == "tabular":
+        detector = fit_detector(config, fit.reference, fit.profile)
+        for line in build_judge(detector, config, fit.reference).describe():
+            print(line)
     for column in fit.profile.columns:
         if column.note:
             print(f"column `{column.name}` ({column.type}): {column.note}")
@@ -142,6 +157,7 @@ def _serve_detector(arguments: argparse.Namespace) -> None:
         arguments.artifact,
         nats_url=NATS_ROLES[NatsRole.DETECTOR].read(os.environ),
         broker=arguments.broker,
+        function=arguments.function,
         host=arguments.host,
         port=arguments.port,
     )

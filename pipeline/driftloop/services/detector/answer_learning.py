@@ -25,11 +25,11 @@ from driftloop.contract.columns import FileColumns
 from driftloop.contract.handovers import MIXED_KINDS, DetectorKind, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
 from driftloop.services.detector.answers import (
+    DIGITS,
     AnswerTable,
     assemble_rows,
     find_classes,
     read_answer_table,
-    round_numbers,
 )
 from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact, draw_reference
 from driftloop.services.detector.learning import (
@@ -40,7 +40,7 @@ from driftloop.services.detector.learning import (
 )
 from driftloop.services.detector.payload import BAD_PAYLOAD
 from driftloop.services.detector.tables import TableFile
-from driftloop.services.detector.values import Rows, category_key
+from driftloop.services.detector.values import Rows, category_key, round_numbers
 
 ANSWER, CLASS = "answer", "class"
 """Names of columns that have none of their own."""
@@ -190,7 +190,7 @@ def _read_probabilities(rows: list[list[Any]]) -> Rows | None:
         return None
     sums = np.abs(values.sum(axis=1) - 1)
     likely = (values >= -SUM_ERROR).all() and (sums <= SUM_ERROR).all()
-    return round_numbers(values) if likely else None
+    return round_numbers(values, DIGITS) if likely else None
 
 
 def _is_class(rows: list[list[Any]]) -> bool:

@@ -27,7 +27,7 @@ from driftloop.services.detector.payload import (
     flatten_values,
     shape_rows,
 )
-from driftloop.services.detector.values import ColumnEncoder, RowFaults, Rows
+from driftloop.services.detector.values import ColumnEncoder, RowFaults, Rows, round_numbers
 
 ANSWER_WIDTH = "an answer has another number of values than those of the rehearsal"
 ANSWER_NAMES = "an answer has other names than those of the rehearsal"
@@ -145,7 +145,7 @@ def _read_part(part: payloads.PayloadPart) -> AnswerTable:
 
 def assemble_rows(profile: TableProfile, values: Rows) -> Rows:
     """Return the columns of a profile (n x columns) from the values of answers in its order (n x width)."""
-    values = round_numbers(values)
+    values = round_numbers(values, DIGITS)
     places = {name: number for number, name in enumerate(profile.order)}
     columns = [
         find_classes(values) if column.name == profile.chosen else values[:, places[column.name]]
@@ -158,14 +158,6 @@ def find_classes(values: Rows) -> Rows:
     """Return the place of the largest number of each row (n); NaN for a row that lacks one."""
     missing = np.isnan(values).any(axis=1)
     return np.where(missing, np.nan, np.argmax(np.nan_to_num(values), axis=1))
-
-
-def round_numbers(values: Rows) -> Rows:
-    """Return numbers of so many significant digits."""
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.abs(values))))
-        rounded = np.round(values * scale) / scale
-    return np.where(np.isfinite(rounded), rounded, values)
 
 
 def _unseen_number(name: str) -> ColumnProfile:

@@ -15,8 +15,8 @@ from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
 from driftloop.contract.trees import DETECTOR_FILE, PROFILE_FILE, REFERENCE_FILE
 from driftloop.errors import PipelineError
-from driftloop.services.detector.tables import TableFile, read_table
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.tables import TableFile, drop_gap_marks, read_table
+from driftloop.services.detector.values import Rows, drop_noise
 
 MOST_ROWS = 2000
 """Reference rows kept, drawn by the seed, where the tests' cost grows with them."""
@@ -67,7 +67,7 @@ def load_artifact(folder: Path) -> DetectorArtifact:
     try:
         document = json.loads((folder / DETECTOR_FILE).read_text())
         with np.load(folder / REFERENCE_FILE, allow_pickle=False) as arrays:
-            reference = np.asarray(arrays["rows"], dtype=np.float64)
+            reference = drop_noise(np.asarray(arrays["rows"], dtype=np.float64))
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{error.filename} does not exist",
@@ -162,9 +162,10 @@ def read_folder(folder: Path, *, hint: str | None = None) -> tuple[TableFile, ..
 def read_files(files: Sequence[Path], folder: Path) -> tuple[TableFile, ...]:
     """Read files of rows of a folder; ArtifactError when one can't be read."""
     try:
-        return tuple(read_table(file, file.relative_to(folder).as_posix()) for file in files)
+        tables = [read_table(file, file.relative_to(folder).as_posix()) for file in files]
     except ColumnError as error:
         raise ArtifactError(error.message, hint=error.hint) from error
+    return drop_gap_marks(tables)
 
 
 def draw_reference(config: DetectorSettings, rows: Rows, profile: TableProfile) -> DetectorArtifact:

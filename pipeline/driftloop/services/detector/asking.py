@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from driftloop.contract.columns import NOT_THERE
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.replays import ReplayOrder
 from driftloop.services.detector.artifact import ArtifactError, read_files, read_folder
-from driftloop.services.detector.learning import NOT_THERE
 from driftloop.services.detector.tables import TableFile, Values
 from driftloop.services.detector.windows import SECOND
 

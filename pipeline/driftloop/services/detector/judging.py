@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.contract.profiles import TableProfile
 from driftloop.contract.verdicts import LastingRecord, WindowRecord, read_lasting
 from driftloop.services.detector.detectors import (
     MOST_SHOWN,
     WindowDetector,
     WindowVerdict,
-    fit_detector,
 )
 from driftloop.services.detector.detectors.counts import Counts
 from driftloop.services.detector.detectors.lasting import LastingChange, LastingTest
@@ -159,9 +157,8 @@ def _join_change(verdict: WindowVerdict, change: LastingChange) -> WindowVerdict
     )
 
 
-def fit_judge(config: DetectorSettings, reference: Rows, profile: TableProfile) -> WindowJudge:
+def build_judge(detector: WindowDetector, config: DetectorSettings, reference: Rows) -> WindowJudge:
     """Return the judge of a detector that is fitted to the reference rows."""
-    detector = fit_detector(config, reference, profile)
     if not isinstance(detector, TabularDetector):
         return WindowJudge(detector)
     return WindowJudge(detector, detector.build_lasting(config, reference))

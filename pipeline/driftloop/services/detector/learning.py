@@ -6,8 +6,9 @@ Rules, the first that fits:
   `NAME[0]`, `NAME[1]`, ... in the order of the flattened array;
 * boolean: nothing but true and false (in a .csv file in any case);
 * number: nothing but numbers. An integer with few levels is a number with ties, not a category. Numbers
-  are double precision: whole ones are exact up to 2^53. In a .csv file `NA`, `N/A`, `NaN` and `null`
-  are missing values of such a column (of a column of text they are categories: Namibia's code is `NA`);
+  are double precision: whole ones are exact up to 2^53, others are read to 12 digits (`drop_noise`). In
+  .csv files `NA`, `N/A`, `NaN` and `null` are missing values of such a column. What marks a gap among
+  numbers is one in columns of text, too (`find_gap_marks`); elsewhere it is a category there;
 * time: nothing but times as ISO 8601 writes them, with a date;
 * category: at most 1000 different texts, each of them five times on average, or at most 20;
 * text: all others. A column without any value is one, too.
@@ -24,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from driftloop.contract.columns import EVERYTHING, ColumnError
+from driftloop.contract.columns import EVERYTHING, NOT_THERE, ColumnError
 from driftloop.contract.profiles import (
     QUANTILES,
     TRUTHS,
@@ -40,6 +41,7 @@ from driftloop.services.detector.values import (
     RowFaults,
     Rows,
     category_key,
+    drop_noise,
     is_missing,
 )
 
@@ -48,8 +50,6 @@ MOST_LEVELS = 1000
 FEW_LEVELS = 20
 REPEATED = 5
 """Rows that a category has on average, when there are more than a few."""
-NOT_THERE = frozenset({"NA", "N/A", "NaN", "nan", "null", "NULL"})
-"""Fields of a .csv file that are missing values in columns of numbers, booleans and times."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _learn_array(tables: Sequence[TableFile], name: str) -> tuple[tuple[ColumnPr
                 f"{tables[0].file}, {part.shape[1]} in {table.file}"
             )
     single = all(part.dtype in (np.float32, np.float16) for part in parts)
-    rows = np.concatenate(parts).astype(np.float64)
+    rows = drop_noise(np.concatenate(parts).astype(np.float64))
     profiles = (
         _profile_numbers(name_element(name, number), rows[:, number], single=single)
         for number in range(rows.shape[1])
@@ -167,7 +167,7 @@ def _learn_column(tables: Sequence[TableFile], name: str) -> tuple[ColumnProfile
         values = [read(part, texts=table.texts) for table, part in zip(tables, parts, strict=True)]
         present = [part for part in values if part is not None]
         if len(present) == len(values) and any(np.isfinite(part).any() for part in present):
-            joined = np.concatenate(present)
+            joined = drop_noise(np.concatenate(present))
             if read is _read_truths:
                 return _profile_truths(name, joined), joined
             profile = _profile_numbers(name, joined, single=single)

@@ -22,8 +22,9 @@ from driftloop.contract.verdicts import WindowRecord
 from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact
 from driftloop.services.detector.asking import AskedRow, AskedRows, order_rows
 from driftloop.services.detector.decoding import choose_decoder
+from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.injecting import change_rows
-from driftloop.services.detector.judging import WindowJudge, fit_judge
+from driftloop.services.detector.judging import WindowJudge, build_judge
 from driftloop.services.detector.payload import DecodedRows
 from driftloop.services.detector.scoring import build_verdict
 from driftloop.services.detector.tables import TableFile
@@ -48,7 +49,8 @@ def replay_tables(
                 f"a change begins at row {row}, must be one of the {len(asked.rows)} rows"
             )
     scene = _Scene.prepare(fitted, asked, order, starts)
-    judge = fit_judge(fitted.config, fitted.reference, fitted.profile)
+    detector = fit_detector(fitted.config, fitted.reference, fitted.profile)
+    judge = build_judge(detector, fitted.config, fitted.reference)
     plain, *changed = scene.play(fitted.config, judge)
     moments = {1, len(asked.rows), *starts, *order.marks}
     return ReplayReport(

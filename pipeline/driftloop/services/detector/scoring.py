@@ -28,7 +28,12 @@ from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verd
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.times import format_now
-from driftloop.contract.verdicts import WindowRecord, describe_changes, read_changes
+from driftloop.contract.verdicts import (
+    NOT_JUDGED,
+    WindowRecord,
+    describe_changes,
+    read_changes,
+)
 from driftloop.errors import StoreError
 from driftloop.services.detector.judging import WindowJudge, WindowJudgement
 from driftloop.services.detector.payload import DecodedRows, EventDecoder
@@ -200,8 +205,12 @@ class WindowScorer:
             ),
             expected_last=revision,
         )
-        self._metrics.count_window(len(window.rows), alarm=judgement.alarm)
+        self._metrics.count_window(
+            len(window.rows), alarm=judgement.alarm, failed=bool(judgement.failure)
+        )
         self._metrics.show_verdict(verdict)
+        if judgement.failure:
+            log.error("window %d is not judged: %s", window.number, judgement.failure)
         if judgement.alarm:
             changes = describe_changes(read_changes(verdict.details), MOST_LOGGED)
             log.warning(
@@ -246,6 +255,7 @@ def build_verdict(
         time=format_now(),
         details={
             **judgement.details,
+            **({NOT_JUDGED: judgement.failure} if judgement.failure else {}),
             "events": window.events,
             **_describe_times(window),
             "closedBy": window.end,

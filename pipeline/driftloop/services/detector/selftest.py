@@ -27,7 +27,7 @@ MOST_SCORED, LEAST_SCORED = 150, 15
 """Windows that are scored."""
 MOST_VALUES = 6_000_000
 """Values that are fitted on and scored in all, a few seconds' work; slow kinds count more."""
-SLOW_KINDS: dict[DetectorKind, int] = {"mmd": 10, "cvm": 10, "iforest": 20}
+SLOW_KINDS: dict[DetectorKind, int] = {"mmd": 10, "cvm": 10, "iforest": 20, "function": 20}
 SINGLE_KINDS: tuple[DetectorKind, ...] = ("tabular", "schema", "ks", "cvm", "chi2")
 """Kinds that test one column after the other."""
 LEAST_REFERENCE = 2000

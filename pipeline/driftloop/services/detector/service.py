@@ -15,9 +15,11 @@ from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.services.bootstrap import serve_http
 from driftloop.services.detector import artifact
 from driftloop.services.detector.decoding import choose_decoder
+from driftloop.services.detector.detectors import fit_detector
+from driftloop.services.detector.detectors.function import FunctionProgram
 from driftloop.services.detector.emit import VerdictEmitter
 from driftloop.services.detector.handler import LIMIT, DetectorHandler
-from driftloop.services.detector.judging import fit_judge
+from driftloop.services.detector.judging import build_judge
 from driftloop.services.detector.kept import KeptEvents
 from driftloop.services.detector.scoring import WindowScorer
 from driftloop.services.detector.unjudged import UnjudgedWindows
@@ -33,11 +35,13 @@ async def serve_detector(
     *,
     nats_url: str,
     broker: str,
+    function: str | None = None,
     host: str,
     port: int,
 ) -> None:
-    """Run until cancelled. The settings in `config` win over those the artifact was fitted with;
-    its rows are its own, and so is the release that it judges: events of another one are kept."""
+    """Run until cancelled; `function` is the URL of the user's function. The settings in `config` win over
+    those the artifact was fitted with; its rows are its own, and so is the release that it judges: events of
+    another one are kept."""
     fitted = artifact.load_artifact(folder)
     if fitted.release is None:
         log.warning(
@@ -45,7 +49,11 @@ async def serve_detector(
             "it is taken for that of %s",
             names.release,
         )
-    judge = await asyncio.to_thread(fit_judge, config, fitted.reference, fitted.profile)
+    program = FunctionProgram(function) if function is not None else None
+    detector = await asyncio.to_thread(
+        fit_detector, config, fitted.reference, fitted.profile, program
+    )
+    judge = await asyncio.to_thread(build_judge, detector, config, fitted.reference)
     decoder = choose_decoder(fitted, config)
     client = await connect_client(nats_url, name=f"{names.pipeline}-{names.detector}", wait=60)
     js = client.jetstream(timeout=5)

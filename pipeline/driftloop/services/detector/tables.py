@@ -5,7 +5,8 @@ Arrow reads .csv (every field as text, an empty one as a missing value) and .par
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -13,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from driftloop.contract.columns import ColumnError, FileColumns, parse_row
+from driftloop.contract.columns import ColumnError, FileColumns, find_gap_marks, parse_row
 
 Values = NDArray[Any]
 """Values of one column: numbers (n, or n x width for an array), or objects (n) that are None, numbers,
@@ -49,6 +50,24 @@ def read_table(path: Path, file: str) -> TableFile:
                 return _read_jsonl(path, file)
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise ColumnError(f"{file} can't be read as rows: {error}") from error
+
+
+def drop_gap_marks(tables: Sequence[TableFile]) -> tuple[TableFile, ...]:
+    """Return the files, of .csv files with gaps wherever one of them has the text that marks gaps among
+    their numbers (`find_gap_marks`)."""
+    columns = (values for table in tables if table.texts for values in table.values.values())
+    marks = find_gap_marks(columns)
+    return tuple(_drop_marks(table, marks) if table.texts and marks else table for table in tables)
+
+
+def _drop_marks(table: TableFile, marks: frozenset[str]) -> TableFile:
+    values = {
+        name: np.fromiter(
+            (None if field in marks else field for field in fields), dtype=object, count=len(fields)
+        )
+        for name, fields in table.values.items()
+    }
+    return replace(table, values=values)
 
 
 def _read_npz(path: Path, file: str) -> TableFile:

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from driftloop.contract.times import format_time
-from driftloop.contract.verdicts import WindowRecord, read_columns, read_lasting
+from driftloop.contract.verdicts import WindowRecord, read_columns, read_failure, read_lasting
 from driftloop.contract.windows import OpenWindow
 from driftloop.services.detector.values import RowFaults
 from driftloop.services.detector.windows import SECOND, WindowCutter, WindowRule
 
-ALARMS = ("true", "false")
-ROWS = ("judged", "rejected", "repeated")
+ALARMS = ("true", "false", "unknown")
+ROWS = ("judged", "rejected", "repeated", "failed")
 
 
 class VerdictMetrics:
@@ -19,11 +19,15 @@ class VerdictMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._windows = Counter(
-            "driftloop_detector_windows", "Windows judged", ["alarm"], registry=registry
+            "driftloop_detector_windows",
+            "Windows judged, and those that the user's function failed on (unknown)",
+            ["alarm"],
+            registry=registry,
         )
         self._rows = Counter(
             "driftloop_detector_rows",
-            "Rows judged in a window; rows rejected, and rows that came before, when they came",
+            "Rows judged in a window, or in one that the user's function failed on; rows rejected, and "
+            "rows that came before, when they came",
             ["result"],
             registry=registry,
         )
@@ -62,6 +66,11 @@ class VerdictMetrics:
         self._lasting = Gauge(
             "driftloop_detector_lasting_windows",
             "Windows over which a change lasts that they show together; 0 without one",
+            registry=registry,
+        )
+        self._failed = Gauge(
+            "driftloop_detector_failed",
+            "1 when the user's function failed on the last window, which is not judged",
             registry=registry,
         )
         self._score = Gauge(
@@ -103,10 +112,10 @@ class VerdictMetrics:
             for name, count in counts.items():
                 gauge.labels(name).set(count)
 
-    def count_window(self, rows: int, *, alarm: bool) -> None:
-        """Count a window that was judged."""
-        self._windows.labels(str(alarm).lower()).inc()
-        self._rows.labels("judged").inc(rows)
+    def count_window(self, rows: int, *, alarm: bool, failed: bool = False) -> None:
+        """Count a window that was judged, or that the user's function failed on."""
+        self._windows.labels("unknown" if failed else str(alarm).lower()).inc()
+        self._rows.labels("failed" if failed else "judged").inc(rows)
 
     def show_verdict(self, verdict: WindowRecord) -> None:
         """Show the last verdict, also when it was stored before this process began."""
@@ -115,6 +124,7 @@ class VerdictMetrics:
         lasts = lasting if lasting is not None and lasting.alarm else None
         self._alarm.set(verdict.alarm or lasts is not None)
         self._lasting.set(0 if lasts is None else lasts.windows)
+        self._failed.set(bool(read_failure(verdict.details)))
         self._score.set(verdict.score)
         self._threshold.set(verdict.threshold)
         if verdict.time is not None:

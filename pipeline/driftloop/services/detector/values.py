@@ -30,6 +30,8 @@ MOST_NAMES = 20
 LONGEST_NAME = 120
 """Characters of one: callers choose names of columns, and categories."""
 OTHERS = "others"
+PRECISION = 12
+"""Significant digits in which fractions are compared."""
 
 
 @dataclass
@@ -151,6 +153,20 @@ class ColumnEncoder:
                 return None if category_key(value) is None else 0.0
             case _:
                 assert_never(self.column.type)
+
+
+def drop_noise(values: Rows) -> Rows:
+    """Return numbers without what two programs that compute or print the same number may differ in, so that
+    equal values are equal: 12 significant digits. Whole numbers stay as they are: an id has more."""
+    return np.where(values == np.floor(values), values, round_numbers(values, PRECISION))
+
+
+def round_numbers(values: Rows, digits: int) -> Rows:
+    """Return numbers of so many significant digits."""
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        scale = 10.0 ** (digits - 1 - np.floor(np.log10(np.abs(values))))
+        rounded = np.round(values * scale) / scale
+    return np.where(np.isfinite(rounded), rounded, values)
 
 
 def is_missing(value: Any) -> bool:

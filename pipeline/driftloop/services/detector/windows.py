@@ -16,7 +16,7 @@ import numpy as np
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.payload import DecodedRows
 from driftloop.services.detector.repeats import RepeatedRows
-from driftloop.services.detector.values import RowFaults, Rows
+from driftloop.services.detector.values import RowFaults, Rows, drop_noise
 
 SECOND = 1_000_000_000
 """Nanoseconds, the unit of stored times."""
@@ -180,7 +180,7 @@ class WindowCutter:
             number=self.number + 1,
             first=self._first,
             last=self._newest,
-            rows=np.concatenate(self._parts),
+            rows=drop_noise(np.concatenate(self._parts)),
             requests=tuple(self._requests),
             events=self._events,
             faults=self.faults,

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 from driftloop.contract.columns import TARGET
+from driftloop.contract.functions import FUNCTION_PORT
 from driftloop.services.trainer.call import TrainerCall, TrainerEvaluation, run_call, run_evaluation
 from driftloop.services.trainer.columns import check_features
 from driftloop.services.trainer.errors import TrainerError
+from driftloop.services.trainer.serving import TrainerMonitor, serve_function
 from driftloop.services.trainer.split import split_rows
 
 
@@ -51,6 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
                         target=options.target,
                     )
                 )
+            case "monitor":
+                serve_function(TrainerMonitor(options.settings, root, options.port, options.memory))
             case _:
                 if options.features is not None:
                     check_features(
@@ -115,6 +119,19 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (one, two):
         command.add_argument("--timeout", type=float, help="seconds")
         command.add_argument("--code", type=Path, default=Path(), help="folder of the user's code")
+
+    four = commands.add_parser(
+        "monitor", help="answer a detector's windows by a function, until it is stopped"
+    )
+    four.add_argument("--settings", required=True, help="JSON object")
+    four.add_argument(
+        "--port",
+        type=int,
+        default=FUNCTION_PORT,
+        help="port of the loopback (default: %(default)s)",
+    )
+    four.add_argument("--memory", type=int, help="bytes of memory of the container")
+    four.add_argument("--code", type=Path, default=Path(), help="folder of the user's code")
 
     three = commands.add_parser(
         "split", help="split rows into training and held-out rows, by the hash of the row"

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.columns import TARGET
+from driftloop.contract.columns import NOT_THERE, TARGET, find_gap_marks, is_number_field
 from driftloop.contract.documents import to_json
+from driftloop.contract.profiles import TRUTHS
 from driftloop.contract.records import HeldOutRow, HeldOutRows
 from driftloop.services.trainer.parquet import list_rows, load_table, write_table
 from driftloop.services.trainer.split import count_rows
@@ -56,13 +57,14 @@ def write_rows(
     parts: list[_SourcePart] = []
     names: tuple[str, ...] | None = None
     notes: list[str] = []
+    marks = _find_marks(heldout)
     for part in ("recent", "earlier"):
         if not (heldout / part).is_dir() or len(rows) >= limit:
             continue
         step = max(1, math.ceil(count_rows(heldout / part) / (limit - len(rows))))
         for source in sorted(path for path in (heldout / part).rglob("*") if path.is_file()):
             try:
-                table = _read_table(source, step, target, recent=part == "recent")
+                table = _read_table(source, step, target, marks, recent=part == "recent")
             except _UnaskableError as error:
                 notes.append(f"{source.name}: {error}")
                 continue
@@ -129,14 +131,33 @@ def _copy_rows(part: _SourcePart, target: Path) -> None:
         target.write_text("\n".join(texts[:: part.step][: part.rows]) + "\n")
 
 
-def _read_table(file: Path, step: int, target: str, *, recent: bool) -> _Table:
+def _find_marks(heldout: Path) -> frozenset[str]:
+    """Return what marks gaps in the .csv files, as the detectors' fit finds it."""
+    marks: set[str] = set()
+    for file in heldout.rglob("*.csv"):
+        _, lines = _read_csv(file)
+        marks |= find_gap_marks(zip(*lines, strict=True))
+    return frozenset(marks)
+
+
+def _read_csv(file: Path) -> tuple[list[str], list[list[str]]]:
+    with file.open(newline="") as stream:
+        header, *lines = csv.reader(stream)
+    return header, lines
+
+
+def _read_table(
+    file: Path, step: int, target: str, marks: frozenset[str], *, recent: bool
+) -> _Table:
     match file.suffix:
         case ".npz":
             return _read_npz(file, step, target, recent)
         case ".csv":
-            with file.open(newline="") as stream:
-                header, *lines = csv.reader(stream)
-            return _read_columns(header, _convert_columns(lines[::step]), target, recent)
+            header, lines = _read_csv(file)
+            label = header.index(target) if target in header else None
+            return _read_columns(
+                header, _convert_columns(lines, marks, label)[::step], target, recent
+            )
         case ".jsonl":
             with file.open() as stream:
                 objects = [json.loads(line) for line in stream if line.strip()][::step]
@@ -193,19 +214,37 @@ def _read_columns(
     return _Table(names or None, tuple(rows))
 
 
-def _convert_columns(lines: list[list[str]]) -> list[list[Any]]:
-    """Columns whose values are all numbers become numbers; an empty field is a missing value."""
-    columns = [_convert_column(column) for column in zip(*lines, strict=True)]
+def _convert_columns(
+    lines: list[list[str]], marks: frozenset[str], label: int | None
+) -> list[list[Any]]:
+    """Columns whose values are all numbers become numbers, of features also true and false booleans; an
+    empty field is a missing value, and so is what marks a gap."""
+    columns = [
+        _convert_column(column, marks, truths=number != label)
+        for number, column in enumerate(zip(*lines, strict=True))
+    ]
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def _convert_column(column: Sequence[str]) -> list[Any]:
-    for convert in (int, float):
-        try:
-            return [None if text == "" else convert(text) for text in column]
-        except ValueError:
-            continue
-    return [None if text == "" else text for text in column]
+def _convert_column(column: Sequence[str], marks: frozenset[str], *, truths: bool) -> Sequence[Any]:
+    present = {text for text in column if text} - NOT_THERE
+    if not present:
+        return [text if text and text not in marks else None for text in column]
+    converted: dict[str, Any]
+    if all(map(is_number_field, present)):
+        converted = {text: _convert_number(text) for text in present}
+    elif truths and all(text.strip().lower() in TRUTHS for text in present):
+        converted = {text: text.strip().lower() == TRUTHS[1] for text in present}
+    else:
+        return [text if text and text not in marks else None for text in column]
+    return [converted.get(text) for text in column]
+
+
+def _convert_number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def _plain(value: Any) -> Any:

@@ -2,11 +2,14 @@
 `config.Kind`, a case below."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.values import Rows
+
+if TYPE_CHECKING:
+    from driftloop.services.detector.detectors.function import FunctionProgram
 
 MOST_SHOWN = 20
 """Columns of a verdict's details."""
@@ -25,6 +28,8 @@ class WindowVerdict:
     """Indices of the rows that are outliers, for detectors that judge rows."""
     lasting: int | None = None
     """Windows up to this one that alarm together; None: they don't, or were not judged."""
+    failure: str = ""
+    """Why the window is not judged: the user's function failed on it. It is no alarm then, and no score."""
 
 
 class WindowDetector(Protocol):
@@ -36,9 +41,13 @@ class WindowDetector(Protocol):
 
 
 def fit_detector(
-    config: DetectorSettings, reference: Rows, profile: TableProfile
+    config: DetectorSettings,
+    reference: Rows,
+    profile: TableProfile,
+    program: "FunctionProgram | None" = None,
 ) -> WindowDetector:
-    """The detector of this kind, fitted to the reference rows with the configured seed."""
+    """The detector of this kind, fitted to the reference rows with the configured seed; `program` is the
+    user's function, which one of kind `function` asks."""
     match config.kind:
         case "tabular":
             from driftloop.services.detector.detectors.tabular import TabularDetector
@@ -72,5 +81,9 @@ def fit_detector(
             from driftloop.services.detector.detectors.mahalanobis import MahalanobisDistance
 
             return MahalanobisDistance(config, reference, profile)
+        case "function":
+            from driftloop.services.detector.detectors.function import FunctionDetector
+
+            return FunctionDetector(config, reference, profile, program)
         case _:
             assert_never(config.kind)

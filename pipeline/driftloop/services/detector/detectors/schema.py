@@ -6,7 +6,8 @@
 * categories: the share of those that the training data do not have;
 * a number that is always the same in the training data: the share of others;
 * numbers, categories, booleans that differ in the training data: that a window has one of them only;
-* rows that are none of the model's, by reason.
+* rows that are none of the model's, by reason;
+* rows that a window has more than once (`duplicates`).
 
 A share is tested by Fisher's exact test, twice its smaller tail (`statistics.score_counts`). It is exact for
 the bounds of a range, too, although these come from the same data: that the k largest of n + m exchangeable
@@ -31,12 +32,13 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.verdicts import ChangeKind, ColumnChange
 from driftloop.services.detector.detectors import MOST_SHOWN, WindowVerdict
+from driftloop.services.detector.detectors.duplicates import DuplicateReference
 from driftloop.services.detector.detectors.statistics import score_counts
 from driftloop.services.detector.marks import split_marks
 from driftloop.services.detector.values import Rows
 
 ROWS = "rows"
-"""Name under which rows that are none of the model's are told."""
+"""Name under which is told what whole rows are: none of the model's, or duplicates."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class SchemaDetector:
             (column, _choose_tests(column, reference[:, number], config.margin or 0.0))
             for number, column in enumerate(profile.columns)
         )
-        tests = 1 + sum(len(counts) for _, counts in self._columns)
+        self._duplicates = DuplicateReference(reference)
+        tests = 2 + sum(len(counts) for _, counts in self._columns)
         self._correction = math.log10(tests)
 
     def score_window(self, rows: Rows) -> WindowVerdict:
@@ -95,6 +98,7 @@ class SchemaDetector:
             for (name, type_, share), score in zip(found, scores, strict=True)
             if share.has_grown and share.effect >= self._least
         ]
+        changes += self._find_duplicates(read)
         alarms = _choose_worst([change for change in changes if change.alarm])
         return WindowVerdict(
             alarm=bool(alarms),
@@ -111,6 +115,23 @@ class SchemaDetector:
         rejected = sum(reasons.values())
         reason = max(reasons, key=lambda each: reasons[each], default="")
         return [ShareCount("rejected", reason, rejected, rows, 0, self._rows)]
+
+    def _find_duplicates(self, read: Rows) -> list[ColumnChange]:
+        if not len(read):
+            return []
+        found = self._duplicates.count_duplicates(read)
+        score = max(0.0, found.score - self._correction)
+        change = ColumnChange(
+            column=ROWS,
+            type="row",
+            kind="duplicated",
+            before=found.before,
+            after=found.share,
+            effect=abs(found.share - found.before),
+            score=score,
+            alarm=score >= self._threshold,
+        )
+        return [change] if found.share - found.before >= self._least else []
 
     def _score_shares(self, shares: list[ShareCount]) -> Rows:
         scores = score_counts(
@@ -252,10 +273,11 @@ def _describe_share(
 
 
 def _choose_worst(changes: list[ColumnChange]) -> list[ColumnChange]:
-    """Return the most certain change of each column, the largest effect first."""
-    worst: dict[str, ColumnChange] = {}
+    """Return the most certain change of each column, and those of whole rows, the largest effect first."""
+    worst: dict[tuple[str, str], ColumnChange] = {}
     for change in changes:
-        known = worst.get(change.column)
+        key = (change.column, change.kind if change.type == "row" else "")
+        known = worst.get(key)
         if known is None or change.score > known.score:
-            worst[change.column] = change
+            worst[key] = change
     return sorted(worst.values(), key=lambda change: -change.effect)

@@ -1,0 +1,58 @@
+"""The container of a monitor's function, beside its detector and beside the step that fits it.
+
+It has the user's image and nothing else: no variable of the platform, no token, none of the detector's
+folders. What it shares with the detector is the pod's loopback, where it listens.
+"""
+
+import json
+
+from driftloop.contract.documents import to_json
+from driftloop.contract.functions import FUNCTION_PORT, FUNCTION_URL
+from driftloop.contract.names import WORK
+from driftloop.kube import core
+from driftloop.plan import Monitor
+from driftloop.resources import parts
+from driftloop.spec.detector import UserFunction
+from driftloop.spec.values import memory_bytes
+
+NAME = "function"
+"""Of the container, its port and its volume."""
+FOLDER = "/function"
+"""Where a step that fits sees its volume."""
+
+
+def build_containers(monitor: Monitor) -> tuple[core.Container, ...]:
+    """Return the container of the function; none for a detector of ours."""
+    detector = monitor.detector
+    if not isinstance(detector, UserFunction) or monitor.settings.function is None:
+        return ()
+    memory = memory_bytes(detector.resources.memory)
+    return (
+        core.Container(
+            name=NAME,
+            image=monitor.function_image or "",
+            command=("driftloop-train", "monitor"),
+            args=(
+                *("--settings", json.dumps(to_json(monitor.settings.function))),
+                *("--port", str(FUNCTION_PORT), "--memory", str(memory)),
+            ),
+            env=parts.working_environment(),
+            ports=(core.ContainerPort(name=NAME, container_port=FUNCTION_PORT),),
+            resources=parts.small_resources(detector.resources.cpu, detector.resources.memory),
+            volume_mounts=(core.VolumeMount(name=NAME, mount_path=WORK),),
+            termination_message_policy="FallbackToLogsOnError",
+            security_context=parts.READ_ONLY,
+        ),
+    )
+
+
+def function_options(monitor: Monitor) -> tuple[str, ...]:
+    """Return the options by which a detector finds it."""
+    return ("--function", FUNCTION_URL) if monitor.function_image is not None else ()
+
+
+def shared_folders(monitor: Monitor) -> tuple[core.VolumeMount, ...]:
+    """Return the volumes that a step which fits has for it."""
+    if monitor.function_image is None:
+        return ()
+    return (core.VolumeMount(name=NAME, mount_path=FOLDER),)
