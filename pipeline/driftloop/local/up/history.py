@@ -29,8 +29,8 @@ from driftloop.contract.verdicts import (
     WindowRecord,
     describe_changes,
     read_changes,
-    read_lasting,
     read_failure,
+    read_lasting,
 )
 from driftloop.errors import LocalError, PipelineError, StoreError
 from driftloop.local.ground.files import find_set_aside
