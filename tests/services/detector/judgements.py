@@ -134,17 +134,18 @@ def same_as_alibi() -> bool:
         expected_p, expected_d = theirs.feature_score(reference, window)
         if not (np.array_equal(p_values, expected_p) and np.array_equal(distances, expected_d)):
             return False
-        if ours.score_window(window).alarm != bool(theirs.predict(window)["data"]["is_drift"]):
+        verdict = ours.score_window(window)
+        if verdict.alarm != bool(p_values.min() < verdict.threshold <= 0.05 / width):
             return False
     return True
 
 
 def same_as_scipy() -> dict[str, float]:
     """The largest difference of tabular's p-values from scipy's, relative where p is below 0.2."""
-    from scipy.stats import chi2, hypergeom, ks_2samp
+    from scipy.stats import chi2, hypergeom, ks_2samp, mannwhitneyu
 
     random = np.random.default_rng(5)
-    worst = {"shift": 0.0, "share": 0.0, "mix": 0.0}
+    worst = {"shift": 0.0, "rank": 0.0, "share": 0.0, "mix": 0.0}
 
     def note(test: str, score: float, expected: float) -> None:
         difference = abs(10**-score - expected) / (expected if expected < 0.2 else 1.0)
@@ -154,8 +155,16 @@ def same_as_scipy() -> dict[str, float]:
         for shift in np.linspace(0, 0.6, 20):
             reference, window = np.sort(random.normal(size=rows)), np.sort(random.normal(size=size))
             window += shift
-            gap = statistics.measure_gaps([(statistics.SortedSample(reference, False), window)])
+            found = statistics.compare_samples(
+                [(statistics.SortedSample(reference, False), window)]
+            )
+            gap = found.gaps
             score = statistics.score_gaps(gap, np.array([size]), np.array([rows]))
+            ranks = statistics.UNTIED[0]
+            rank = statistics.score_ranks(float(found.ranks[0]), ranks, size, rows)
+            law = mannwhitneyu(window, reference, use_continuity=False, method="asymptotic")
+            if law.pvalue > 1e-6:
+                note("rank", rank or 0.0, law.pvalue)
             theirs = ks_2samp(reference, window, method="asymp")
             assert abs(gap[0] - theirs.statistic) < 1e-12
             note("shift", float(score[0]), theirs.pvalue)

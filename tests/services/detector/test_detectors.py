@@ -129,6 +129,7 @@ def test_the_fast_scores_are_alibi_detects_own(judgements: Any) -> None:
 def test_the_p_values_of_tabular_are_scipys(judgements: Any) -> None:
     worst = judgements["same as scipy"]
     assert worst["shift"] < 2e-3
+    assert worst["rank"] < 0.15, "the sizes as they are, not less 1: of 50 rows each"
     assert max(worst["share"], worst["mix"]) < 1e-6
 
 

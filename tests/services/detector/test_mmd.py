@@ -68,6 +68,14 @@ def test_clean_windows_alarm_no_oftener_than_stated() -> None:
     assert count_alarms("mixed", 0) <= MOST
 
 
+def test_one_row_that_differs_is_no_alarm() -> None:
+    """The row is the window's in one of nine divisions, and all of these have the very statistic of the window:
+    none may be taken for a smaller one."""
+    window = np.zeros((200, 1))
+    window[3] = 1
+    assert fit(np.zeros((2000, 1))).score_window(window).score < 1.2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CLEAN)
 def test_clean_windows_alarm_no_oftener_than_stated_whatever_the_columns(name: str) -> None:

@@ -99,10 +99,12 @@ def test_what_is_broken_is_told_by_column(fitted: Any, rows: list[Any], text: st
 def test_values_beyond_the_range_alarm_beyond_the_margin_only(fitted: Any) -> None:
     training = [row["fare"] for row in make_rows(np.random.default_rng(1), 3000) if row["fare"]]
     high, span = max(training), max(training) - min(training)
-    near = judge(fitted, changed(fare=lambda n: high + 0.09 * span if n < 50 else 7.5 + n / 100))
+    near = judge(
+        fitted, changed(fare=lambda n: high + (0.09 + n / 1e5) * span if n < 50 else 7.5 + n / 100)
+    )
     assert not near[0].alarm
     verdict, (change,) = judge(
-        fitted, changed(fare=lambda n: high + 0.11 * span if n < 50 else 7.5 + n / 100)
+        fitted, changed(fare=lambda n: high + (0.11 + n / 1e5) * span if n < 50 else 7.5 + n / 100)
     )
     assert (change.column, change.kind) == ("fare", "above")
     assert verdict.alarm

@@ -10,6 +10,7 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, ColumnType, TableProfile
 from driftloop.contract.verdicts import ColumnChange, describe_changes, read_changes, read_columns
 from driftloop.services.detector.detectors import WindowVerdict, fit_detector
+from driftloop.services.detector.detectors.statistics import find_most
 from driftloop.services.detector.detectors.tabular import TabularDetector
 
 Random = np.random.Generator
@@ -227,3 +228,57 @@ def test_unseen_categories_are_held_against_rare_ones() -> None:
     window = np.where(known, places, len(seen)).astype(float)[:, None]
     assert (~known).sum() > 20
     assert not any(detector.score_window(part).alarm for part in np.split(window, 5))
+
+
+def test_a_wider_spread_is_seen_although_the_middle_stays() -> None:
+    random = np.random.default_rng(0)
+    detector = fit(random.normal(size=(2000, 30)))
+    windows = [random.normal(size=(200, 30)) * 1.2 for _ in range(8)]
+    assert sum(detector.score_window(window).alarm for window in windows) >= 7
+
+
+def test_a_few_rows_of_a_new_category_are_seen_beside_many_categories() -> None:
+    random = np.random.default_rng(0)
+    values = random.integers(0, 50, (2000, 1)).astype(float)
+    profile = ColumnProfile(
+        name="c0",
+        type="category",
+        rows=2000,
+        missing=0,
+        distinct=50,
+        categories=tuple(
+            (f"k{n}", int(count)) for n, count in enumerate(np.bincount(values[:, 0].astype(int)))
+        ),
+    )
+    table = TableProfile(columns=(profile,), order=("c0",))
+    detector = fit_detector(DetectorSettings("tabular"), values, table)
+    window = random.integers(0, 50, (200, 1)).astype(float)
+    assert not detector.score_window(window).alarm
+    window[:3] = 50
+    verdict = detector.score_window(window)
+    assert [change.text for change in read_changes(verdict.details)] == [
+        "c0 new category 0 % -> 1.5 %"
+    ]
+
+
+def test_what_no_row_has_takes_no_part_of_the_rate() -> None:
+    """Columns that are the same in every row, and gaps where there are none, leave the others' scores as
+    they are."""
+    random = np.random.default_rng(0)
+    reference, window = random.normal(size=(2000, 1)), random.normal(size=(200, 1)) + 0.3
+    alone = fit(reference).score_window(window).score
+    beside = fit(np.pad(reference, ((0, 0), (0, 20)))).score_window(
+        np.pad(window, ((0, 0), (0, 20)))
+    )
+    assert beside.score == alone > 2
+
+
+@pytest.mark.parametrize("kind", ["numbers", "mixed"])
+def test_no_release_alarms_oftener_than_stated_when_windows_are_long(kind: str) -> None:
+    """Windows of a release share its reference: p-values that are right on average are not right for each."""
+    make, types = CLEAN[kind]
+    for release in range(8):
+        random = np.random.default_rng(release)
+        detector = fit(make(random, 1000), *types, window=1000, rate=0.02)
+        alarms = sum(detector.score_window(make(random, 1000)).alarm for _ in range(60))
+        assert alarms <= find_most(60, 0.02, 1e-3), f"release {release}"

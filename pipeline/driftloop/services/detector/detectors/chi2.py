@@ -1,4 +1,8 @@
-"""Chi-squared, feature by feature: do categories come up as often as they did?"""
+"""Chi-squared, feature by feature: do categories come up as often as they did?
+
+Rows are n x features, numbers that name categories (Pearson, "On the criterion that a given system of
+deviations ...", 1900).
+"""
 
 import numpy as np
 
@@ -16,7 +20,7 @@ ones."""
 
 class ChiSquaredDetector:
     """alibi-detect's ChiSquareDrift. The score is the smallest p-value; the threshold is
-    `alarmRate` / features.
+    `alarmRate` / features, less what all windows of a release share (`statistics.correct_sharing`).
 
     Rare categories count together, and with those that the reference does not have. A feature of
     nothing but rare ones is refused, since all windows would look alike; so are measurements,

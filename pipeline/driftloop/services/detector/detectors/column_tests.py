@@ -14,9 +14,10 @@ from driftloop.contract.profiles import ColumnProfile
 from driftloop.contract.verdicts import ChangeKind, ColumnChange
 from driftloop.services.detector.detectors.statistics import (
     SortedSample,
-    measure_gaps,
+    compare_samples,
     score_counts,
     score_gaps,
+    score_ranks,
     score_squares,
 )
 from driftloop.services.detector.values import Rows
@@ -51,6 +52,9 @@ class TestResult:
     """-log10 p, corrected for the tests of its kind."""
     effect: float
     describe: Callable[[], Figures]
+    possible: bool = True
+    """False when no window could have moved: none of its rows and of the reference's has what is counted, or
+    all have. Such a test takes no part of the rate, since the rows of both together tell it."""
 
 
 class ColumnReference:
@@ -148,9 +152,15 @@ class _Shares:
         best = int(np.argmax(scores))
         before, after = self.before[best] / self.reference, self.hits[best] / self.rows
         figures = (float(before), float(after), self.names[best])
-        score = max(0.0, float(scores[best]) - math.log10(len(self.hits)))
+        total = self.hits + self.before
+        possible = int(((total > 0) & (total < self.rows + self.reference)).sum())
+        score = max(0.0, float(scores[best]) - math.log10(max(1, possible)))
+        if self.kinds[best] == "unseen":
+            # one side: that fewer are new is no news
+            score = score + math.log10(2) if figures[1] > figures[0] else 0.0
+        effect = abs(figures[1] - figures[0])
         return TestResult(
-            self.kinds[best], score, abs(figures[1] - figures[0]), partial(_give, figures)
+            self.kinds[best], score, effect, partial(_give, figures), possible=possible > 0
         )
 
 
@@ -160,6 +170,14 @@ class _Gap:
     kind: ChangeKind
     reference: SortedSample
     window: Rows
+    ranked: bool
+    """Its ranks are tested, too: no value has a large share of them."""
+
+    @property
+    def possible(self) -> bool:
+        """Return False when all values of both are the same."""
+        one, other = self.reference.values, self.window
+        return bool(one[0] != one[-1] or other[0] != other[-1] or one[0] != other[0])
 
 
 @dataclass
@@ -181,9 +199,8 @@ class TestBatch:
         results = self._test_missing(len(rows) - counts, len(rows))
         for shares, scores in zip(self._shares, self._score_shares(), strict=True):
             results[shares.owner].append(shares.build_result(scores))
-        for gap, effect, score in zip(self._gaps, *self._score_gaps(), strict=True):
-            describe = partial(_describe_shift, gap.reference.values, gap.window)
-            results[gap.owner].append(TestResult(gap.kind, float(score), float(effect), describe))
+        for gap, found in zip(self._gaps, self._score_gaps(), strict=True):
+            results[gap.owner].extend(found)
         for owner, mix in self._mixes:
             results[owner].append(mix)
         return results
@@ -192,23 +209,35 @@ class TestBatch:
         reference = np.array([column.rows for column in self.columns])
         before = reference - np.array([len(column.present) for column in self.columns])
         scores = score_counts(hits, np.full(len(hits), rows), before, reference)
+        possible = (hits + before > 0) & (hits + before < rows + reference)
         shares = zip((before / reference).tolist(), (hits / rows).tolist(), strict=True)
         return [
-            [TestResult("missing", score, abs(after - share), partial(_give, (share, after, "")))]
-            for score, (share, after) in zip(scores.tolist(), shares, strict=True)
+            [
+                TestResult(
+                    "missing",
+                    score,
+                    abs(after - share),
+                    partial(_give, (share, after, "")),
+                    possible=can,
+                )
+            ]
+            for score, can, (share, after) in zip(
+                scores.tolist(), possible.tolist(), shares, strict=True
+            )
         ]
 
     def _test_column(self, owner: int, present: Rows) -> None:
         reference = self.columns[owner]
         if reference.column.type in ("number", "text"):
             kind: ChangeKind = "shift" if reference.column.type == "number" else "length"
-            self._gaps.append(_Gap(owner, kind, reference.sample, present))
+            ranked = reference.rest is None
+            self._gaps.append(_Gap(owner, kind, reference.sample, present, ranked))
         if len(reference.levels):
             self._test_levels(owner, reference, present)
         if reference.rest is not None:
             rest = present[~np.isin(present, reference.levels)]
             if len(rest):
-                self._gaps.append(_Gap(owner, "shift", reference.rest, rest))
+                self._gaps.append(_Gap(owner, "shift", reference.rest, rest, ranked=True))
 
     def _test_levels(self, owner: int, reference: ColumnReference, present: Rows) -> None:
         hits = reference.count_hits(present)
@@ -217,8 +246,11 @@ class TestBatch:
             true: _Level = ("level", reference.labels[1], int(hits[1]), int(reference.counts[1]))
             self._add_shares(owner, [true], rows, before)
             return
-        self._add_shares(owner, _select_levels(reference, hits, rows), rows, before)
+        self._add_shares(owner, _select_levels(reference, hits), rows, before)
         if not reference.splits:
+            # a test of its own: few rows are news, and the others' number would hide them
+            new: _Level = ("unseen", "", rows - int(hits.sum()), reference.singles)
+            self._add_shares(owner, [new], rows, before)
             mix = _test_mix(reference, hits, present)
             if mix is not None:
                 self._mixes.append((owner, mix))
@@ -249,31 +281,47 @@ class TestBatch:
         )
         return np.split(scores, np.cumsum(sizes)[:-1])
 
-    def _score_gaps(self) -> tuple[Rows, Rows]:
-        """Return the largest gaps, and their scores."""
+    def _score_gaps(self) -> list[list[TestResult]]:
+        """Return the results of Kolmogorov-Smirnov, and of the ranks where there are enough."""
         if not self._gaps:
-            return np.empty(0), np.empty(0)
-        gaps = measure_gaps([(gap.reference, gap.window) for gap in self._gaps])
+            return []
+        found = compare_samples([(gap.reference, gap.window) for gap in self._gaps])
         window = np.array([len(gap.window) for gap in self._gaps])
         reference = np.array([len(gap.reference.values) for gap in self._gaps])
-        return gaps, score_gaps(gaps, window, reference)
+        scores = score_gaps(found.gaps, window, reference)
+        figures = zip(scores.tolist(), found.gaps.tolist(), strict=True)
+        means = zip(found.ranks.tolist(), found.distances.tolist(), strict=True)
+        return [
+            _build_results(gap, score, effect, ranks)
+            for gap, (score, effect), ranks in zip(self._gaps, figures, means, strict=True)
+        ]
+
+
+def _build_results(
+    gap: _Gap, score: float, effect: float, means: tuple[float, float]
+) -> list[TestResult]:
+    """Return the results of a gap, and those of the mean rank and the mean distance from the middle."""
+    describe = partial(_describe_shift, gap.reference.values, gap.window)
+    results = [TestResult(gap.kind, score, effect, describe, possible=gap.possible)]
+    if gap.reference.moments is None or not gap.ranked:
+        return results
+    sizes = len(gap.window), len(gap.reference.values)
+    for mean, moments in zip(means, gap.reference.moments, strict=True):
+        ranked = score_ranks(mean, moments, *sizes)
+        if ranked is not None:
+            results.append(TestResult(gap.kind, ranked, effect, describe))
+    return results
 
 
 def _give(figures: Figures) -> Figures:
     return figures
 
 
-def _select_levels(reference: ColumnReference, hits: Counts, rows: int) -> list[_Level]:
+def _select_levels(reference: ColumnReference, hits: Counts) -> list[_Level]:
     """Choose the commonest levels of both samples, which leaves the test of each exact."""
     counts, labels = reference.counts, reference.labels
     order = np.argsort(-(hits + counts), kind="stable")
-    levels: list[_Level] = [
-        ("level", labels[n], int(hits[n]), int(counts[n])) for n in order[:MOST_TESTED]
-    ]
-    if not reference.splits:
-        unseen = rows - int(hits.sum())
-        levels.append(("unseen", "", unseen, reference.singles))
-    return levels
+    return [("level", labels[n], int(hits[n]), int(counts[n])) for n in order[:MOST_TESTED]]
 
 
 def _test_mix(reference: ColumnReference, hits: Counts, present: Rows) -> TestResult | None:

@@ -1,5 +1,9 @@
 """Cramér-von Mises, feature by feature: like Kolmogorov-Smirnov, with more weight on the whole
-shape than on one gap."""
+shape than on one gap.
+
+Rows are n x features, finite numbers in any unit (Anderson, "On the distribution of the two-sample Cramér-von
+Mises criterion", 1962).
+"""
 
 import numpy as np
 
@@ -17,7 +21,7 @@ often as stated, and with 0.03 all of them."""
 
 class CramerVonMisesDetector:
     """alibi-detect's CVMDrift. The score is the smallest p-value; the threshold is `alarmRate` /
-    features.
+    features, less what all windows of a release share (`statistics.correct_sharing`).
 
     The test's p-values are right for values that do not repeat; a column whose values do is refused.
     """

@@ -1,4 +1,8 @@
-"""Kolmogorov-Smirnov, feature by feature: has the distribution of any input changed?"""
+"""Kolmogorov-Smirnov, feature by feature: has the distribution of any input changed?
+
+Rows are n x features, finite numbers in any unit: the test looks at their order only (Smirnov, "Table for
+estimating the goodness of fit of empirical distributions", 1948).
+"""
 
 import functools
 from typing import Any
@@ -16,7 +20,7 @@ Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 class KolmogorovSmirnovDetector:
     """alibi-detect's KSDrift. The score is the smallest p-value; the threshold is `alarmRate` /
-    features.
+    features, less what all windows of a release share (`statistics.correct_sharing`).
 
     KSDrift calls scipy once per feature and sorts the reference anew each time. `feature_score`,
     the one method it leaves to subclasses, is answered here for all features at once from a

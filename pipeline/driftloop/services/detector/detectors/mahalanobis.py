@@ -8,6 +8,9 @@ other, or that are more than the rows. It is learnt once; no window moves it.
 A row's distance is the sum of its columns' parts: the squares of the features after the whitening that
 changes them least, by the symmetric root of the inverse (Garthwaite and Koch, "Evaluating the
 contributions of individual variables to a quadratic form", 2016).
+
+Rows are n x columns of any type and unit. A distance is squared, in spreads of the training data: about as large
+as there are features for a row like those.
 """
 
 import numpy as np

@@ -10,6 +10,9 @@ certain of both is the statistic (as Schrab et al. combine kernels, "MMD aggrega
 Its p-value is the share of random divisions of all rows into a window and a reference that have a larger
 one, which is exact whatever the columns are. Divisions are drawn until it is clear that the window does not
 alarm (Besag and Clifford, 1991). Below what their number can show, the p-value continues the tail of theirs.
+
+Rows are n x columns of any type and unit, NaN for a missing value. The score is lowered by what all windows of a
+release share, its reference (`statistics.correct_sharing`).
 """
 
 import math
@@ -26,7 +29,11 @@ from driftloop.contract.verdicts import ColumnChange
 from driftloop.services.detector.detectors import WindowVerdict
 from driftloop.services.detector.detectors.explanation import MOST_NAMED, describe_columns
 from driftloop.services.detector.detectors.pairs import Feature, PairFeatures
-from driftloop.services.detector.detectors.statistics import LOG10, score_squares
+from driftloop.services.detector.detectors.statistics import (
+    LOG10,
+    correct_sharing,
+    score_squares,
+)
 from driftloop.services.detector.errors import FitError
 from driftloop.services.detector.values import Rows
 
@@ -40,6 +47,9 @@ DIVISIONS, AT_ONCE = 999, 37
 """Random divisions of a window that may alarm, and how many are drawn at once."""
 TAIL = 50
 """Divisions with the largest statistics, which the tail is learnt from."""
+ALIKE = 1e-3
+"""Part by which two statistics differ that are the same, computed in single precision. Where values are rare many
+are the same: whether these count as larger decides."""
 SURE = 5
 """Divisions with a larger statistic from which on their share is the p-value."""
 
@@ -76,7 +86,10 @@ class MaximumMeanDiscrepancy:
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""
         comparison = _Comparison(self._features.compute_rows(rows), self._compared, self._freedom)
-        score = comparison.find_score(self._config)
+        shared = correct_sharing(
+            self._config.alarm_rate, round(self._freedom), len(rows), len(self._compared)
+        )
+        score = max(0.0, comparison.find_score(self._config) - shared)
         threshold = -math.log10(self._config.alarm_rate)
         alarm = bool(score >= threshold)
         changes = self._describe_columns(comparison, rows, alarm=alarm)
@@ -174,11 +187,12 @@ class _Comparison:
         """Return -log10 of the p-value."""
         random = np.random.default_rng(settings.seed)
         found = self._combine_moves(self.moves[None, :])[0]
+        least = found * (1 - ALIKE)
         enough = max(SURE, math.floor(settings.alarm_rate * (DIVISIONS + 1)))
         drawn = np.empty(0)
-        while len(drawn) < DIVISIONS and (drawn >= found).sum() < enough:
+        while len(drawn) < DIVISIONS and (drawn >= least).sum() < enough:
             drawn = np.concatenate([drawn, self._draw_divisions(random)])
-        larger = int((drawn >= found).sum())
+        larger = int((drawn >= least).sum())
         score = -math.log10((larger + 1) / (len(drawn) + 1))
         return score if larger >= SURE else max(score, _extend_tail(drawn, found))
 

@@ -9,14 +9,19 @@
 * rows that are none of the model's, by reason;
 * rows that a window has more than once (`duplicates`).
 
-A share is tested by Fisher's exact test, twice its smaller tail (`statistics.score_counts`). It is exact for
-the bounds of a range, too, although these come from the same data: that the k largest of n + m exchangeable
-values are all among m of them has the probability C(m, k) / C(n + m, k), which is the tail of no row in n
+Rows are n x columns in their own units: NaN for a missing value, an infinite number for one that can't be read,
+and marks for rows that can't (`marks`).
+
+A share is tested by Fisher's exact test, one side of it (`statistics.score_counts` has both): fewer faults are
+none. It is exact for the bounds of a range, too, although these come from the same data: that the k largest of
+n + m exchangeable values are all among m of them has the probability C(m, k) / C(n + m, k), which is the tail of no row in n
 and k rows in m. A margin makes it smaller still. For categories, the rows of those that the training data
 have once stand for the rows of those that they do not have (Good, 1953).
 
 All tests of a window have one correction (Bonferroni), so that clean windows alarm at most as often as
-`alarmRate` says; a share that has grown by less than `atLeast` is no alarm, however certain it is.
+`alarmRate` says. Counts of which neither the window nor the training data have a row take no part of it
+(Tarone, "A modified Bonferroni method for discrete data", 1990). A share that has grown by less than `atLeast`
+is no alarm, however certain it is.
 """
 
 import math
@@ -64,6 +69,13 @@ class ShareCount:
         """Return True when it is larger than in the training data: gaps that were filled break nothing."""
         return self.hits * self.reference > self.before * self.rows
 
+    @property
+    def possible(self) -> bool:
+        """Return False when the rows of both together have none of the kind, so that no window of them could
+        alarm; which values lie beyond a range depends on which rows are the window's."""
+        ranged = self.kind in ("below", "above", "stuck", "rejected")
+        return ranged or self.hits + self.before > 0
+
 
 CountShare = Callable[[Rows], ShareCount | None]
 """Counts one share in the values of a column; None without a value to count in."""
@@ -82,8 +94,7 @@ class SchemaDetector:
             for number, column in enumerate(profile.columns)
         )
         self._duplicates = DuplicateReference(reference)
-        tests = 2 + sum(len(counts) for _, counts in self._columns)
-        self._correction = math.log10(tests)
+        self._tests = 2 + sum(len(counts) for _, counts in self._columns)
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window, with or without marks of what can't be read."""
@@ -92,13 +103,16 @@ class SchemaDetector:
         for number, (column, counts) in enumerate(self._columns):
             shares = (count(read[:, number]) for count in counts) if len(read) else ()
             found += [(column.name, column.type, share) for share in shares if share is not None]
-        scores = self._score_shares([share for _, _, share in found]).tolist()
+        # what no row of both has takes no part of the rate
+        impossible = sum(not share.possible for _, _, share in found)
+        correction = math.log10(self._tests - impossible)
+        scores = _score_shares([share for _, _, share in found], correction).tolist()
         changes = [
             _describe_share(name, type_, share, score, alarm=score >= self._threshold)
             for (name, type_, share), score in zip(found, scores, strict=True)
             if share.has_grown and share.effect >= self._least
         ]
-        changes += self._find_duplicates(read)
+        changes += self._find_duplicates(read, correction)
         alarms = _choose_worst([change for change in changes if change.alarm])
         return WindowVerdict(
             alarm=bool(alarms),
@@ -116,11 +130,11 @@ class SchemaDetector:
         reason = max(reasons, key=lambda each: reasons[each], default="")
         return [ShareCount("rejected", reason, rejected, rows, 0, self._rows)]
 
-    def _find_duplicates(self, read: Rows) -> list[ColumnChange]:
+    def _find_duplicates(self, read: Rows, correction: float) -> list[ColumnChange]:
         if not len(read):
             return []
         found = self._duplicates.count_duplicates(read)
-        score = max(0.0, found.score - self._correction)
+        score = max(0.0, found.score - correction)
         change = ColumnChange(
             column=ROWS,
             type="row",
@@ -133,18 +147,20 @@ class SchemaDetector:
         )
         return [change] if found.share - found.before >= self._least else []
 
-    def _score_shares(self, shares: list[ShareCount]) -> Rows:
-        scores = score_counts(
-            *(
-                np.array(values, dtype=np.int64)
-                for values in zip(
-                    *((s.hits, s.rows, s.before, s.reference) for s in shares), strict=True
-                )
+
+def _score_shares(shares: list[ShareCount], correction: float) -> Rows:
+    scores = score_counts(
+        *(
+            np.array(values, dtype=np.int64)
+            for values in zip(
+                *((s.hits, s.rows, s.before, s.reference) for s in shares), strict=True
             )
         )
-        penalties = np.array([share.penalty for share in shares])
-        corrected: Rows = np.maximum(scores - penalties - self._correction, 0.0)
-        return corrected
+    )
+    penalties = np.array([share.penalty for share in shares])
+    # one side of the test
+    corrected: Rows = np.maximum(scores + math.log10(2) - penalties - correction, 0.0)
+    return corrected
 
 
 def _choose_tests(column: ColumnProfile, reference: Rows, margin: float) -> tuple[CountShare, ...]:

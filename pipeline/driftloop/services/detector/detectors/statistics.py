@@ -2,14 +2,16 @@
 needed.
 
 Sources: Birnbaum and Tingey (1951) for the one-sided Kolmogorov-Smirnov statistic, Vrbik (2018) for the
-two-sided one's limit at finite sizes, the hypergeometric law (Fisher's exact test)
-and the binomial one (Clopper and Pearson, 1934).
+two-sided one's limit at finite sizes, Mann and Whitney (1947) and Ansari and Bradley (1960) for ranks, with
+the expansion of Cornish and Fisher (1938), the hypergeometric law (Fisher's exact test) and the binomial one
+(Clopper and Pearson, 1934).
 """
 
 import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,35 @@ _EXACT_BELOW = math.log(0.2)
 """Logarithm of the p-value below which the Kolmogorov-Smirnov test's is exact but for its second term."""
 _CHUNK = 2_000_000
 """Numbers of one matrix at most."""
+FEWEST_RANKS = 10
+"""Different values of a sample whose ranks are tested; the sums of fewer take too few values."""
+MOST_SKEW = 0.2
+"""Skewness of a sum of ranks up to which its law is known well enough."""
+_DRAWN, _MOST_DRAWN = 400, 64
+"""Samples that are drawn to see how they turn out, and tests of each at most."""
+_GRAIN = 16
+"""Window sizes in a doubling that are told apart there."""
+
+
+@dataclass(frozen=True)
+class RankMoments:
+    """Mean, variance and skewness of a function of the ranks of a sample's values."""
+
+    mean: float
+    variance: float
+    skewness: float
+
+    @classmethod
+    def from_values(cls, values: Numbers) -> "RankMoments":
+        """Return the moments of values."""
+        mean = float(values.mean())
+        variance = float(((values - mean) ** 2).mean())
+        third = float(((values - mean) ** 3).mean())
+        return cls(mean, variance, third / variance**1.5 if variance > 0 else 0.0)
+
+
+UNTIED = (RankMoments(0.5, 1 / 12, 0.0), RankMoments(0.25, 1 / 48, 0.0))
+"""Moments of the ranks (as shares of all) of values without ties, and of their distances from the middle."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +62,15 @@ class SortedSample:
     values: Numbers
     """Sorted."""
     ties: bool
+    moments: tuple[RankMoments, RankMoments] | None = UNTIED
+    """Moments of the ranks (as shares of all), and of their distances from the middle; None when there are
+    too few different ones."""
 
     @classmethod
     def from_sorted(cls, values: Numbers) -> "SortedSample":
         """Return the sample of sorted values."""
-        return cls(values, bool((values[1:] == values[:-1]).any()))
+        sample = cls(values, bool((values[1:] == values[:-1]).any()))
+        return sample if not sample.ties else cls(values, True, _find_moments(sample))
 
     def rank_values(self, window: Numbers) -> tuple[Counts, Counts]:
         """Return how many values lie below each of a window's, and how many not above it."""
@@ -46,12 +81,37 @@ class SortedSample:
         return below, below + (nearest == window)
 
 
-def measure_gaps(samples: Sequence[tuple[SortedSample, Numbers]]) -> Numbers:
-    """Return the largest gap between the distribution functions of each sample and its sorted window.
+def _find_moments(sample: SortedSample) -> tuple[RankMoments, RankMoments] | None:
+    values, counts = np.unique(sample.values, return_counts=True)
+    if len(values) < FEWEST_RANKS:
+        return None
+    shares = np.repeat((np.cumsum(counts) - counts / 2) / len(sample.values), counts)
+    return RankMoments.from_values(shares), RankMoments.from_values(np.abs(shares - 0.5))
 
-    It is reached at a value of the window, or just below one.
+
+@dataclass(frozen=True)
+class SampleGaps:
+    """How windows lie in the samples that they are held against, one of each."""
+
+    gaps: Numbers
+    """Largest gaps between the distribution functions."""
+    ranks: Numbers
+    """Mean ranks of the windows' values in the samples, as shares of their rows."""
+    distances: Numbers
+    """Mean distances of these ranks from the middle."""
+
+
+def measure_gaps(samples: Sequence[tuple[SortedSample, Numbers]]) -> Numbers:
+    """Return the largest gap between the distribution functions of each sample and its sorted window."""
+    return compare_samples(samples).gaps
+
+
+def compare_samples(samples: Sequence[tuple[SortedSample, Numbers]]) -> SampleGaps:
+    """Return how each sorted window lies in its sample.
+
+    The largest gap is reached at a value of the window, or just below one.
     """
-    gaps = np.empty(len(samples))
+    gaps, ranks, distances = np.empty((3, len(samples)))
     lengths = np.array([len(window) for _, window in samples])
     for length in np.unique(lengths):
         members = np.flatnonzero(lengths == length)
@@ -64,7 +124,29 @@ def measure_gaps(samples: Sequence[tuple[SortedSample, Numbers]]) -> Numbers:
         gaps[members] = np.maximum(
             (steps[1:] - upto / sizes).max(axis=1), (below / sizes - steps[:-1]).max(axis=1)
         )
-    return gaps
+        shares = (below + upto) / (2 * sizes)
+        ranks[members] = shares.mean(axis=1)
+        distances[members] = np.abs(shares - 0.5).mean(axis=1)
+    return SampleGaps(gaps, ranks, distances)
+
+
+def score_ranks(mean: float, moments: RankMoments, window: int, reference: int) -> float | None:
+    """Return -log10 p of a window's mean rank, or mean distance from the middle, in a reference with these
+    moments: Mann and Whitney's test, or Ansari and Bradley's.
+
+    Both sides. The normal law of a sum, with a correction for its skewness where that makes the test more
+    cautious; None where there is too much of it.
+    """
+    spread = 1 / window + 1 / reference
+    skewness = moments.skewness * (1 / window**2 - 1 / reference**2) / spread**1.5
+    if moments.variance <= 0 or abs(skewness) > MOST_SKEW:
+        return None
+    z = (mean - moments.mean) / math.sqrt(moments.variance * spread)
+    longer = math.copysign(skewness, skewness * z) if z else 0.0
+    size = abs(z)
+    if size > 1:
+        size = max(1.0, size - max(0.0, longer) * (size**2 - 1) / 6)
+    return score_squares(size**2, 1)
 
 
 def score_gaps(gaps: Numbers, window: Counts, reference: Counts) -> Numbers:
@@ -152,6 +234,49 @@ def score_squares(square: float, freedom: int) -> float:
         terms.append(a * math.log(x) - x - math.lgamma(a + 1))
         a += 1
     return max(-float(_log_sum(np.array([terms]))[0]) / LOG10, 0.0)
+
+
+def correct_sharing(rate: float, tests: int, window: int, reference: int) -> float:
+    """Return by how much -log10 p of the surest of so many independent tests must be lowered, so that 19 of 20
+    releases alarm on no more than `rate` of clean windows.
+
+    p-values are right on average over samples of the training data. But all windows of a release are held
+    against one, and alarm together more seldom or oftener by how that one turned out, the more so the longer
+    they are beside it. Samples are drawn as normal variables, which the tests' statistics nearly are.
+    """
+    grain = 2 ** (math.ceil(math.log2(window) * _GRAIN) / _GRAIN)
+    return _correct_sharing(rate, min(max(1, tests), _MOST_DRAWN), round(grain), reference)
+
+
+@functools.lru_cache(maxsize=1024)
+def _correct_sharing(rate: float, tests: int, window: int, reference: int) -> float:
+    random = np.random.default_rng(0)
+    shared = window / (window + reference)
+    turned = random.normal(size=(_DRAWN, tests)) * math.sqrt(shared)
+    low, high = 0.0, 4.0
+    for _ in range(12):
+        middle = (low + high) / 2
+        bound = -NormalDist().inv_cdf(rate / 10**middle / tests / 2)
+        shares = _find_tail(np.stack([bound - turned, bound + turned]) / math.sqrt(1 - shared))
+        often = float(np.quantile(shares.sum(axis=(0, 2)), 0.95)) > rate
+        low, high = (middle, high) if often else (low, middle)
+    return high
+
+
+def _find_tail(z: Numbers) -> Numbers:
+    """Return the share of a normal law above z, to 1e-7 of it (Press et al., "Numerical Recipes", 1992)."""
+    x = np.abs(z) / math.sqrt(2)
+    t = 1 / (1 + x / 2)
+    with np.errstate(under="ignore"):
+        tail = t / 2 * np.exp(-x * x + np.polyval(_TAIL, t))
+    return np.where(z >= 0, tail, 1 - tail)
+
+
+_TAIL = (
+    *(0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807),
+    *(-0.18628806, 0.09678418, 0.37409196, 1.00002368, -1.26551223),
+)
+"""Coefficients, the highest power first."""
 
 
 @functools.lru_cache(maxsize=1024)
