@@ -286,7 +286,7 @@ def test_a_window_of_garbage_is_no_change_that_lasts() -> None:
     garbage = verdict_of(judge, 8, random.normal(size=(200, 5)) + 5)
     assert garbage.alarm
     assert garbage.lasting is None
-    assert not any(each.alarm for each in clean(judge, random, range(9, 70)))
+    assert not any(each.lasting for each in clean(judge, random, range(9, 70)))
 
 
 def test_a_change_that_is_over_is_told_until_as_many_windows_are_quiet() -> None:
