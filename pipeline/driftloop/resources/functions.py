@@ -40,7 +40,6 @@ def build_containers(monitor: Monitor) -> tuple[core.Container, ...]:
             ports=(core.ContainerPort(name=NAME, container_port=FUNCTION_PORT),),
             resources=parts.small_resources(detector.resources.cpu, detector.resources.memory),
             volume_mounts=(core.VolumeMount(name=NAME, mount_path=WORK),),
-            termination_message_policy="FallbackToLogsOnError",
             security_context=parts.READ_ONLY,
         ),
     )
