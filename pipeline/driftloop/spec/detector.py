@@ -82,7 +82,8 @@ class _Detector(SpecModel):
     alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """False alarms it may raise on traffic that has not changed, as a share of windows."""
     columns: ColumnNames | None = None
-    """Columns of `data.features` that it looks at, separated by commas; all of them when left out."""
+    """Columns that it looks at, separated by commas: of `data.features`, or with `on: response` of the
+    model's answers. All of them when left out."""
     then: Literal["retrain", "alert", "halt"] | None = None
     """What alarms that count do: start a run, only raise an alert, or halt the loop as `driftloop halt`
     does. When left out, what `retrain.on` says: a run, or an alert, of detectors of single rows neither."""
