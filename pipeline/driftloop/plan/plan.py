@@ -108,6 +108,7 @@ class Monitor:
             columns=tuple(detector.columns.split(",")) if detector.columns is not None else None,
             margin=detector.margin if isinstance(detector, Schema) else None,
             at_least=detector.at_least if isinstance(detector, Schema) else None,
+            lasting=False if isinstance(detector, Tabular) and not detector.lasting else None,
             function=_describe_function(detector) if isinstance(detector, UserFunction) else None,
         )
 
