@@ -262,6 +262,8 @@ def test_verdicts_decision_and_runs():
         "threshold": 0.00015625,
         "time": "2026-01-31T09:30:00Z",
         "changes": "",
+        "lasting": "",
+        "failure": "",
         "release": release,
     }
     assert found["verdicts"] == {"digits/digits/drift": verdict, "digits/digits/outlier": verdict}

@@ -372,9 +372,16 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "threshold": shown.get("driftloop_detector_threshold"),
                     "time": _format_time(shown.get("driftloop_detector_verdict_time_seconds")),
                     "changes": _list_changed(samples),
+                    "lasting": _describe_lasting(shown),
                     "failure": FAILED if shown.get("driftloop_detector_failed") else "",
                 }
     return verdicts
+
+
+def _describe_lasting(shown: Mapping[str, float]) -> str:
+    """Say over how many windows a change lasts; empty without one."""
+    windows = int(shown.get("driftloop_detector_lasting_windows", 0))
+    return f"over {windows} windows" if windows else ""
 
 
 def _read_window(shown: Mapping[str, float], release: str) -> Json | None:

@@ -104,6 +104,7 @@ class MonitorReplay:
                 closed,
                 window.alarm,
                 describe_changes(read_changes(window.details), MOST_NAMED),
+                window.lasting,
             )
 
 

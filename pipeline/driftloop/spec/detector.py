@@ -114,6 +114,9 @@ class Tabular(_Detector):
 
     detector: Literal["tabular"] = "tabular"
     """The algorithm."""
+    lasting: bool = True
+    """Judge the last 4, 8, ... up to 128 windows together, too, so that a small change that lasts is seen; an
+    alarm of them counts by itself, whatever `alarms` says."""
 
 
 class Schema(_Detector):

@@ -143,7 +143,10 @@ def test_the_fit_prints_what_it_saw(tmp_path: Path) -> None:
     arguments = ("--reference", str(tmp_path), "--out", str(tmp_path / "o"))
     done = run(Path(sys.executable), "fit", "--detector", '{"kind": "tabular"}', *arguments)
     assert done.returncode == 0, done.stderr
-    first, second, third = done.stdout.splitlines()
+    first, second, third, fourth = done.stdout.splitlines()
     assert first == "tabular: 800 of 800 reference rows of 2 columns"
     assert "windows of 200 reference rows drawn at random alarm" in second
     assert third.startswith("self-test: alarms when ")
+    assert fourth.startswith(
+        "lasting changes: up to 16 windows (3200 rows) are judged together: a Kolmogorov distance of 0."
+    )

@@ -10,6 +10,8 @@ import json
 import logging
 import time
 from collections import Counter as Tally
+from collections import deque
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -33,7 +35,7 @@ from driftloop.contract.verdicts import (
     read_changes,
 )
 from driftloop.errors import StoreError
-from driftloop.services.detector.detectors import WindowDetector, WindowVerdict
+from driftloop.services.detector.judging import WindowJudge, WindowJudgement
 from driftloop.services.detector.payload import DecodedRows, EventDecoder
 from driftloop.services.detector.reading import GRACE, LONGEST_WAIT, CaughtUp, EventReader
 from driftloop.services.detector.room import EventRoom
@@ -71,7 +73,7 @@ class WindowScorer:
         js: JetStreamContext,
         names: DetectorStreams,
         config: DetectorSettings,
-        detector: WindowDetector,
+        judge: WindowJudge,
         *,
         decoder: EventDecoder,
         registry: CollectorRegistry,
@@ -80,7 +82,7 @@ class WindowScorer:
         self._js = js
         self._names = names
         self._config = config
-        self._detector = detector
+        self._judge = judge
         self._decoder = decoder
         self._unjudged = unjudged
         self._type = inference_type(config.on)
@@ -124,7 +126,25 @@ class WindowScorer:
         self._metrics.show_verdict(verdict)
         await self._room.add_scored(verdict.first, verdict.last, age=_measure_age(verdict))
         await self._unjudged.recall_rejected(self._js, verdict.time)
+        await self._recall_windows()
         return VerdictCursor(verdict.window, verdict.first, verdict.last, last.seq or 0)
+
+    async def _recall_windows(self) -> None:
+        """Let the judge know the last stored verdicts."""
+        last: deque[WindowRecord] = deque(maxlen=self._judge.remembers)
+        if not self._judge.remembers:
+            return
+        label = f"a verdict of {self._names.verdicts}"
+        reader = EventReader(self._js, VERDICTS.name, self._names.verdicts)
+        async with aclosing(reader.read_events(0)) as reads:
+            async for read in reads:
+                if isinstance(read, CaughtUp):
+                    break
+                last.append(WindowRecord.read(parse_json(read.data, label=label)))
+                if not read_position(read).pending:
+                    break
+        known = self._judge.recall_windows(last)
+        log.info("%d of the last %d windows are judged together with the next", known, len(last))
 
     async def _follow_events(self, cursor: VerdictCursor) -> None:
         cutter = WindowCutter(self._rule, cursor.window, cursor.last)
@@ -169,9 +189,9 @@ class WindowScorer:
     async def _score_window(self, window: EventWindow, revision: int) -> int:
         """Score a window and store its verdict; return its sequence in the verdict stream."""
         started = time.monotonic()
-        judgement = await asyncio.to_thread(self._detector.score_window, window.rows)
+        judged = await asyncio.to_thread(self._judge.judge_window, window)
         self._took.set(time.monotonic() - started)
-        verdict = build_verdict(self._names, window, judgement)
+        judgement, verdict = judged.verdict, build_verdict(self._names, window, judged)
         stored = await publish_message(
             self._js,
             self._names.verdicts,
@@ -217,9 +237,10 @@ def _measure_wait(due: int | None) -> float:
 
 
 def build_verdict(
-    names: DetectorStreams, window: EventWindow, judgement: WindowVerdict
+    names: DetectorStreams, window: EventWindow, judged: WindowJudgement
 ) -> WindowRecord:
     """Return what is stored of a window."""
+    judgement = judged.verdict
     outliers = list(dict.fromkeys(window.requests[i] for i in judgement.outliers))
     return WindowRecord(
         detector=names.detector,
@@ -244,6 +265,8 @@ def build_verdict(
             **window.faults.list_counts(),
         },
         requests=tuple(outliers[:MOST_REQUESTS]),
+        lasting=judgement.lasting,
+        counts=judged.counts,
     )
 
 
