@@ -20,6 +20,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
         ("bench_serving.py", ["--rounds", "1", "--seconds", "1"], r"logging keeps \d+% of Envoy"),
         ("bench_tabular.py", ["--rounds", "1"], r"tabular .* ms, KSDrift .* ms, \d+\.\d times"),
         ("bench_detectors.py", ["--only", "tabular"], r"window \d+ ms, \d+ MB; self-test .* s"),
+        (
+            "bench_power.py",
+            ["--worlds", "pairs", "--sizes", "50", "--windows", "3", "--clean", "3"],
+            r"never \|[^\0]*in 0 of 2 rows",
+        ),
+        (
+            "bench_streams.py",
+            ["--seeds", "1", "--after", "400", "--only", "STAGGER"],
+            r"STAGGER \| 0\.00 -> 0\.\d+ \| not seen \| not seen \| not seen \| 200 rows \| 200 rows \|",
+        ),
         ("bench_platform.py", ["--starts", "1", "--idle", "1"], r"idle, \d+ programs +\d+ MB"),
         (
             "fault_run.py",

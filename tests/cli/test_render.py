@@ -423,6 +423,14 @@ def test_every_template_of_init_is_valid_under_a_name_of_its_own(
     assert load_spec((tmp_path / "own/pipeline.yaml").read_text(), path="p").metadata.name == own
 
 
+def test_a_pipeline_whose_name_is_too_short_for_a_bucket_is_valid(
+    driftloop: Driftloop, tmp_path: Path
+) -> None:
+    assert driftloop("init", tmp_path / "p")[0] == 0
+    spec = load_spec((tmp_path / "p/pipeline.yaml").read_text(), path="pipeline.yaml")
+    assert (spec.metadata.name, spec.spec.data.uri) == ("p", "s3://p-data/batches")
+
+
 def test_init_never_overwrites(driftloop: Driftloop, tmp_path: Path) -> None:
     (tmp_path / "pipeline.yaml").write_text("mine")
     code, _, stderr = driftloop("init", tmp_path, "--name", "x")

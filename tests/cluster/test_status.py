@@ -48,6 +48,14 @@ driftloop_detector_threshold 0.00015625
 # TYPE driftloop_detector_verdict_time_seconds gauge
 driftloop_detector_verdict_time_seconds 1.7698518e+09
 """
+OPEN_WINDOW = """\
+driftloop_detector_waiting_rows 37.0
+driftloop_detector_waiting_repeated_rows 2.0
+driftloop_detector_waiting_since_seconds 1.7698518e+09
+driftloop_detector_waiting_due_seconds 1.7698734e+09
+driftloop_detector_window_full_rows 500.0
+driftloop_detector_window_least_rows 100.0
+"""
 
 
 class Answers:
@@ -254,6 +262,8 @@ def test_verdicts_decision_and_runs():
         "threshold": 0.00015625,
         "time": "2026-01-31T09:30:00Z",
         "changes": "",
+        "lasting": "",
+        "failure": "",
         "release": release,
     }
     assert found["verdicts"] == {"digits/digits/drift": verdict, "digits/digits/outlier": verdict}
@@ -301,13 +311,8 @@ def test_rows_that_can_not_be_read_and_columns_that_changed_are_shown():
 
 def test_an_open_window_is_shown():
     paths = cluster("digits-released")
-    paths["/api/v1/namespaces/digits/services/digits-drift:8080/proxy/metrics"] = METRICS + (
-        "driftloop_detector_waiting_rows 37.0\n"
-        "driftloop_detector_waiting_repeated_rows 2.0\n"
-        "driftloop_detector_waiting_since_seconds 1.7698518e+09\n"
-        "driftloop_detector_waiting_due_seconds 1.7698734e+09\n"
-        "driftloop_detector_window_full_rows 500.0\n"
-        "driftloop_detector_window_least_rows 100.0\n"
+    paths["/api/v1/namespaces/digits/services/digits-drift:8080/proxy/metrics"] = (
+        METRICS + OPEN_WINDOW
     )
     found = overview(paths)
     assert found["windows"] == {
@@ -510,10 +515,20 @@ def test_namespaces_that_are_asked_for():
     ]
 
 
+WHY = {
+    "pipeline": "digits",
+    "phase": "idle",
+    "summary": "waits",
+    "text": "waits for 2 alarms in a row of drift.",
+}
+
+
 @pytest.fixture
 def kubeconfig(tmp_path):
     """An API server on the loopback that runs `digits-released`, and a kubeconfig for it."""
-    paths = cluster("digits-released")
+    services = "/api/v1/namespaces/digits/services"
+    paths = cluster("digits-released", **{f"{services}/digits-decision:8080/proxy/why": WHY})
+    paths[f"{services}/digits-drift:8080/proxy/metrics"] += OPEN_WINDOW
 
     class Api(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -562,7 +577,22 @@ def test_the_command(kubeconfig):
     assert json.loads(found.stdout)["applied"] == COMMIT
 
 
-def test_options_of_a_cluster_want_the_cluster(kubeconfig):
-    done = CliRunner().invoke(root, ["status", "--kubeconfig", str(kubeconfig)])
+def test_why_shows_the_open_windows_of_a_cluster(kubeconfig):
+    asked = ["why", "digits", "--cluster", "--kubeconfig", str(kubeconfig)]
+    done = CliRunner().invoke(root, asked)
+    assert done.exit_code == 0, done.output
+    said, window = done.stdout.splitlines()
+    assert said == "digits is idle: waits for 2 alarms in a row of drift."
+    assert window.startswith("drift: window 8 of rd0a85823 is open, 37 of 500 rows")
+    found = json.loads(CliRunner().invoke(root, [*asked, "--output", "json"]).stdout)
+    assert found == {**WHY, "windows": [window]}
+    gone = CliRunner().invoke(root, [*asked, "--namespace", "nowhere"])
+    assert gone.exit_code == 1
+    assert "Service nowhere/digits-decision does not exist" in str(gone.exception)
+
+
+@pytest.mark.parametrize("command", [["status"], ["why", "digits"]])
+def test_options_of_a_cluster_want_the_cluster(command, kubeconfig):
+    done = CliRunner().invoke(root, [*command, "--kubeconfig", str(kubeconfig)])
     assert done.exit_code == 2
     assert "--cluster" in done.stderr

@@ -50,6 +50,7 @@ RECORDS: dict[type, str] = {
     records.RunRecord: "Data of the events of a run.",
     verdicts.WindowRecord: "A message of the verdict stream, written and read by `driftloop-detector`.",
     verdicts.ColumnChange: "A column that the details of a verdict name, in `columns`.",
+    verdicts.LastingRecord: "`lasting` in the details of a verdict.",
     verdicts.UnjudgedRecord: "Beside the verdicts of a release, under `<subject>.unjudged`; read by `driftloop status`.",
     functions.RowsHead: "First line of the rows that a detector sends to a user's function.",
     functions.ColumnHead: "One of its `columns`.",

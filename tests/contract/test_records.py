@@ -23,7 +23,7 @@ from driftloop.contract.records import (
     TrialResult,
     parse_trials,
 )
-from driftloop.contract.verdicts import UnjudgedRecord, VerdictRecord, WindowRecord
+from driftloop.contract.verdicts import LastingRecord, UnjudgedRecord, VerdictRecord, WindowRecord
 from driftloop.contract.windows import OpenWindow
 
 NAMES = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=200)
@@ -116,7 +116,22 @@ RECORDS = st.one_of(
         due=st.none() | st.just("2026-01-31T15:30:00Z"),
     ),
     st.builds(
-        VerdictRecord, detector=NAMES, release=NAMES, window=st.integers(1), alarm=st.booleans()
+        VerdictRecord,
+        detector=NAMES,
+        release=NAMES,
+        window=st.integers(1),
+        alarm=st.booleans(),
+        lasting=st.none() | st.integers(2),
+    ),
+    st.builds(
+        LastingRecord,
+        alarm=st.booleans(),
+        window=st.integers(1),
+        windows=st.integers(2),
+        rows=st.integers(0),
+        score=st.floats(0, 1e9),
+        since=st.none() | st.just("2026-01-31T09:30:00Z"),
+        until=st.none() | st.just("2026-01-31T15:30:00Z"),
     ),
 )
 

@@ -40,9 +40,15 @@ EMPTY = RetrainState("digits.digits")
 
 
 def alarm(
-    window: int, *, release: str = "r1", detector: str = "drift", alarm: bool = True
+    window: int,
+    *,
+    release: str = "r1",
+    detector: str = "drift",
+    alarm: bool = True,
+    lasting: int | None = None,
 ) -> AlarmEvent:
-    return AlarmEvent(detector, release, window, alarm, f"{detector}-{release}-{window}")
+    event = f"{detector}-{release}-{window}"
+    return AlarmEvent(detector, release, window, alarm, event, lasting=lasting)
 
 
 def after(
@@ -108,6 +114,44 @@ class TestAlarms:
             ids |= {effect.decision for effect in effects}
         assert len(ids) == 1
         assert len(json.dumps(state.to_json())) < 20_000
+
+
+class TestLasting:
+    """An alarm of windows together."""
+
+    POLICY = RetrainPolicy(consecutive=2, counts={"fares": AlarmCount(3, 5)})
+
+    def test_it_decides_by_itself(self) -> None:
+        state = after(EMPTY, alarm(32, lasting=16), policy=self.POLICY)
+        assert (state.phase, state.alarm) == (
+            "pending", RetrainCause("drift", "r1", 17, 32, "drift-r1-32")
+        )  # fmt: skip
+
+    def test_it_is_one_alarm_and_its_windows_are_used_up(self) -> None:
+        policy = replace(self.POLICY, while_running="remember")
+        state = after(EMPTY, alarm(14), alarm(16, lasting=16), alarm(15), alarm(17), policy=policy)
+        assert state.alarm == RetrainCause("drift", "r1", 1, 16, "drift-r1-16")
+        assert state.remembered is None, "17 has no other one beside it"
+
+    def test_k_of_n_windows_are_not_waited_for(self) -> None:
+        state = after(EMPTY, alarm(4, detector="fares", lasting=4), policy=self.POLICY)
+        assert state.phase == "pending"
+
+    def test_its_cause_begins_after_the_windows_that_were_used_up(self) -> None:
+        policy = replace(self.POLICY, while_running="remember")
+        state = after(EMPTY, alarm(9), alarm(10), alarm(16, lasting=16), policy=policy)
+        assert state.remembered == RetrainCause("drift", "r1", 11, 16, "drift-r1-16")
+
+    def test_a_repeat_of_it_counts_nothing(self) -> None:
+        policy = replace(self.POLICY, while_running="remember")
+        state = after(EMPTY, *[alarm(8, lasting=4)] * 3, policy=policy)
+        assert state.remembered is None
+
+    def test_it_halts_where_alarms_halt(self) -> None:
+        policy = replace(self.POLICY, halt_on=("drift",))
+        state = after(EMPTY, alarm(8, lasting=8), policy=policy)
+        assert state.phase == "halted"
+        assert state.halt == "alarm drift-r1-8 (monitor drift)"
 
 
 class TestCounts:

@@ -31,6 +31,16 @@ def simulate(
     return simulate_decision(windows(alarms, every=every), policy, until=until, run=run)
 
 
+def test_a_change_that_lasts_starts_a_run_by_itself_and_none_of_the_release_before() -> None:
+    """Four windows together alarm at 8, and at 10: these are of two releases."""
+    quiet = windows([0] * 12, every=HOUR)
+    lasting = [
+        replace(each, alarm=True, lasting=4) if each.number in (8, 10) else each for each in quiet
+    ]
+    (run,) = simulate_decision(lasting, POLICY, until=13 * HOUR, run=600).runs
+    assert (run.first, run.last, run.words) == (5, 8, "x 8")
+
+
 def test_alarms_in_a_row_start_a_run_that_names_them() -> None:
     loop = simulate([0, 1, 0, 0, 1, 1, 0])
     (run,) = loop.runs

@@ -169,6 +169,7 @@ def _format_verdict(
         f"{f', {verdict.rejected} of {rows} rows not judged' if verdict.rejected else ''}"
         f"{f', {verdict.repeated} repeated rows not counted' if verdict.repeated else ''}"
         f"{f': {verdict.changes}' if verdict.changes else ''}"
+        f"{f'; a change lasts: {verdict.lasting}' if verdict.lasting else ''}"
         f"{f', {verdict.time}' if verdict.time else ''}{_format_replacement(verdict, release)}"
     )
 

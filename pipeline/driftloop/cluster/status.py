@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from driftloop.cluster.pods import describe_unplaced, find_altered
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
-from driftloop.contract.documents import DocumentError, to_json
+from driftloop.contract.documents import DocumentError, parse_json, to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.names import (
     COMPONENT_LABEL,
@@ -107,6 +107,19 @@ def overview(
         "loops": picture.loops, "unjudged": picture.unjudged, "windows": picture.windows,
         "unknown": picture.unknown,
     }  # fmt: skip
+
+
+def explain_loop(reader: TextReader, names: Names) -> Json:
+    """Return what the decision says that the loop waits for (its `GET /why`), `windows`, the open window of
+    each detector, and `unknown`. ClusterError when the decision can't be asked."""
+    picture = _Picture(reader, datetime.now(UTC))
+    text = _asked(picture, names, names.decision, "why")
+    if text is None:
+        raise ClusterError(f"Service {names.namespace}/{names.decision} does not exist")
+    with picture.part(f"open windows of {names.namespace}/{names.pipeline}"):
+        _verdicts(picture, names)
+    said: Json = parse_json(text, label="the decision's answer")
+    return said | {"windows": picture.windows, "unknown": picture.unknown}
 
 
 def _gateway(picture: _Picture) -> str | None:
@@ -361,9 +374,16 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "threshold": shown.get("driftloop_detector_threshold"),
                     "time": _format_time(shown.get("driftloop_detector_verdict_time_seconds")),
                     "changes": _list_changed(samples),
+                    "lasting": _describe_lasting(shown),
                     "failure": FAILED if shown.get("driftloop_detector_failed") else "",
                 }
     return verdicts
+
+
+def _describe_lasting(shown: Mapping[str, float]) -> str:
+    """Say over how many windows a change lasts; empty without one."""
+    windows = int(shown.get("driftloop_detector_lasting_windows", 0))
+    return f"over {windows} windows" if windows else ""
 
 
 def _read_settings(args: Sequence[str]) -> DetectorSettings | None:

@@ -279,6 +279,14 @@ class DetectorSettings:
         omits_none=True,
     )
     """What `alarmRate` was derived from; None when the spec says it."""
+    lasting: bool | None = document_key(
+        "lasting",
+        "true or false, or null",
+        lambda v: v is None or isinstance(v, bool),
+        default=None,
+        omits_none=True,
+    )
+    """False: windows are judged one by one only, and not together as well; of `tabular`."""
     function: FunctionSettings | None = document_key(
         "function",
         "an object, or null",

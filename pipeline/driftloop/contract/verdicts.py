@@ -6,6 +6,7 @@ record of a newer version can be read.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal, get_args
 
 from driftloop.contract.documents import (
@@ -16,12 +17,23 @@ from driftloop.contract.documents import (
     is_text,
     is_texts,
     is_whole,
+    to_json,
 )
 from driftloop.contract.outcomes import is_time
 from driftloop.contract.records import name_key
 
 NOT_JUDGED = "notJudged"
 """Key of a verdict's details: why a user's function said nothing of the window. Score and threshold are 0."""
+
+
+def _lasting() -> Any:
+    return document_key(
+        "lasting",
+        "a number of windows from 2, or null",
+        lambda v: v is None or is_whole(v, 2),
+        default=None,
+        omits_none=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,8 @@ class VerdictRecord:
     """Number of the window of this release."""
     alarm: bool = document_key("alarm", "true or false", lambda v: isinstance(v, bool))
     """The score is beyond the threshold."""
+    lasting: int | None = _lasting()
+    """Windows up to this one that alarm together; None: it alarms by itself, or not."""
 
     @classmethod
     def read(cls, document: object) -> "VerdictRecord":
@@ -45,6 +59,16 @@ class VerdictRecord:
 
 def _is_real(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _moment(key: str) -> Any:
+    return document_key(
+        key,
+        "a time in UTC, or null",
+        lambda v: v is None or is_time(v),
+        default=None,
+        omits_none=True,
+    )
 
 
 def _sequence(key: str) -> Any:
@@ -80,11 +104,23 @@ class WindowRecord:
     details: dict[str, Any] = document_key("details", "an object", lambda v: isinstance(v, dict))
     """Figures of the detector's own, and of the window: `events`, `rejected` and `repeated` rows,
     `from` and `to` (times of the first row and of the last event), `closedBy` (`rows` or `time`) and
-    `full` (rows at which it closes); `notJudged` says why a user's function said nothing of it."""
+    `full` (rows at which it closes), and `lasting`: a LastingRecord; `notJudged` says why a user's function said nothing of it."""
     requests: tuple[str, ...] = document_key(
         "requests", "a list of request ids", is_texts, read=tuple, write=list
     )
     """Requests with outlier rows."""
+    lasting: int | None = _lasting()
+    """Windows up to this one that alarm together, by a change that is too small for one of them or that goes
+    on; None: they don't."""
+    counts: str | None = document_key(
+        "counts",
+        "a text, or null",
+        lambda v: v is None or isinstance(v, str),
+        default=None,
+        omits_none=True,
+    )
+    """Rows of the window counted by the values of each column, from which windows are judged together; not
+    in events."""
 
     @classmethod
     def read(cls, document: object) -> "WindowRecord":
@@ -175,6 +211,14 @@ class ColumnChange:
     )
     """Part of the outliers' scores, or of all that moved, that is the column's, between 0 and 1; None of a
     detector of single columns."""
+    windows: int | None = document_key(
+        "windows",
+        "a number of windows from 2, or null",
+        lambda v: v is None or is_whole(v, 2),
+        default=None,
+        omits_none=True,
+    )
+    """Windows whose rows the change is of, the last ones; None: of this one."""
 
     at_least: float | None = document_key(
         "atLeast",
@@ -259,9 +303,64 @@ def describe_verdict(details: Mapping[str, Any], most: int) -> str:
     return f"small changes: {'; '.join(texts)}" if texts else ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LastingRecord:
+    """What the last windows said together, as the details of verdicts carry it in `lasting`: an alarm until
+    as many windows are quiet again, else the last judgement."""
+
+    alarm: bool = document_key("alarm", "true or false", lambda v: isinstance(v, bool))
+    """A change lasts."""
+    window: int = document_key("window", "a number from 1", lambda v: is_whole(v, 1))
+    """The last of the windows."""
+    windows: int = document_key("windows", "a number of windows from 2", lambda v: is_whole(v, 2))
+    """Windows that were judged together."""
+    rows: int = document_key("rows", "a number of rows", lambda v: is_whole(v, 0))
+    """Their rows."""
+    score: float = document_key("score", "a number", _is_real)
+    """Their score, on the scale of single windows."""
+    since: str | None = _moment("from")
+    """Time of their first row; None of rows without times."""
+    until: str | None = _moment("to")
+    """Time of their last event."""
+    columns: tuple[ColumnChange, ...] = document_key(
+        "columns",
+        "a list of columns",
+        lambda v: isinstance(v, list),
+        default=(),
+        read=lambda v: tuple(map(ColumnChange.read, v)),
+        write=lambda v: list(map(to_json, v)),
+    )
+    """Columns that have changed, the largest effect first."""
+
+    @classmethod
+    def read(cls, document: object) -> "LastingRecord":
+        """Read the record from plain data; DocumentError."""
+        return from_json(cls, document, label="`lasting` of the verdict", closed=False)
+
+    def describe(self, most: int) -> str:
+        """Say which change lasts, over which windows and since when."""
+        first = self.window - self.windows + 1
+        span = f", since {self.since}" if self.since else ""
+        changes = describe_changes(self.columns, most)
+        return f"{changes}: windows {first}-{self.window}, {self.rows} rows{span}"
+
+
+def read_lasting(details: Mapping[str, Any]) -> LastingRecord | None:
+    """Return what the last windows said together by the details of a verdict; None when they were not
+    judged so, or it can't be read."""
+    try:
+        return LastingRecord.read(details["lasting"]) if "lasting" in details else None
+    except DocumentError:
+        return None
+
+
 def describe_changes(changes: Sequence[ColumnChange], most: int) -> str:
-    """Return the first changes in words; empty without one."""
-    texts = [change.text for change in changes[:most]]
+    """Return the first changes in words, with the windows that they are of, if several; empty without one."""
+    texts: list[str] = []
+    for windows, group in groupby(changes[:most], key=lambda change: change.windows):
+        texts += [change.text for change in group]
+        if windows is not None:
+            texts[-1] += f" over the last {windows} windows"
     if len(changes) > most:
         texts.append(f"{len(changes) - most} more")
     return "; ".join(texts)

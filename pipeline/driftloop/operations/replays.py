@@ -103,6 +103,7 @@ class MonitorReplay:
                 closed,
                 window.alarm,
                 describe_changes(read_changes(window.details), MOST_NAMED),
+                window.lasting,
             )
 
 

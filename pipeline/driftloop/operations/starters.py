@@ -14,6 +14,8 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 """In a checkout; a wheel carries the examples beside the starter."""
 
 SUFFIXES = {".yaml", ".py", ".txt", ".in", ""}
+SHORTEST_BUCKET = 3
+"""Characters of a bucket's name at least."""
 NAME = r"[a-z]([-a-z0-9]{0,32}[a-z0-9])?"
 
 
@@ -119,9 +121,9 @@ def _fill_in(starter: StarterProject, file: Path, name: str) -> str:
     text = (starter.folder / file).read_text("utf-8")
     if file == Path(SPEC):
         old = re.escape(starter.pipeline)
-        return re.sub(
-            rf"(?<=name: ){old}\b|(?<=/){old}(?=-(trainer|server):)|(?<=s3://){old}\b", name, text
-        )
+        bucket = name if len(name) >= SHORTEST_BUCKET else f"{name}-data"
+        text = re.sub(rf"(?<=s3://){old}\b", bucket, text)
+        return re.sub(rf"(?<=name: ){old}\b|(?<=/){old}(?=-(trainer|server):)", name, text)
     return re.sub(
         r"(?<=^FROM ghcr\.io/driftloop/trainer:)\S+", __version__, text, flags=re.MULTILINE
     )

@@ -62,6 +62,8 @@ class VerdictStatus:
     """Columns that have changed, in words; empty without an alarm, or when the detector names none."""
     repeated: int = 0
     """Rows that came before, and are not in the window."""
+    lasting: str = ""
+    """A change that earlier windows showed together and that lasts, in words; empty without one."""
     failure: str = ""
     """Why the window is not judged; empty for one that is."""
 
@@ -79,6 +81,7 @@ class VerdictStatus:
             rejected=document.get("rejected") or 0,
             changes=document.get("changes") or "",
             repeated=document.get("repeated") or 0,
+            lasting=document.get("lasting") or "",
             failure=document.get("failure") or "",
         )
 

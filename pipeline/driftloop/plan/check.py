@@ -339,7 +339,7 @@ def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
     for name, detector in pipeline.spec.monitors.items():
         location = ("spec", "monitors", name, "columns")
         columns = detector.columns.split(",") if detector.columns is not None else []
-        for column in columns:
+        for column in columns if detector.on == "request" else ():
             shown = f"{_format_location(location)} names `{column}`"
             if column == data.target:
                 yield SpecFinding(
@@ -354,12 +354,6 @@ def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
                 )
         if len(set(columns)) < len(columns):
             yield SpecFinding(location, f"{_format_location(location)} must name each column once")
-        if columns and detector.on == "response":
-            yield SpecFinding(
-                location,
-                f"{_format_location(location)} must be left out with `on: response`: answers have columns of "
-                "their own, and all are watched",
-            )
 
 
 def _check_functions(pipeline: Pipeline) -> Iterator[SpecFinding]:

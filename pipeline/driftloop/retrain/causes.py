@@ -41,7 +41,8 @@ def step_alarm(
 def count_alarm(
     state: RetrainState, event: AlarmEvent, policy: RetrainPolicy, *, drops: bool
 ) -> tuple[RetrainState, RetrainCause | None]:
-    """Return the state with an alarm, and the row that it completes, which is used up; none for a repeat, a
+    """Return the state with an alarm, and the row that it completes (or is, when it is of windows together), which
+    is used up; none for a repeat, a
     quiet window, and an alarm about a release that was replaced, or one that `drops` uses up without any
     effect."""
     source = state.sources.get(event.source, CauseSource())
@@ -56,7 +57,9 @@ def count_alarm(
         state = replace(state, suppressed=state.suppressed + 1)
         return _with_source(state, event, _consume_alarms(source, event.window)), None
     source = CauseSource(source.watermark, {**source.alarms, event.window: event.event})
-    cause = _find_cause(event, source, policy.count_of(event.detector))
+    cause = _find_lasting(event, source) or _find_cause(
+        event, source, policy.count_of(event.detector)
+    )
     if cause is not None:
         source = _consume_alarms(source, cause.last)
     return _with_source(state, event, source), cause
@@ -182,6 +185,17 @@ def _repeat_cause(state: RetrainState, decision: str) -> RetrainCause:
         return replace(state.alarm, again=state.alarm.again + 1)
     # an entry of an older version, which kept the text only
     return RetrainCause(WITHDRAWN, decision, 0, 0, (state.cause or "").removeprefix(ALARM_CAUSE))
+
+
+def _find_lasting(event: AlarmEvent, source: CauseSource) -> RetrainCause | None:
+    """Return the cause that an alarm of windows together is by itself: it is evidence of time already. Of
+    windows that were used up, it begins after these."""
+    if event.lasting is None:
+        return None
+    first = max(event.window - event.lasting, source.watermark) + 1
+    return RetrainCause(
+        event.detector, event.release, first, event.window, source.alarms[event.window]
+    )
 
 
 def _find_cause(event: AlarmEvent, source: CauseSource, count: AlarmCount) -> RetrainCause | None:

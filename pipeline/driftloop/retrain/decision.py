@@ -5,8 +5,8 @@ compare-and-set entry.
 difference how often or in which order events come:
 
 * An alarm is known by detector, release and window number. Alarms count when `consecutive` windows *by number*
-  alarmed, or k of n of a detector that counts so; a repeat adds nothing and a late one fills its place. Windows up
-  to a watermark have been used (or dropped) and never count again.
+  alarmed, or k of n of a detector that counts so; one of windows together counts by itself. A repeat adds nothing and
+  a late one fills its place. Windows up to a watermark have been used (or dropped) and never count again.
 * What is to be done follows from the state alone: while a decision is pending, every step answers `Fire` again when it
   is due, so an effect that a crash swallowed is repeated, and one that happened twice meets a Workflow that exists.
 * The same holds for what people are told, a run that was lost or the begin of a wait: every step answers it when it is

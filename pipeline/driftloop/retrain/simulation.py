@@ -49,6 +49,8 @@ class SimulatedWindow:
     alarm: bool
     words: str = ""
     """What moved."""
+    lasting: int | None = None
+    """Windows up to this one that alarm together."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,31 @@ class _Loop:
         self._release = 1
         self._row = 0
         self._words: dict[str, str] = {}
+        self._newest: dict[str, int] = {}
+        self._before: dict[str, int] = {}
+        """Last window of each monitor, and that of the release before."""
 
     def take(self, window: SimulatedWindow) -> None:
         """Step by the verdict of a window."""
         self._row = max(self._row, window.last)
         key = f"{window.monitor}-{window.number}"
         self._words[key] = window.words
+        self._newest[window.monitor] = window.number
         release = f"r{self._release}"
         halted = self.state.halt is not None
-        self._apply(AlarmEvent(window.monitor, release, window.number, window.alarm, key, release))
+        lasting = window.lasting or 1
+        # the windows of a release are judged together with none of the release before
+        own = lasting == 1 or window.number - lasting >= self._before.get(window.monitor, 0)
+        alarm = AlarmEvent(
+            window.monitor,
+            release,
+            window.number,
+            window.alarm and own,
+            key,
+            release,
+            window.lasting,
+        )
+        self._apply(alarm)
         if self.state.halt is not None and not halted:
             self.halts.append(self._describe(window.monitor, window.number, window.number, key))
 
@@ -139,6 +157,7 @@ class _Loop:
 
     def _end_run(self, run: str) -> None:
         self._release += 1
+        self._before = dict(self._newest)
         self._apply(EndEvent(run, "released"))
         # as git says it: alarms about the release before count nothing any more
         self._apply(HeadEvent(run, f"r{self._release}", taken_back=False))

@@ -275,6 +275,8 @@ class AlarmEvent:
     """Its id, and in words what moved, as causes name it."""
     production: str | None = None
     """Release that git calls production; None when it is not known."""
+    lasting: int | None = None
+    """Windows up to this one that alarm together: it counts by itself, and as one."""
 
     @property
     def source(self) -> str:

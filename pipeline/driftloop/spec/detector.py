@@ -85,7 +85,8 @@ class _Detector(SpecModel):
     """Share of windows that may alarm though nothing has changed, instead of this monitor's part of
     `falseAlarms`."""
     columns: ColumnNames | None = None
-    """Columns of `data.features` that it looks at, separated by commas; all of them when left out."""
+    """Columns that it looks at, separated by commas: of `data.features`, or with `on: response` of the
+    model's answers. All of them when left out."""
     then: Literal["retrain", "alert", "halt"] | None = None
     """What alarms that count do: start a run, only raise an alert, or halt the loop as `driftloop halt`
     does. When left out, what `retrain.on` says: a run, or an alert, of detectors of single rows neither."""
@@ -134,6 +135,9 @@ class Tabular(_Detector):
     """The algorithm."""
     at_least: LeastEffects = LeastEffects()
     """Smaller changes are no alarm, by type of column."""
+    lasting: bool = True
+    """Judge the last 4, 8, ... up to 128 windows together, too, so that a small change that lasts is seen; an
+    alarm of them counts by itself, whatever `alarms` says."""
 
 
 class Schema(_Detector):

@@ -78,9 +78,10 @@ def fit(
     rate: float = 0.01,
     window: int = 100,
     recent: int | None = None,
+    columns: tuple[str, ...] | None = None,
 ) -> tuple[WindowDetector, AnswerDecoder, DetectorArtifact]:
     """What a run fits, and a service reads back."""
-    config = DetectorSettings(kind, on="response", window=window, alarm_rate=rate)
+    config = DetectorSettings(kind, on="response", window=window, alarm_rate=rate, columns=columns)
     file = write_answers(folder / "answers.jsonl", responses, recent=recent)
     artifact.save_artifact(gather_answers(file, config), folder / "detector")
     fitted = artifact.load_artifact(folder / "detector")
@@ -353,6 +354,44 @@ def test_answers_that_give_no_reference_are_refused_by_line(
         fit(tmp_path, responses)
     assert told in error.value.message
     assert "on: request" in (error.value.hint or "")
+
+
+RISKS = [
+    {"risk": float(n % 7), "text": f"because of {n}", "grade": "ABC"[n % 3]} for n in range(200)
+]
+
+
+def answer(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"jsonData": rows}
+
+
+def test_a_monitor_may_look_at_some_columns_of_the_answers(tmp_path: Path) -> None:
+    rehearsed = [answer([row]) for row in RISKS]
+    detector, decoder, fitted = fit(tmp_path, rehearsed, columns=("risk",), window=50)
+    assert fitted.profile.names == ("risk",)
+    # a text that nobody watches is none that can't be read
+    assert not judge(detector, decoder, answer(RISKS[:50])).alarm
+    moved = [{**row, "risk": row["risk"] + 5, "grade": "C"} for row in RISKS[:50]]
+    assert [c.column for c in read_changes(judge(detector, decoder, answer(moved)).details)] == [
+        "risk"
+    ]
+    with pytest.raises(
+        ArtifactError, match="name `risks`, must be of the answers' columns"
+    ) as refused:
+        fit(tmp_path, rehearsed, columns=("risks",))
+    assert refused.value.hint == "did you mean `risk`?"
+
+
+def test_a_monitor_may_look_at_the_class_alone(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    rehearsed = [seldon([row], DIGITS) for row in probabilities(EVEN)(random, 400)]
+    detector, decoder, fitted = fit(tmp_path, rehearsed, columns=("class",))
+    assert (fitted.profile.names, fitted.profile.chosen) == (("class",), "class")
+    skewed = np.array([0.05] * 9 + [0.55])
+    verdict = judge(detector, decoder, seldon(probabilities(skewed)(random, 100), DIGITS))
+    assert [change.of for change in read_changes(verdict.details)] == ["9"]
+    _, _, fitted = fit(tmp_path, rehearsed, columns=("3",))
+    assert (fitted.profile.names, fitted.profile.chosen) == (("3",), "")
 
 
 def test_text_is_refused_by_a_detector_of_numbers(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """kill -9 of broker, NATS and detector during traffic: every acknowledged event is in exactly one verdict."""
 
 import asyncio
+import functools
 import json
 import random
 import sys
@@ -21,6 +22,7 @@ from support.streams import stored
 
 from driftloop.clients import events
 from driftloop.clients.nats import open_connection, read_position
+from driftloop.contract.verdicts import LastingRecord
 from driftloop.services.detector.payload import DecodedRows
 from driftloop.services.detector.windows import SECOND, WindowCutter, WindowRule
 
@@ -64,6 +66,9 @@ class Chain:
         folder: Path,
         start: Callable[..., Process],
         window: WindowRule = EVENTS,
+        *,
+        kind: str = "ks",
+        mean: float = 0.0,
     ) -> None:
         self.server = nats(folder / "nats").start()
         broker = free_port()
@@ -73,7 +78,11 @@ class Chain:
             else {"at_most": window.at_most / SECOND, "least": window.least}
         )
         self.detector = start(
-            self.server, window=window.rows, broker=f"http://127.0.0.1:{broker}/n/default", **timed
+            self.server,
+            kind=kind,
+            window=window.rows,
+            broker=f"http://127.0.0.1:{broker}/n/default",
+            **timed,
         )
         run = folder / "run"
         run.mkdir()
@@ -87,6 +96,7 @@ class Chain:
         self.report = run / "broker.json"
         self.acknowledged: list[str] = []
         self.random = random.Random(7)
+        self.mean = mean
 
     def kill(self) -> None:
         for process in (self.broker, self.detector, self.server):
@@ -95,7 +105,7 @@ class Chain:
     async def post(self, session: aiohttp.ClientSession, *, retried: bool = False) -> None:
         """One event until it is acknowledged: the same id again and again, as a logger with patience would; when
         it is `retried`, then the client's second request, with an event id of its own."""
-        row = [self.random.gauss(0, 1) for _ in range(WIDTH)]
+        row = [self.random.gauss(self.mean, 1) for _ in range(WIDTH)]
         request = str(uuid.uuid4())
         for _ in range(1 + retried):
             event = events.make_event(
@@ -138,7 +148,7 @@ class Chain:
                 info = await js.stream_info("DRIFTLOOP_VERDICTS")
             except NotFoundError:
                 return []
-            for sequence in range(info.state.first_seq, info.state.last_seq + 1):
+            for sequence in range(max(1, info.state.first_seq), info.state.last_seq + 1):
                 message = await js.get_msg("DRIFTLOOP_VERDICTS", sequence)
                 if message.subject == SUBJECT:
                     found.append(json.loads(message.data or b"{}"))
@@ -208,6 +218,35 @@ async def test_every_acknowledged_event_is_judged_exactly_once(
             first, last = verdict["firstSequence"], verdict["lastSequence"]
             judged += [id for sequence, id in delivered if first <= sequence <= last]
         assert sorted(judged) == sorted(chain.acknowledged)
+    finally:
+        chain.kill()
+
+
+@pytest.mark.timeout(180)
+async def test_evidence_of_windows_together_outlives_kills(
+    tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    """kill -9 of the detector, and of NATS: the windows of four processes are judged together."""
+    chain = Chain(tmp_path, start, kind="tabular", mean=0.3)
+    try:
+        await until(chain.report.exists)
+        total = 16 * WINDOW
+        sending = asyncio.create_task(chain.traffic(total))
+        for windows, victim in ((3, "detector"), (8, "server"), (11, "detector")):
+            judged = functools.partial(covered, chain, windows * WINDOW)
+            await until(judged, within=60, every=0.2, what=f"window {windows}")
+            process: Process = getattr(chain, victim)
+            process.kill()
+            await asyncio.to_thread(process.start, 100)
+        await asyncio.wait_for(sending, 120)
+        await until(lambda: covered(chain, total), within=60, every=0.5, what="the last verdict")
+        verdicts = await chain.verdicts()
+        assert [verdict["window"] for verdict in verdicts] == list(range(1, 17))
+        assert verdicts[-1]["lasting"] == 16, "all of them"
+        found = LastingRecord.read(verdicts[-1]["details"]["lasting"])
+        assert (found.window, found.windows, found.rows) == (16, 16, total)
+        assert found.since == verdicts[0]["details"]["from"]
+        assert all(verdict["counts"] for verdict in verdicts)
     finally:
         chain.kill()
 

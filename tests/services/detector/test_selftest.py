@@ -143,7 +143,7 @@ def test_the_fit_prints_what_it_saw(tmp_path: Path) -> None:
     arguments = ("--reference", str(tmp_path), "--out", str(tmp_path / "o"))
     done = run(Path(sys.executable), "fit", "--detector", '{"kind": "tabular"}', *arguments)
     assert done.returncode == 0, done.stderr
-    first, order, longer, second, third = done.stdout.splitlines()
+    first, order, longer, second, third, fourth = done.stdout.splitlines()
     assert order.startswith(
         "order: blocks of up to 32 of 800 rows as they lie in the files are as alike"
     )
@@ -151,3 +151,6 @@ def test_the_fit_prints_what_it_saw(tmp_path: Path) -> None:
     assert first == "tabular: 800 of 800 reference rows of 2 columns"
     assert "windows of 200 reference rows drawn at random alarm" in second
     assert third.startswith("self-test: alarms when ")
+    assert fourth.startswith(
+        "lasting changes: up to 16 windows (3200 rows) are judged together: a Kolmogorov distance of 0."
+    )

@@ -31,6 +31,7 @@ from driftloop.contract.verdicts import (
     describe_verdict,
     read_changes,
     read_failure,
+    read_lasting,
 )
 from driftloop.errors import LocalError, PipelineError, StoreError
 from driftloop.local.ground.files import find_set_aside
@@ -167,6 +168,7 @@ class RunHistory:
             "repeated": verdict.details.get("repeated", 0),
             "failure": read_failure(verdict.details),
             "changes": describe_verdict(verdict.details, MOST_SHOWN),
+            "lasting": _describe_lasting(verdict),
         }
         # its windows that waited for this detector are judged now
         if self.unjudged.get(f"{namespace}/{pipeline}/{detector}", {}).get("release") == release:
@@ -301,6 +303,14 @@ def format_step(node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]])
     if name.endswith(".onExit"):
         name = str(node.get("templateName") or name)
     return f"{name} (try {attempt + 1})" if attempt else name
+
+
+def _describe_lasting(verdict: WindowRecord) -> str:
+    """Say what earlier windows showed together and lasts; empty when it is the verdict itself, or nothing."""
+    lasting = read_lasting(verdict.details)
+    if lasting is None or not lasting.alarm or lasting.window == verdict.window:
+        return ""
+    return lasting.describe(MOST_SHOWN)
 
 
 def _format_number(value: Any) -> str:

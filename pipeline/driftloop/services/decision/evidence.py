@@ -2,7 +2,7 @@
 the detector's."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import nats.errors
 import nats.js.errors
@@ -31,8 +31,8 @@ class StoredVerdict:
 async def find_stored(
     js: JetStreamContext, namespace: str, pipeline: str, verdict: VerdictRecord
 ) -> StoredVerdict | None:
-    """Return this verdict as the detector has stored it; None when it has not. StoreError when NATS is
-    away.
+    """Return this verdict as the detector has stored it, `lasting` or not; None when it has not. StoreError
+    when NATS is away.
 
     Windows of a release are stored in order, each once: the place is found by halving.
     """
@@ -48,7 +48,8 @@ async def find_stored(
         raise StoreError(
             f"stream {VERDICTS.name}: {error or type(error).__name__}", hint=HINT
         ) from error
-    return stored if stored.verdict == verdict else None
+    same = replace(stored.verdict, lasting=None) == replace(verdict, lasting=None)
+    return stored if same else None
 
 
 async def _find_window(

@@ -152,7 +152,8 @@ class DecisionHandlers:
                 alarm.event,
             )
             return None
-        return replace(alarm, event=alarm_text(alarm.event, stored.words))
+        words = alarm_text(alarm.event, stored.words)
+        return replace(alarm, event=words, lasting=stored.verdict.lasting)
 
     def _read_meaning(self, event: events.Event) -> AlarmEvent | EndEvent | None:
         """What an event says to the decision; None: nothing. MalformedEventError when its data

@@ -101,6 +101,7 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector.answer_learning import gather_answers
     from driftloop.services.detector.detectors import fit_detector
     from driftloop.services.detector.detectors.function import FunctionProgram
+    from driftloop.services.detector.judging import build_judge
     from driftloop.services.detector.order import calibrate_fit
     from driftloop.services.detector.selftest import examine_fit
 
@@ -127,6 +128,10 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     print(f"{config.kind}: {rows} of {fit.gathered} reference rows of {width} columns{out}")
     for line in (*(calibration.describe() if calibration else ()), *tested.describe()):
         print(line)
+    if config.kind == "tabular":
+        detector = fit_detector(config, fit.reference, fit.profile)
+        for line in build_judge(detector, config, fit.reference).describe():
+            print(line)
     for column in fit.profile.columns:
         if column.note:
             print(f"column `{column.name}` ({column.type}): {column.note}")

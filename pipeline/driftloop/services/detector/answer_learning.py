@@ -24,6 +24,7 @@ import numpy as np
 from driftloop.contract.columns import FileColumns
 from driftloop.contract.handovers import MIXED_KINDS, DetectorKind, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
+from driftloop.contract.suggestions import suggest_closest
 from driftloop.services.detector.answers import (
     DIGITS,
     AnswerTable,
@@ -64,7 +65,7 @@ def gather_answers(file: Path, config: DetectorSettings) -> DetectorArtifact:
     answers = _read_file(file)
     recent = [answer for answer in answers if answer.recent]
     used = recent if len(recent) >= FEWEST_RECENT else answers
-    learnt = learn_answers(file.name, used, config.kind)
+    learnt = _narrow_columns(file.name, learn_answers(file.name, used, config.kind), config)
     drawn = draw_reference(config, learnt.rows, learnt.profile)
     notes = [f"answers to {len(used)} held-out rows"]
     if len(used) > len(recent):
@@ -72,6 +73,29 @@ def gather_answers(file: Path, config: DetectorSettings) -> DetectorArtifact:
     if len(used) < config.window:
         notes.append(f"fewer than the {config.window} of a window, so only large changes are seen")
     return replace(drawn, note=", ".join(notes))
+
+
+def _narrow_columns(file: str, learnt: LearntTable, config: DetectorSettings) -> LearntTable:
+    """Return the columns that the monitor names, all of them for none; ArtifactError for one that the answers
+    do not have."""
+    if config.columns is None:
+        return learnt
+    profile = learnt.profile
+    for name in config.columns:
+        if name not in profile.names:
+            raise ArtifactError(
+                f"{file}: the `columns` of a monitor name `{name}`, must be of the answers' columns: "
+                + ", ".join(f"`{known}`" for known in profile.names),
+                hint=suggest_closest(name, profile.names, fold=True)
+                or f"those are what {config.kind} gets of the answers; leave `columns` out to watch all",
+            )
+    places = [n for n, name in enumerate(profile.names) if name in config.columns]
+    narrowed = replace(
+        profile,
+        columns=tuple(profile.columns[place] for place in places),
+        chosen=profile.chosen if profile.chosen in config.columns else "",
+    )
+    return LearntTable(narrowed, learnt.rows[:, places])
 
 
 def _read_file(file: Path) -> list[_Answer]:

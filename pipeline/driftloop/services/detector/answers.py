@@ -59,10 +59,12 @@ class AnswerDecoder:
         columns = {column.name: column for column in profile.columns}
         self._profile = profile
         self._complete = complete
-        self._encoders = tuple(
-            ColumnEncoder.from_profile(columns.get(name, _unseen_number(name)))
+        # the numbers of all classes tell which is chosen; what else is not watched is not read
+        self._encoders = {
+            name: ColumnEncoder.from_profile(columns.get(name, _unseen_number(name)))
             for name in profile.order
-        )
+            if profile.chosen or name in columns
+        }
 
     def decode_rows(self, body: bytes, protocol: str | None = None) -> DecodedRows:
         """Return the answers of a response; one that can't be read is one rejected row."""
@@ -92,11 +94,11 @@ class AnswerDecoder:
             return self.no_rows()
         names = table.names or order
         values = dict(zip(names, zip(*good, strict=True), strict=True))
-        encoded = [
-            encoder.encode_values(list(values[name]), faults)
-            for name, encoder in zip(order, self._encoders, strict=True)
-        ]
-        return assemble_rows(self._profile, np.stack(encoded, axis=1))
+        encoded = np.full((len(good), len(order)), np.nan)
+        for number, name in enumerate(order):
+            if name in self._encoders:
+                encoded[:, number] = self._encoders[name].encode_values(list(values[name]), faults)
+        return assemble_rows(self._profile, encoded)
 
 
 def read_answer_table(body: bytes, protocol: str | None = None) -> AnswerTable:

@@ -23,6 +23,8 @@ MOST_ROWS = 2000
 """Reference rows kept, drawn by the seed, where the tests' cost grows with them."""
 MOST_VALUES = 2_000_000
 """Values kept, drawn by the seed in whole rows, where it hardly does."""
+MOST_TABULAR_VALUES, MOST_TABULAR_ROWS = 6_400_000, 100_000
+"""The same of `tabular`, which has a use for more: windows that are judged together have thousands of rows."""
 VERSIONS = (1, 2)
 """Versions of detector.json; the first has rows of single precision and no profile."""
 _BESIDE_SETTINGS = ("version", "rows", "width", "release", "calibration")
@@ -186,7 +188,10 @@ def draw_reference(config: DetectorSettings, rows: Rows, profile: TableProfile) 
 def _draw_mixed(config: DetectorSettings, every: Rows, profile: TableProfile) -> DetectorArtifact:
     if len(every) < 2:
         raise ArtifactError(f"the files contain {len(every)} rows, must be at least 2")
-    most = max(MOST_ROWS, MOST_VALUES // len(profile.columns))
+    most = MOST_VALUES // len(profile.columns)
+    if config.kind == "tabular":
+        most = min(MOST_TABULAR_ROWS, MOST_TABULAR_VALUES // len(profile.columns))
+    most = max(MOST_ROWS, most)
     drawn = _draw_rows(every, most, config)
     return DetectorArtifact(config, drawn, profile, gathered=len(every), ordered=every)
 

@@ -109,6 +109,7 @@ class VerdictEmitter:
     def _make_event(self, data: bytes) -> events.Event:
         names = self._names
         verdict = events.Event({"id": "verdict"}, data).parse_json()
+        verdict.pop("counts", None)
         return events.make_event(
             contract.detector_type(names.detector),
             contract.event_source(names.namespace, names.pipeline, names.detector),

@@ -6,9 +6,10 @@ where `atMost` would close it before. The rows are replayed as they are, and wit
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.replays import (
@@ -21,8 +22,9 @@ from driftloop.contract.verdicts import WindowRecord
 from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact
 from driftloop.services.detector.asking import AskedRow, AskedRows, order_rows
 from driftloop.services.detector.decoding import choose_decoder
-from driftloop.services.detector.detectors import WindowDetector, fit_detector
+from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.injecting import change_rows
+from driftloop.services.detector.judging import WindowJudge, build_judge
 from driftloop.services.detector.payload import DecodedRows
 from driftloop.services.detector.scoring import build_verdict
 from driftloop.services.detector.tables import TableFile
@@ -50,7 +52,8 @@ def replay_tables(
     detector = fit_detector(
         fitted.config, fitted.reference, fitted.profile, calibration=fitted.calibration
     )
-    plain, *changed = scene.play(fitted.config, detector)
+    judge = build_judge(detector, fitted.config, fitted.reference)
+    plain, *changed = scene.play(fitted.config, judge)
     moments = {1, len(asked.rows), *starts, *order.marks}
     return ReplayReport(
         plain=plain.record(asked),
@@ -66,7 +69,7 @@ class _Course:
     """A replay that goes on."""
 
     cutter: WindowCutter
-    detector: WindowDetector
+    judge: WindowJudge
     timed: bool
     windows: list[WindowRecord] = field(default_factory=list)
     closed: list[float] = field(default_factory=list)
@@ -77,6 +80,7 @@ class _Course:
         return replace(
             self,
             cutter=deepcopy(self.cutter),
+            judge=self.judge.fork(),
             windows=list(self.windows),
             closed=list(self.closed),
             rejected=self.rejected.copy(),
@@ -88,7 +92,7 @@ class _Course:
         for number, (row, time) in enumerate(zip(decoded, times, strict=True), first):
             self.rejected.update(row.faults.rejected)
             for window in self.cutter.add_event(number, time, row, f"row-{number}").windows:
-                verdict = build_verdict(names, window, self.detector.score_window(window.rows))
+                verdict = build_verdict(names, window, self.judge.judge_window(window))
                 self.windows.append(_drop_times(verdict))
                 if self.timed:
                     self.closed.append(_find_close(window, self.cutter.rule))
@@ -136,12 +140,12 @@ class _Scene:
         timed = order.time is not None or order.rate is not None
         return cls(decode(asked.rows), asked.times, changed, timed)
 
-    def play(self, config: DetectorSettings, detector: WindowDetector) -> list[_Course]:
+    def play(self, config: DetectorSettings, judge: WindowJudge) -> list[_Course]:
         """Return the course of the rows as they are, and of those with each change."""
         rule = WindowRule.from_settings(config)
         if not self.timed:
             rule = WindowRule(config.window, config.window)
-        plain = _Course(WindowCutter(rule), detector, self.timed)
+        plain = _Course(WindowCutter(rule), judge, self.timed)
         forks: dict[int, _Course] = {}
         done = 0
         for place in sorted({place for place, _ in self.changed} | {len(self.rows)}):
@@ -163,6 +167,13 @@ def _find_close(window: EventWindow, rule: WindowRule) -> float:
 
 
 def _drop_times(verdict: WindowRecord) -> WindowRecord:
-    """Return a verdict without times, which are those of no traffic."""
-    details = {key: value for key, value in verdict.details.items() if key not in ("from", "to")}
-    return replace(verdict, time=None, details=details)
+    """Return a verdict without times, which are those of no traffic, and without the counts of its rows, which
+    are there."""
+    details = _without_times(verdict.details)
+    if "lasting" in details:
+        details["lasting"] = _without_times(details["lasting"])
+    return replace(verdict, time=None, details=details, counts=None)
+
+
+def _without_times(details: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in details.items() if key not in ("from", "to")}

@@ -10,7 +10,9 @@ import json
 import logging
 import time
 from collections import Counter as Tally
+from collections import deque
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,7 +36,7 @@ from driftloop.contract.verdicts import (
     read_changes,
 )
 from driftloop.errors import StoreError
-from driftloop.services.detector.detectors import WindowDetector, WindowVerdict
+from driftloop.services.detector.judging import WindowJudge, WindowJudgement
 from driftloop.services.detector.pace import PACE, TrafficPace
 from driftloop.services.detector.payload import DecodedRows, EventDecoder
 from driftloop.services.detector.reading import GRACE, LONGEST_WAIT, CaughtUp, EventReader
@@ -73,7 +75,7 @@ class WindowScorer:
         js: JetStreamContext,
         names: DetectorStreams,
         config: DetectorSettings,
-        detector: WindowDetector,
+        judge: WindowJudge,
         *,
         decoder: EventDecoder,
         registry: CollectorRegistry,
@@ -82,7 +84,7 @@ class WindowScorer:
         self._js = js
         self._names = names
         self._config = config
-        self._detector = detector
+        self._judge = judge
         self._decoder = decoder
         self._unjudged = unjudged
         self._type = inference_type(config.on)
@@ -129,11 +131,29 @@ class WindowScorer:
         self._keep_pace(TrafficPace.read(verdict.details))
         await self._room.add_scored(verdict.first, verdict.last, age=_measure_age(verdict))
         await self._unjudged.recall_rejected(self._js, verdict.time)
+        await self._recall_windows()
         return VerdictCursor(verdict.window, verdict.first, verdict.last, last.seq or 0)
 
     def _keep_pace(self, pace: TrafficPace) -> None:
         self._pace = pace
         self.open.show_pace(pace.rate)
+
+    async def _recall_windows(self) -> None:
+        """Let the judge know the last stored verdicts."""
+        last: deque[WindowRecord] = deque(maxlen=self._judge.remembers)
+        if not self._judge.remembers:
+            return
+        label = f"a verdict of {self._names.verdicts}"
+        reader = EventReader(self._js, VERDICTS.name, self._names.verdicts)
+        async with aclosing(reader.read_events(0)) as reads:
+            async for read in reads:
+                if isinstance(read, CaughtUp):
+                    break
+                last.append(WindowRecord.read(parse_json(read.data, label=label)))
+                if not read_position(read).pending:
+                    break
+        known = self._judge.recall_windows(last)
+        log.info("%d of the last %d windows are judged together with the next", known, len(last))
 
     async def _follow_events(self, cursor: VerdictCursor) -> None:
         cutter = WindowCutter(self._rule, cursor.window, cursor.last)
@@ -178,10 +198,11 @@ class WindowScorer:
     async def _score_window(self, window: EventWindow, revision: int) -> int:
         """Score a window and store its verdict; return its sequence in the verdict stream."""
         started = time.monotonic()
-        judgement = await asyncio.to_thread(self._detector.score_window, window.rows)
+        judged = await asyncio.to_thread(self._judge.judge_window, window)
         self._took.set(time.monotonic() - started)
         pace = self._pace.add_window(len(window.rows), window.since, window.until)
-        verdict = build_verdict(self._names, window, judgement, {PACE: pace.to_json()})
+        judgement = judged.verdict
+        verdict = build_verdict(self._names, window, judged, {PACE: pace.to_json()})
         stored = await publish_message(
             self._js,
             self._names.verdicts,
@@ -230,10 +251,11 @@ def _measure_wait(due: int | None) -> float:
 def build_verdict(
     names: DetectorStreams,
     window: EventWindow,
-    judgement: WindowVerdict,
+    judged: WindowJudgement,
     kept: Mapping[str, object] | None = None,
 ) -> WindowRecord:
     """Return what is stored of a window, with details that the next one goes on with."""
+    judgement = judged.verdict
     outliers = list(dict.fromkeys(window.requests[i] for i in judgement.outliers))
     return WindowRecord(
         detector=names.detector,
@@ -259,6 +281,8 @@ def build_verdict(
             **(kept or {}),
         },
         requests=tuple(outliers[:MOST_REQUESTS]),
+        lasting=judgement.lasting,
+        counts=judged.counts,
     )
 
 

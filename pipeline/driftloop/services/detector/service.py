@@ -19,6 +19,7 @@ from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.detectors.function import FunctionProgram
 from driftloop.services.detector.emit import VerdictEmitter
 from driftloop.services.detector.handler import LIMIT, DetectorHandler
+from driftloop.services.detector.judging import build_judge
 from driftloop.services.detector.kept import KeptEvents
 from driftloop.services.detector.scoring import WindowScorer
 from driftloop.services.detector.unjudged import UnjudgedWindows
@@ -52,6 +53,7 @@ async def serve_detector(
     detector = await asyncio.to_thread(
         fit_detector, config, fitted.reference, fitted.profile, program, fitted.calibration
     )
+    judge = await asyncio.to_thread(build_judge, detector, config, fitted.reference)
     decoder = choose_decoder(fitted, config)
     client = await connect_client(nats_url, name=f"{names.pipeline}-{names.detector}", wait=60)
     js = client.jetstream(timeout=5)
@@ -67,7 +69,7 @@ async def serve_detector(
     )
     kept = KeptEvents(js, names, registry, reference=unjudged.reference)
     scorer = WindowScorer(
-        js, names, config, detector, decoder=decoder, registry=registry, unjudged=unjudged
+        js, names, config, judge, decoder=decoder, registry=registry, unjudged=unjudged
     )
     scorer.open.order = fitted.calibration.summary if fitted.calibration else None
     door = DetectorHandler(

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.times import format_time
-from driftloop.contract.verdicts import WindowRecord, read_columns, read_failure
+from driftloop.contract.verdicts import WindowRecord, read_columns, read_failure, read_lasting
 from driftloop.contract.windows import OpenWindow
 from driftloop.services.detector.values import RowFaults
 from driftloop.services.detector.windows import SECOND, WindowCutter, WindowRule
@@ -60,7 +60,14 @@ class VerdictMetrics:
             registry=registry,
         )
         self._alarm = Gauge(
-            "driftloop_detector_alarm", "1 when the last window alarmed", registry=registry
+            "driftloop_detector_alarm",
+            "1 when the last window alarmed, or a change lasts",
+            registry=registry,
+        )
+        self._lasting = Gauge(
+            "driftloop_detector_lasting_windows",
+            "Windows over which a change lasts that they show together; 0 without one",
+            registry=registry,
         )
         self._failed = Gauge(
             "driftloop_detector_failed",
@@ -80,13 +87,13 @@ class VerdictMetrics:
         )
         self._columns = Gauge(
             "driftloop_detector_column_score",
-            "Score of the columns that the last verdict names, 20 at most",
+            "Score of the columns that the last verdict names, or the change that lasts, 20 at most",
             ["column"],
             registry=registry,
         )
         self._changed = Gauge(
             "driftloop_detector_columns_changed",
-            "Columns that have changed by the last verdict, named or not",
+            "Columns that have changed by the last verdict or the change that lasts, named or not",
             registry=registry,
         )
 
@@ -114,16 +121,21 @@ class VerdictMetrics:
     def show_verdict(self, verdict: WindowRecord) -> None:
         """Show the last verdict, also when it was stored before this process began."""
         self._window.set(verdict.window)
-        self._alarm.set(verdict.alarm)
+        lasting = read_lasting(verdict.details)
+        lasts = lasting if lasting is not None and lasting.alarm else None
+        self._alarm.set(verdict.alarm or lasts is not None)
+        self._lasting.set(0 if lasts is None else lasts.windows)
         self._failed.set(bool(read_failure(verdict.details)))
         self._score.set(verdict.score)
         self._threshold.set(verdict.threshold)
         if verdict.time is not None:
             self._time.set(datetime.fromisoformat(verdict.time).timestamp())
         self._columns.clear()
-        for change in read_columns(verdict.details):
+        own, changed = read_columns(verdict.details), verdict.details.get("changed")
+        if lasts is not None and not verdict.alarm:
+            own, changed = lasts.columns, len(lasts.columns)
+        for change in own:
             self._columns.labels(change.column).set(change.score)
-        changed = verdict.details.get("changed")
         self._changed.set(changed if isinstance(changed, int) else 0)
 
 

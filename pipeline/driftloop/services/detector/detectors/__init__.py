@@ -27,6 +27,8 @@ class WindowVerdict:
     details: dict[str, Any] = field(default_factory=dict)
     outliers: tuple[int, ...] = ()
     """Indices of the rows that are outliers, for detectors that judge rows."""
+    lasting: int | None = None
+    """Windows up to this one that alarm together; None: they don't, or were not judged."""
     failure: str = ""
     """Why the window is not judged: the user's function failed on it. It is no alarm then, and no score."""
 

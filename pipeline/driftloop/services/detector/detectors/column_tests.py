@@ -110,7 +110,13 @@ class ColumnReference:
         return np.minimum(np.searchsorted(self.levels, present), len(self.levels) - 1)
 
     def describe_change(
-        self, result: TestResult, score: float, *, alarm: bool, part: float | None = None
+        self,
+        result: TestResult,
+        score: float,
+        *,
+        alarm: bool,
+        part: float | None = None,
+        windows: int | None = None,
     ) -> ColumnChange:
         """Return what a result of a test says of the column, under a score that is corrected for all."""
         before, after, of = result.describe()
@@ -125,6 +131,7 @@ class ColumnReference:
             score=score,
             alarm=alarm,
             part=part,
+            windows=windows,
         )
 
 
@@ -352,10 +359,17 @@ def _describe_mix(reference: ColumnReference, hits: Counts, rows: int) -> Figure
 def _describe_shift(reference: Rows, window: Rows) -> Figures:
     """Return the median, or the quantile that moved furthest when it moved twice as far; both samples
     are sorted."""
-    figures = [
-        (_find_quantile(reference, share), _find_quantile(window, share), name)
-        for share, name in SPREAD
-    ]
+    return choose_figures(
+        [
+            (_find_quantile(reference, share), _find_quantile(window, share), name)
+            for share, name in SPREAD
+        ]
+    )
+
+
+def choose_figures(figures: Sequence[Figures]) -> Figures:
+    """Return the median, which comes first, or the quantile that moved furthest when it moved twice as
+    far."""
     furthest = max(figures, key=lambda figure: abs(figure[1] - figure[0]))
     moved = abs(figures[0][1] - figures[0][0]), abs(furthest[1] - furthest[0])
     return figures[0] if moved[0] >= moved[1] / 2 else furthest

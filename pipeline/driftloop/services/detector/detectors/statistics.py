@@ -146,7 +146,7 @@ def score_ranks(mean: float, moments: RankMoments, window: int, reference: int) 
     size = abs(z)
     if size > 1:
         size = max(1.0, size - max(0.0, longer) * (size**2 - 1) / 6)
-    return score_squares(size**2, 1)
+    return max(0.0, -_log_erfc(size / math.sqrt(2)) / LOG10)
 
 
 def score_gaps(gaps: Numbers, window: Counts, reference: Counts) -> Numbers:

@@ -16,6 +16,8 @@ The share of a category that is new in the window is held against that of catego
 training row has: a row of the training data would be the first of its kind as often.
 
 Scores are those of windows as they come, of one release, when the fit learnt what these are (`calibration`).
+Windows together are judged, too (`lasting`), which takes a small part of `alarmRate`.
+
 Every column has the same part of `alarmRate`, every kind of test the same part of its column's (Bonferroni);
 which columns have changed is Holm's choice. A test of which the rows of window and reference together say that
 it could not alarm (gaps where there are none, a constant column) has no part (Tarone, "A modified Bonferroni
@@ -44,6 +46,8 @@ from driftloop.services.detector.detectors.column_tests import (
     TestBatch,
     TestResult,
 )
+from driftloop.services.detector.detectors.corrections import find_changed
+from driftloop.services.detector.detectors.lasting import LastingTest, find_part
 from driftloop.services.detector.detectors.statistics import correct_sharing
 from driftloop.services.detector.values import Rows
 
@@ -67,10 +71,15 @@ class TabularDetector:
         self._rate = config.alarm_rate
         self._threshold = -math.log10(config.alarm_rate)
         self._floors = config.at_least_by_type or {}
+        self._part = find_part(config)
         self._columns = [
             ColumnReference(column, reference[:, number])
             for number, column in enumerate(profile.columns)
         ]
+
+    def build_lasting(self, config: DetectorSettings, reference: Rows) -> LastingTest | None:
+        """Return the test of windows together; None when the settings turn it off."""
+        return LastingTest(config, self._columns, reference) if self._part else None
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""
@@ -90,7 +99,7 @@ class TabularDetector:
             for some, correction in zip(large, corrections, strict=True)
         ]
         scores = [max(0.0, score) for score in scores]
-        changed = _find_changed(scores, self._threshold)
+        changed = find_changed(scores, self._threshold)
         shown = sorted(changed, key=lambda n: -worst[n].effect)[:MOST_SHOWN]
         if not changed:
             shown = sorted(range(len(scores)), key=lambda n: -scores[n])[:MOST_QUIET]
@@ -153,22 +162,10 @@ class TabularDetector:
     def _correct_sharing(self, columns: int, rows: int) -> float:
         """Return the part of a correction that so many columns of a window have in common."""
         own = correct_sharing(self._rate, columns, rows, self._rows)
-        return math.log10(max(1, columns)) + own
+        return math.log10(max(1, columns)) + own - math.log10(1 - self._part)
 
     def _choose_result(self, results: list[TestResult], correction: float) -> TestResult:
         """Return the most certain result; one of all levels together only when it is beyond chance
         alone, since it is described by a level that may not be."""
         bound = self._threshold + correction
         return max(results, key=lambda r: (r.score >= bound, r.kind != "mix", r.score))
-
-
-def _find_changed(scores: list[float], threshold: float) -> set[int]:
-    """Return the columns that have changed: Bonferroni's correction is Holm's for the first, and each
-    column after it need only hold against those that are left."""
-    count = len(scores)
-    changed: set[int] = set()
-    for rank, number in enumerate(sorted(range(count), key=lambda n: -scores[n])):
-        if scores[number] + math.log10(count / (count - rank)) < threshold:
-            break
-        changed.add(number)
-    return changed

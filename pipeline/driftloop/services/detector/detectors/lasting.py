@@ -1,0 +1,272 @@
+"""Small changes that last: consecutive windows are judged together, by counts that add up.
+
+A change of 0.15 standard deviations in one column of thirty is far below what 200 rows can tell; 6000 rows
+tell it from chance. So beside each window the last 4, 8, 16, ... windows are judged, up to 128 of them, 25,600
+rows and four times the rows of the reference (more would tell little: the reference is a sample, too). So many
+windows are judged whenever half as many have closed, so that no change has to wait for their beginning.
+
+What is tested is what `tabular` tests, on the counts (`count_tests`).
+
+*The rate.* Alarms of windows together count by themselves, without another one. So their rate is what two alarms
+in a row would have: the square of `alarmRate`, a tenth of it at most, in the mean over all windows; each number of
+windows has the same part of it. Window by window alarms on the rest.
+
+*Lasting.* The alarm must stand when the windows that speak most for it are left out: an eighth of them, one at
+least; and the newer half must show the change by itself, at 0.01. One window of garbage is no change that
+lasts, nor is one that is over.
+
+*Large enough.* A change that is too small to matter is no alarm, however certain it is. Nor is one that the
+training data have themselves: the same number of rows, as they lie, is held against all others, and what moves
+there (seasons, sessions, a sorted file) must move further to be an alarm.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from driftloop.contract.budgets import expect_alarms
+from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.verdicts import ChangeKind, ColumnChange
+from driftloop.services.detector.detectors.column_tests import ColumnReference
+from driftloop.services.detector.detectors.corrections import find_changed
+from driftloop.services.detector.detectors.count_tests import CountResult, CountTests
+from driftloop.services.detector.detectors.counts import CountGrid, Counts
+from driftloop.services.detector.values import Rows
+
+FEWEST_WINDOWS, MOST_WINDOWS = 4, 128
+MOST_ROWS = 25_600
+MOST_OF_REFERENCE = 4
+"""Rows of merged windows for each row of the reference."""
+LARGEST_PART = 0.1
+"""Part of `alarmRate` that is theirs at most."""
+LEFT_OUT = 8
+"""One in so many windows is left out."""
+NEWER = 2.0
+"""Score of the newer half of the windows, not corrected, without which a change is over."""
+LEAST_EFFECT = 0.02
+"""Difference of two shares of the rows below which a change does not matter."""
+MOST_LISTED = 3
+
+
+def find_part(config: DetectorSettings) -> float:
+    """Return the part of a detector's `alarmRate` that is for windows together: they alarm as often by
+    chance as alarms of single windows count, of two in a row without a budget."""
+    if config.lasting is False:
+        return 0.0
+    budget = config.budget
+    if budget is None:
+        return min(config.alarm_rate, LARGEST_PART)
+    counting = expect_alarms(config.alarm_rate, 1.0, budget.least, budget.of)
+    return min(counting / config.alarm_rate, LARGEST_PART)
+
+
+@dataclass(frozen=True)
+class LastingChange:
+    """What windows together say."""
+
+    windows: int
+    rows: int
+    alarm: bool
+    score: float
+    """On the scale of single windows, so that it is an alarm beyond the same threshold."""
+    columns: tuple[ColumnChange, ...]
+    """Columns that have changed, the largest effect first."""
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """So many windows, and what is an alarm of them."""
+
+    windows: int
+    level: float
+    floors: Rows
+    """Smallest effect of each column."""
+
+    @property
+    def hop(self) -> int:
+        return self.windows // 2
+
+
+class LastingTest:
+    """The test of consecutive windows together."""
+
+    def __init__(
+        self, config: DetectorSettings, columns: Sequence[ColumnReference], reference: Rows
+    ) -> None:
+        self._columns = columns
+        self._rate = config.alarm_rate
+        self._size = config.window
+        self.grid = CountGrid(columns)
+        self._before = self.grid.count_references(columns)
+        self._tests = CountTests(self.grid, columns)
+        numbers = _list_scales(config.window, len(reference))
+        part = find_part(config) * config.alarm_rate / max(1, len(numbers))
+        blocks = self._count_blocks(reference) if numbers else []
+        floors = np.full(len(columns), LEAST_EFFECT)
+        self.scales: list[_Scale] = []
+        for number in numbers:
+            scale = _Scale(number, min(part * number / 2, self._rate / 2), floors)
+            floors = self._learn_floors(scale, blocks)
+            self.scales.append(_Scale(number, scale.level, floors))
+
+    @property
+    def most_windows(self) -> int:
+        """Windows that are judged together at most; 0: there is too little reference for any."""
+        return max((scale.windows for scale in self.scales), default=0)
+
+    def list_due(self, number: int) -> tuple[int, ...]:
+        """Return how many windows are judged together when the window of a number has closed."""
+        return tuple(
+            scale.windows
+            for scale in self.scales
+            if number >= scale.windows and number % scale.hop == 0
+        )
+
+    def test_windows(self, windows: Sequence[Counts]) -> LastingChange:
+        """Judge the counts of windows together, as many as are due."""
+        scale = next(scale for scale in self.scales if scale.windows == len(windows))
+        parts = np.stack(windows)
+        merged = parts.sum(axis=0)
+        scores, findings = self._score_columns(merged, self._before, scale)
+        threshold = -math.log10(scale.level)
+        changed = [
+            number
+            for number in find_changed(scores.tolist(), threshold)
+            if self._lasts(number, findings[number], parts, threshold)
+        ]
+        for number in set(findings) - set(changed):
+            scores[number] = min(scores[number], math.nextafter(threshold, 0))
+        shift = threshold + math.log10(self._rate)
+        changed.sort(key=lambda n: -findings[n].result.effect)
+        return LastingChange(
+            windows=len(windows),
+            rows=self._count_all(merged),
+            alarm=bool(changed),
+            score=max(0.0, float(scores.max(initial=0.0)) - shift),
+            columns=tuple(
+                self._columns[number].describe_change(
+                    findings[number].result,
+                    max(0.0, float(scores[number]) - shift),
+                    alarm=True,
+                    windows=len(windows),
+                )
+                for number in changed
+            ),
+        )
+
+    def describe(self) -> Iterator[str]:
+        """Yield what a person should know, a line each."""
+        reference = int(self._before[: self.grid.starts[1]].sum())
+        if not self.scales:
+            least = math.ceil(FEWEST_WINDOWS * self._size / MOST_OF_REFERENCE)
+            why = (
+                f"{FEWEST_WINDOWS} windows of {self._size} rows are more than {MOST_ROWS}"
+                if FEWEST_WINDOWS * self._size > MOST_ROWS
+                else f"the reference has {reference} rows, of at least {least} that this takes"
+            )
+            yield f"lasting changes: windows are judged one by one, not together: {why}"
+            return
+        most = self.scales[-1]
+        seen = max(self._find_seen(most, reference), float(most.floors.min()))
+        yield (
+            f"lasting changes: up to {most.windows} windows ({most.windows * self._size} rows) are judged together: "
+            f"a Kolmogorov distance of {seen:.2g} is seen in four of five cases"
+        )
+        moves = np.max([scale.floors for scale in self.scales], axis=0)
+        for number in np.argsort(-moves, kind="stable")[:MOST_LISTED].tolist():
+            if moves[number] > LEAST_EFFECT:
+                yield (
+                    f"lasting changes: `{self._columns[number].column.name}` moves by {moves[number]:.2g} within the "
+                    "training data, so many rows as they lie against all others: only larger changes are alarms"
+                )
+
+    def _find_seen(self, scale: _Scale, reference: int) -> float:
+        """Return the distance of distributions that alarms in four of five cases: at its place the
+        distance of samples is normal, 1/2 wide at most."""
+        rows = scale.windows * self._size
+        tests = 2 * len(self._columns)
+        bound = math.sqrt(math.log(2 * tests / scale.level) / 2) + 0.42
+        return bound / math.sqrt(rows * reference / (rows + reference))
+
+    def _count_all(self, cells: Counts) -> int:
+        return int(cells[: self.grid.starts[1]].sum())
+
+    def _count_blocks(self, reference: Rows) -> list[Counts]:
+        """Return the counts of the reference as it lies, a window each."""
+        ends = range(self._size, len(reference) + 1, self._size)
+        return [self.grid.count_rows(reference[end - self._size : end]) for end in ends]
+
+    def _learn_floors(self, scale: _Scale, blocks: Sequence[Counts]) -> Rows:
+        """Return the effects that the training data have themselves, over so many windows; with too few rows
+        to tell, those of fewer windows, which the scale has."""
+        ends = range(scale.windows, len(blocks) + 1, scale.windows)
+        if len(ends) < 2:
+            return scale.floors
+        floors = np.full(len(self._columns), LEAST_EFFECT)
+        free = _Scale(scale.windows, scale.level, floors.copy())
+        for end in ends:
+            merged = np.sum(blocks[end - scale.windows : end], axis=0)
+            scores, findings = self._score_columns(merged, self._before - merged, free)
+            for number in find_changed(scores.tolist(), -math.log10(scale.level)):
+                floors[number] = max(floors[number], findings[number].result.effect)
+        return floors
+
+    def _score_columns(
+        self, merged: Counts, before: Counts, scale: _Scale
+    ) -> tuple[Rows, dict[int, CountResult]]:
+        """Return the score of each column, corrected for all tests, and the test behind it of those
+        that may have moved."""
+        scores = np.zeros(len(self._columns))
+        findings: dict[int, CountResult] = {}
+        for number in self._tests.list_suspects(merged, before):
+            tests = self._tests.test_column(
+                number, self._slice(merged, number), self._slice(before, number)
+            )
+            large = [test for test in tests if test.result.effect > scale.floors[number]]
+            if large:
+                best = max(large, key=lambda test: test.result.score)
+                findings[number] = best
+                scores[number] = max(0.0, best.result.score - self._correct(tests))
+        return scores, findings
+
+    def _lasts(self, number: int, finding: CountResult, parts: Counts, threshold: float) -> bool:
+        """Return True when a column has changed in the newer half, and without the windows that speak most
+        for it."""
+        own, before = parts[:, self._column(number)], self._slice(self._before, number)
+        hits, rows = own @ finding.split, own @ finding.of
+        share = float(before @ finding.split) / max(1.0, float(before @ finding.of))
+        further = hits - share * rows
+        if further.sum() < 0:
+            further = -further
+        half = len(parts) // 2
+        left = np.sort(np.argsort(further, kind="stable")[: -max(1, len(parts) // LEFT_OUT)])
+        kind = finding.result.kind
+        newer, _ = self._score_part(number, own[half:], kind)
+        least, correction = self._score_part(number, own[left], kind)
+        return further[half:].sum() > 0 and newer >= NEWER and least - correction >= threshold
+
+    def _score_part(self, number: int, own: Counts, kind: ChangeKind) -> tuple[float, float]:
+        """Return the score of some of a column's windows by one kind of test, and its correction for all."""
+        tests = self._tests.test_column(number, own.sum(axis=0), self._slice(self._before, number))
+        scores = (test.result.score for test in tests if test.result.kind == kind)
+        return max(scores, default=0.0), self._correct(tests)
+
+    def _correct(self, tests: Sequence[CountResult]) -> float:
+        return math.log10(len(tests)) + math.log10(len(self._columns))
+
+    def _column(self, number: int) -> slice:
+        return slice(int(self.grid.starts[number]), int(self.grid.starts[number + 1]))
+
+    def _slice(self, cells: Counts, number: int) -> Counts:
+        return cells[self._column(number)]
+
+
+def _list_scales(window: int, reference: int) -> list[int]:
+    most = min(MOST_ROWS, MOST_OF_REFERENCE * reference)
+    numbers, number = [], FEWEST_WINDOWS
+    while number <= MOST_WINDOWS and number * window <= most:
+        numbers.append(number)
+        number *= 2
+    return numbers
