@@ -1,6 +1,8 @@
 """`driftloop secrets init` for one namespace after another: nothing of the others changes."""
 
 import base64
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -12,7 +14,10 @@ import pytest
 import yaml
 from cluster.authority import pair
 
+from driftloop.cli.lazy import run_group
+from driftloop.cli.root import root
 from driftloop.cluster import sealing
+from driftloop.release import minisign
 
 BIN = Path(os.environ.get("CLUSTER_BIN", "/var/tmp/cluster-bin"))
 
@@ -40,16 +45,24 @@ def keys(tmp_path_factory):
 
 @pytest.fixture
 def init(keys, tmp_path):
-    def run(*args, **env):
-        command = "from driftloop.cli import main; main()"
-        fixed = ("--cert", keys / "cluster.pem", "--git-url", "https://git.example/c.git")
-        return subprocess.run(
-            [sys.executable, "-c", command, "secrets", "init", *map(str, (*fixed, *args))],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-            env={"PATH": os.environ["PATH"], **env},
+    def run(*args, word="init", **env):
+        """Run the command to its end, in this process: the libraries load once for all tests."""
+        fixed = ["--cert", keys / "cluster.pem"]
+        fixed += ["--git-url", "https://git.example/c.git"] if word == "init" else []
+        command = ["driftloop", "secrets", word, *map(str, (*fixed, *args))]
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)
+            patch.setattr(os, "environ", {"PATH": os.environ["PATH"], **env})
+            patch.setattr(sys, "argv", command)
+            with (
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+                pytest.raises(SystemExit) as ended,
+            ):
+                run_group(root)
+        return subprocess.CompletedProcess(
+            command, int(ended.value.code or 0), out.getvalue(), err.getvalue()
         )
 
     return run
@@ -338,3 +351,79 @@ def test_the_controller_s_own_code_joins_the_identities(init, keys, tmp_path):
         for i in config["identities"]
         for p in i["credentials"]
     } == identities(keys, tmp_path)
+
+
+def signing(keys, folder, namespace):
+    """The key that signs, out of its sealed Secret, and the names of those that are trusted."""
+    home = folder / BASE / namespace
+    sealed = yaml.safe_load((home / "driftloop-signing.sealedsecret.yaml").read_text())
+    (text,) = opened(keys, sealed).values()
+    config = yaml.safe_load((home / "driftloop-platform.configmap.yaml").read_text())
+    trusted = minisign.read_public_keys(config["data"]["signing-keys"], label="x")
+    return minisign.read_signing_key(text.decode(), label="x"), [key.name for key in trusted]
+
+
+def test_each_namespace_signs_with_a_key_of_its_own_and_rotates_it(init, keys, tmp_path):
+    assert init("-n", "a", "-n", "b").returncode == 0
+    first, trusted = signing(keys, tmp_path, "a")
+    assert trusted == [first.public.name]
+    assert signing(keys, tmp_path, "b")[0] != first
+    assert ("SealedSecret", "a", "driftloop-signing") in objects(tmp_path / BASE)
+    assert all(first.text.encode() not in text for text in files(tmp_path).values())
+
+    before = files(tmp_path)
+    result = init("-n", "a", word="signing-key")
+    assert result.returncode == 0, result.stderr
+    second, trusted = signing(keys, tmp_path, "a")
+    assert trusted == [second.public.name, first.public.name]
+    assert second.public.name in result.stderr
+    after = files(tmp_path)
+    assert {path for path in after if after[path] != before.get(path)} == {
+        f"{BASE}/a/driftloop-signing.sealedsecret.yaml",
+        f"{BASE}/a/driftloop-platform.configmap.yaml",
+    }
+
+    own = minisign.make_signing_key()
+    assert init("-n", "a", word="signing-key", DRIFTLOOP_SIGNING_KEY=own.text).returncode == 0
+    assert signing(keys, tmp_path, "a")[0] == own
+    assert init("-n", "a", "--force").returncode == 0
+    last, trusted = signing(keys, tmp_path, "a")
+    assert trusted == [key.public.name for key in (last, own, second, first)]
+
+
+def test_a_namespace_from_before_gets_its_key_and_keeps_the_rest(init, keys, tmp_path):
+    assert init("-n", "a").returncode == 0
+    home = tmp_path / BASE / "a"
+    (home / "driftloop-signing.sealedsecret.yaml").unlink()
+    for name in ("driftloop-platform.configmap.yaml", "kustomization.yaml"):
+        document = yaml.safe_load((home / name).read_text())
+        if "data" in document:
+            del document["data"]["signing-keys"]
+        else:
+            document["resources"].remove("driftloop-signing.sealedsecret.yaml")
+        (home / name).write_text(yaml.safe_dump(document))
+    old = credentials(keys, tmp_path, "a")
+    result = init("-n", "a", word="signing-key")
+    assert result.returncode == 0, result.stderr
+    key, trusted = signing(keys, tmp_path, "a")
+    assert trusted == [key.public.name]
+    assert credentials(keys, tmp_path, "a") == old
+    assert ("SealedSecret", "a", "driftloop-signing") in objects(tmp_path / BASE)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "env", "message"),
+    [
+        ("b", {}, f"{BASE}/b/driftloop-platform.configmap.yaml does not exist"),
+        ("a", {"DRIFTLOOP_SIGNING_KEY": "x"}, "DRIFTLOOP_SIGNING_KEY is not a minisign secret key"),
+    ],
+)
+def test_a_signing_key_that_can_not_be_made_changes_nothing(
+    init, tmp_path, namespace, env, message
+):
+    assert init("-n", "a").returncode == 0
+    before = files(tmp_path)
+    result = init("-n", namespace, word="signing-key", **env)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert files(tmp_path) == before

@@ -11,7 +11,9 @@ import pytest
 from driftloop.check import RULES
 from driftloop.cli.lazy import run_group
 from driftloop.cli.root import root
+from driftloop.contract.trees import release_path
 from tests.check.trees import tree
+from tests.golden.trees import write_tree
 from tests.spec.specs import MINIMAL
 
 Driftloop = Callable[..., tuple[int, str, str]]
@@ -278,3 +280,16 @@ def test_explain(driftloop: Driftloop) -> None:
 def test_schema_is_the_one_of_the_docs(driftloop: Driftloop) -> None:
     page = Path(__file__).parents[2] / "docs" / "reference" / "pipeline.schema.json"
     assert driftloop("schema")[1] == page.read_text()
+
+
+def test_a_release_without_the_signature_that_its_spec_demands_is_found(
+    driftloop: Driftloop, tmp_path: Path
+) -> None:
+    write_tree("signed", tmp_path / "cluster")
+    assert driftloop("validate", "cluster")[0] == 0
+    file = tmp_path / "cluster" / release_path("signed")
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if "signature:" not in line))
+    code, out, err = driftloop("validate", "cluster")
+    assert code == 1
+    assert f"{file}:1:1: release r01b52309 of signed/signed is not trusted: it has no" in out + err

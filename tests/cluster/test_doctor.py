@@ -5,12 +5,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cluster.authority import pair
 
-from driftloop.cluster import doctor
+from driftloop.cluster import doctor, trust
 from driftloop.cluster.findings import Level
 from driftloop.cluster.pods import describe_waiting
 from driftloop.cluster.reader import ClusterError, ForbiddenError
-from driftloop.contract.integrity import describe_mismatch
+from driftloop.contract.integrity import describe_distrust, describe_mismatch
+from driftloop.contract.names import OWN_SELECTOR
 from driftloop.contract.platform import CONFIG_KEYS, SECRET_KEYS
+from driftloop.release.minisign import SigningKey, make_signing_key
+from driftloop.release.statement import SignedPart, state_version
+from tests.pipelines import version
 
 DIGESTS = ("sha256:" + "a" * 64, "sha256:" + "b" * 64)
 
@@ -144,6 +148,8 @@ def test_the_platform_s_settings_key_by_key():
         "Secret driftloop-platform in digits has no webhook-token"
     ]
     config, secret = complete()
+    del config["signing-keys"], secret["signing-key"]
+    assert texts(doctor.platform(platform(config, secret))) == [], "only who signs needs them"
     del secret["git-password"]
     assert texts(doctor.platform(platform(config, secret))) == [
         "Secret driftloop-git in digits has no git-password"
@@ -291,6 +297,83 @@ def test_a_pod_that_refuses_its_files_says_so_once(kind):
     assert describe_waiting([pod], "digits-r2-") == ()
     container["state"] = {"terminated": {"exitCode": 0}}
     assert list(doctor.altered(cluster)) == [], "the objects were put back"
+
+
+KEY = SigningKey(bytes(range(8)), bytes(range(32)))
+
+
+def signing_cluster(*arguments, keys=KEY.public.text, secret=True):
+    """A namespace whose pipelines sign, with one detector that is started by these arguments."""
+    base, apis = "/api/v1/namespaces/digits", "namespaces/digits"
+    fetch = {"command": ["driftloop", "step", "fetch"], "args": [*arguments, "--out", "/work/in"]}
+    pod = {"spec": {"initContainers": [fetch], "containers": []}}
+    variable = {"valueFrom": {"secretKeyRef": {"name": "driftloop-signing", "key": "signing-key"}}}
+    return Answers(
+        {
+            f"/api/v1/namespaces?{OWN_SELECTOR}": {"items": [{"metadata": {"name": "digits"}}]},
+            f"/apis/argoproj.io/v1alpha1/{apis}/workflowtemplates": {
+                "items": [{"spec": {"templates": [{"container": {"env": [variable]}}]}}]
+            },
+            f"/apis/apps/v1/{apis}/deployments": {
+                "items": [{"metadata": {"name": "digits-drift"}, "spec": {"template": pod}}]
+            },
+            f"{base}/configmaps/driftloop-platform": {"data": {"signing-keys": keys}},
+            **({f"{base}/secrets/driftloop-signing": {"data": {}}} if secret else {}),
+        }
+    )
+
+
+def signed_arguments(**other):
+    made = version("digits-a", detector_digests={"drift": DIGESTS[0]})
+    text = state_version("digits", "digits", made).text
+    part = SignedPart("digits", "digits", made.id, "drift").text
+    options = {"statement": text, "signature": KEY.sign(text), "part": part} | other
+    return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+
+def test_what_is_served_is_held_against_its_signature():
+    (fine,) = trust.signatures(signing_cluster(*signed_arguments()))
+    assert (fine.level, fine.what) == (
+        Level.OK,
+        "Deployment digits/digits-drift serves what is signed",
+    )
+    forged = signing_cluster(*signed_arguments(signature=KEY.sign("another release")))
+    (wrong,) = trust.signatures(forged)
+    assert "is not trusted: the signature by key 0706050403020100 does not fit" in wrong.what
+    (note,) = trust.signatures(signing_cluster("--uri", "s3://b/x"))
+    assert note.level is Level.NOTE
+    assert "starts without a check of its release's signature" in note.what
+    other = make_signing_key().public.text
+    (wrong,) = trust.signatures(signing_cluster(*signed_arguments(), keys=other))
+    assert "key 0706050403020100 signed it, which is not trusted here" in wrong.what
+
+
+def test_keys_that_signing_needs_are_named():
+    said = texts(trust.signatures(signing_cluster(*signed_arguments(), keys="", secret=False)))
+    assert said == [
+        "digits has no Secret driftloop-signing: a run can't commit its release",
+        "`signing-keys` of ConfigMap driftloop-platform in digits has no key: no pod of a signed release starts",
+    ]
+    (wrong,) = trust.signatures(signing_cluster(keys="RW"))
+    assert "'RW' is not a minisign public key" in wrong.what
+    unsigned = signing_cluster(secret=False)
+    unsigned.paths["/apis/argoproj.io/v1alpha1/namespaces/digits/workflowtemplates"] = None
+    assert list(trust.signatures(unsigned)) == [], "no pipeline of the namespace signs"
+
+
+def test_a_release_that_is_not_trusted_is_told_as_the_pod_says_it():
+    words = f"error: {describe_distrust('r1a2b3c4d', 'digits/digits', 'it has no signature')}\n\nhint: x"
+    container = {"name": "fetch", "state": {"terminated": {"exitCode": 1, "message": words}}}
+    pod = {
+        "metadata": {"name": "digits-drift-x", "namespace": "digits"},
+        "spec": {"containers": []},
+        "status": {"initContainerStatuses": [container]},
+    }
+    (finding,) = doctor.altered(Answers({"/api/v1/pods": {"items": [pod]}}))
+    assert finding.what == (
+        "Pod digits/digits-drift-x refuses its files: "
+        "release r1a2b3c4d of digits/digits is not trusted: it has no signature"
+    )
 
 
 @pytest.mark.parametrize(

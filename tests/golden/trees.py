@@ -31,6 +31,7 @@ BASES = {
     "pinned": "plain-shadow",
     "plain": "plain-shadow",
     "server-sklearn": "shadow",
+    "signed": "shadow",
     "standby": "plain-shadow",
 }
 """Golden pipeline -> the one whose spec it is compared with; `minimal` for those not listed."""

@@ -41,6 +41,8 @@ MADE_ANEW = {
     "run/applied.json": "what the branch holds is applied anew",
     "run/history.json": "read again from the streams",
     "secrets/nats-password": "a new secret is made",
+    "secrets/signing-key": "releases are signed with a new key",
+    "secrets/signing-keys": "releases that other keys than the present one have signed are refused",
     "secrets/s3-access": "a new secret is made",
     "secrets/s3-secret": "a new secret is made",
     "secrets/webhook-token": "a new secret is made",

@@ -1,12 +1,14 @@
 """The walls of a rendered pipeline: what a person's code is given, what each account may do, and by
 whose rights Flux applies it."""
 
+import json
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import pytest
 
+from driftloop.contract.names import SIGNING_SECRET
 from tests.golden.trees import NAMES, documents, tree
 
 FLUX = "flux-system"
@@ -120,6 +122,20 @@ def test_a_persons_code_has_no_token_no_secret_and_no_right(name: str) -> None:
         assert secrets_of([made["container"], made.get("volumes")]) == []
     for where in (found.home, FLUX):
         assert found.rules(account, of=found.home, where=where) == []
+
+
+def test_the_key_that_signs_is_in_the_pod_of_one_step_alone() -> None:
+    signed = rendered("signed")
+    holders = [made["name"] for _, made in signed.steps() if SIGNING_SECRET in json.dumps(made)]
+    assert holders == ["register"]
+    others = [item for item in signed.objects if item["kind"] != "WorkflowTemplate"]
+    assert SIGNING_SECRET not in json.dumps(others)
+    assert not any(
+        SIGNING_SECRET in json.dumps(item)
+        for name in NAMES
+        if name != "signed"
+        for item in rendered(name).objects
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

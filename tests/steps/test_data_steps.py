@@ -7,6 +7,7 @@ import yaml
 
 from driftloop.clients import s3
 from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.platform import SIGNING_KEYS
 from driftloop.contract.records import Snapshot, SnapshotBatch
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
@@ -14,6 +15,8 @@ from driftloop.operations.releases import TransitionMessage
 from driftloop.operations.rollback import roll_back
 from driftloop.operations.target import CommitTarget
 from driftloop.release import record
+from driftloop.release.minisign import make_signing_key
+from driftloop.release.signing import sign_version
 from driftloop.retrain import store as decisions
 from driftloop.retrain.state import AlarmEvent, TickEvent
 from driftloop.steps import pick
@@ -178,6 +181,28 @@ def test_later_only_what_production_has_not_seen_is_recent(world):
     world.store.write_object(BUCKET / "runs/digits-a/release/model/model.onnx", b"changed")
     _, said = snapshot(world, "digits-e", code=1)
     assert "s3://driftloop/runs/digits-a/release/model has digest" in said
+
+
+def test_production_without_its_signature_is_not_compared_with(world):
+    world.store.write_object(DATA / "a.npz", b"a")
+    released(world, "digits-a")
+    key = make_signing_key()
+    world.environment[SIGNING_KEYS.environment] = key.public.text
+    snapshot(world, "digits-b", "--signatures", "write")
+    _, said = snapshot(world, "digits-c", "--signatures", "require", code=1)
+    assert "of digits/digits is not trusted: it has no signature" in said
+
+    signed = sign_version(world.base().release, world.base().release.production, key)
+    for changes, code in (({}, 0), ({"metrics": {"accuracy": 0.1}}, 1)):
+        forged = signed.model_copy(update=changes)
+        pipelines.commit_transition(
+            world.repository,
+            "digits",
+            lambda release, to=forged: release.model_copy(update={"production": to}),
+            lambda before, after, to=forged: TransitionMessage("Set", to, "person mallory"),
+        )
+        _, said = snapshot(world, f"digits-d{code}", "--signatures", "write", code=code)
+    assert f"the signature by key {key.public.name} does not fit" in said
 
 
 def test_a_changed_snapshot_of_production_is_refused(world):

@@ -15,12 +15,16 @@ from driftloop.clients import s3
 from driftloop.contract.handovers import write_digests
 from driftloop.contract.names import release_id
 from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.platform import SIGNING_KEY, SIGNING_KEYS
+from driftloop.errors import RenderError
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.judgement import Answers, Measured
+from driftloop.release.minisign import make_signing_key
 from driftloop.retrain import store as decisions
 from driftloop.retrain.state import ClaimEvent, LostEvent, TickEvent
+from tests.pipelines import SPEC
 from tests.steps.conftest import BUCKET
 
 A, B, C = (release_id(f"digits-{name}") for name in "abc")
@@ -95,6 +99,7 @@ def register(
     evaluated=None,
     content=None,
     cause="alarm 42",
+    sign=False,
 ):
     model, metrics = trained(world, run, evaluated, content)
     out = world.folder / f"{run}-out"
@@ -122,6 +127,7 @@ def register(
             write_digests(recorded(run)) if records is None else records,
             "--out",
             str(out),
+            *(("--sign",) if sign else ()),
         ),
         code=code,
     )
@@ -305,6 +311,83 @@ def test_a_release_from_before_the_digests_is_loaded_unchecked(world):
     register(world, "digits-a", detectors="")
     assert "detectorDigests" not in world.git("show", "main:deployments/digits/release.yaml")
     assert "not checked" in world.step(*fetching(world)).stderr
+
+
+@pytest.fixture
+def signing(world):
+    """A pipeline that serves signed releases only, and the platform's key."""
+    key = make_signing_key()
+    text = f"{SPEC}  signatures: require\n"
+    pipelines.commit_spec(world.repository, text, cause="person eve", allow=None)
+    world.environment[SIGNING_KEY.environment] = key.text
+    world.environment[SIGNING_KEYS.environment] = f"{key.public.text}\n"
+    return world
+
+
+def test_a_signed_release_is_fetched_and_no_other(signing):
+    """Whoever may write into git and into the store, and has no key."""
+    assert register(signing, "digits-a", sign=True) == ("stable", A)
+    made = signing.base().release
+    fetch = fetching(signing)
+    assert fitted("digits-a") in signing.step(*fetch).stderr
+
+    changed = signing.folder / "changed"
+    changed.mkdir()
+    (changed / "reference.npz").write_text("digits-b")
+    folder = BUCKET / "runs/digits-a/release/detectors/drift"
+    signing.store.put_folder(changed, folder)
+    forged = made.production.model_copy(update={"detector_digests": {"drift": fitted("digits-b")}})
+    pipelines.commit_transition(
+        signing.repository,
+        "digits",
+        lambda release: release.model_copy(update={"production": forged}),
+        lambda before, after: TransitionMessage("Forge", forged, "person mallory"),
+    )
+    said = signing.step(*fetching(signing), code=1).stderr
+    assert f"release {A} of digits/digits is not trusted: the signature by key" in said
+    said = signing.step(*fetch, code=1).stderr
+    assert f"expected {fitted('digits-a')}" in said
+
+    # the statement of before beside the digest of today
+    statement = fetch.index("--statement") + 1
+    mixed = [*fetching(signing)]
+    mixed[mixed.index("--statement") + 1] = fetch[statement]
+    said = signing.step(*mixed, code=1).stderr
+    assert f"drift has digest {fitted('digits-b')}, expected {fitted('digits-a')}" in said
+    said = signing.step(*mixed[: mixed.index("--part")], *mixed[-2:], code=1).stderr
+    assert "with all of --statement, --signature and --part" in said
+    del signing.environment[SIGNING_KEYS.environment]
+    assert "DRIFTLOOP_SIGNING_KEYS is not set" in signing.step(*fetch, code=1).stderr
+
+
+def test_a_release_without_a_signature_is_not_committed_where_one_is_demanded(signing):
+    said = register(signing, "digits-a", code=1)
+    assert "release.yaml: release" in said
+    assert "is not trusted: it has no signature, and the spec says `signatures: require`" in said
+    assert signing.base().release.phase == "empty"
+
+
+def test_a_key_that_pods_do_not_trust_signs_nothing(signing):
+    other = make_signing_key()
+    signing.environment[SIGNING_KEY.environment] = other.text
+    said = register(signing, "digits-a", code=1, sign=True)
+    assert f"key {other.public.name}, which signs releases, is not among those" in said
+    assert f"add `{other.public.text}` to key `signing-keys` of the ConfigMap" in said
+    assert signing.base().release.phase == "empty"
+
+
+def test_signatures_are_written_first_and_required_later(world):
+    register(world, "digits-a")
+    with pytest.raises(RenderError, match=f"{A} of digits/digits is not trusted") as caught:
+        pipelines.commit_spec(world.repository, f"{SPEC}  signatures: require\n", allow=None)
+    assert "`signatures: write` serves it until" in caught.value.hint
+    pipelines.commit_spec(world.repository, f"{SPEC}  signatures: write\n", allow=None)
+    assert "--signature" not in fetching(world)
+    key = make_signing_key()
+    world.environment[SIGNING_KEY.environment] = key.text
+    world.environment[SIGNING_KEYS.environment] = key.public.text
+    assert register(world, "digits-b", sign=True) == ("shadow", B)
+    assert world.base().release.candidate.signature is not None
 
 
 def test_the_whole_walk_every_step_in_git(shadowed):

@@ -7,7 +7,7 @@ remote kustomization). References into a whole namespace must resolve; into any 
 not judged. What is found is always compared, whole or not: an event name with its EventSource, a
 parameter with its template. `complete` makes every namespace whole.
 
-Names that others make: `driftloop-platform`, `driftloop-git`, what Kubernetes and Istio put in every namespace,
+Names that others make: `driftloop-platform`, `driftloop-git`, `driftloop-signing`, what Kubernetes and Istio put in every namespace,
 what a controller makes of an object in the set (a SealedSecret its Secret), and what an
 annotation names, on the referring object or on the Namespace: `driftloop.dev/external:
 Secret/registry, ConfigMap/settings`.
@@ -68,7 +68,7 @@ CLUSTER_WIDE = ("default", "kube-system", "kube-public", "kube-node-lease")
 """Namespaces that every cluster has, with objects that no file shows."""
 EVERYWHERE = {
     (*CONFIG_MAP, "kube-root-ca.crt"), (*CONFIG_MAP, "istio-ca-root-cert"), (*CONFIG_MAP, "driftloop-platform"),
-    (*SECRET, "driftloop-platform"), (*SECRET, "driftloop-git"), (*SERVICE_ACCOUNT, "default"),
+    (*SECRET, "driftloop-platform"), (*SECRET, "driftloop-git"), (*SECRET, "driftloop-signing"), (*SERVICE_ACCOUNT, "default"),
 }  # fmt: skip
 EXTERNAL = "driftloop.dev/external"
 _ROLE, _BINDING = (("rbac.authorization.k8s.io", kind) for kind in ("Role", "RoleBinding"))

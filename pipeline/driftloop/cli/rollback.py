@@ -90,6 +90,7 @@ def command(
             store=store,
             state=state.folder if own and not in_cluster else None,
             unchecked=unchecked,
+            environment=os.environ,
             report=options.print_progress,
         )
     if is_rollback(moved):

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from driftloop.cluster.platform import Addresses, store_path
-from driftloop.operations.secrets import DEFAULTS, seal_platform, write_platform
+from driftloop.operations.secrets import DEFAULTS, seal_platform, seal_signing_key, write_change
 
 EPILOG = """\b
 Credentials are read from the environment, never from the command line:
@@ -15,6 +15,8 @@ Credentials are read from the environment, never from the command line:
                                               each namespace needs keys of its own
   DRIFTLOOP_GIT_USERNAME, DRIFTLOOP_GIT_PASSWORD    the release step's own credential: it may push one branch
   DRIFTLOOP_WEBHOOK_TOKEN                     random when not set
+  DRIFTLOOP_SIGNING_KEY                       key that signs releases, as `minisign -G -W` writes it; random
+                                              when not set
   DRIFTLOOP_NATS_USERNAME, DRIFTLOOP_NATS_PASSWORD    the user of a NATS of your own (--nats-url); in the
                                               platform's each namespace has users of its own
 
@@ -144,7 +146,7 @@ def init(
         environment=os.environ,
         force=force,
     )
-    write_platform(sealed, into)
+    write_change(sealed.change, into)
     for path in sealed.change.files:
         click.echo(path)
     for path in sealed.change.removed:
@@ -176,3 +178,47 @@ def init(
             "DRIFTLOOP_GIT_PASSWORD is not set: the release step pushes without a credential",
             err=True,
         )
+
+
+SIGNING_EXAMPLES = """\b
+The key is read from DRIFTLOOP_SIGNING_KEY, as `minisign -G -W` writes it; without it, it is random.
+
+\b
+Examples:
+  driftloop secrets signing-key --cert cluster.pem -n digits"""
+
+
+@command.command("signing-key", epilog=SIGNING_EXAMPLES)
+@click.option("-n", "--namespace", required=True, help="Namespace of a pipeline.")
+@click.option(
+    "--cert",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificate of the Sealed Secrets controller.",
+)
+@click.option(
+    "--cluster",
+    default="dev",
+    show_default=True,
+    help="Folder below cluster/ that Flux was bootstrapped with.",
+)
+@click.option(
+    "--into",
+    default=Path("."),
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    show_default=True,
+    help="Working copy of the cluster repository.",
+)
+def signing_key(*, namespace: str, cert: Path, cluster: str, into: Path) -> None:
+    """Write a new key that signs a namespace's releases, ready to commit.
+
+    What earlier keys have signed stays trusted, until their lines are taken out of `signing-keys` in
+    the ConfigMap. Nothing else of the namespace changes.
+    """
+    key, change = seal_signing_key(
+        into, cluster, namespace, certificate=cert.read_bytes(), environment=os.environ
+    )
+    write_change(change, into)
+    for path in change.files:
+        click.echo(path)
+    click.echo(f"releases are signed by key {key.public.name} once this is applied", err=True)

@@ -14,6 +14,7 @@ from driftloop.cluster.platform import OWN
 from driftloop.cluster.pods import altered, crashes, placements
 from driftloop.cluster.reader import ForbiddenError, Reader, TextReader, items
 from driftloop.cluster.store import jetstream
+from driftloop.cluster.trust import signatures
 from driftloop.contract import platform as contract
 from driftloop.contract.names import FLUX_BASE, FLUX_CONFIGS, NATS_NAMESPACE, OWN_SELECTOR, PLATFORM
 from driftloop.errors import PipelineError
@@ -129,8 +130,8 @@ def platform(reader: Reader) -> Findings:
     for home in homes:
         namespace = home["metadata"]["name"]
         for kind, plural, name, keys in (
-            ("ConfigMap", "configmaps", PLATFORM, contract.CONFIG_KEYS),
-            *(("Secret", "secrets", *secret) for secret in contract.SECRET_KEYS.items()),
+            ("ConfigMap", "configmaps", PLATFORM, contract.NEEDED_CONFIG_KEYS),
+            *(("Secret", "secrets", *secret) for secret in contract.NEEDED_SECRET_KEYS.items()),
         ):
             settings = reader.get(f"/api/v1/namespaces/{namespace}/{plural}/{name}")
             fix = f"`driftloop secrets init --namespace {namespace} …`, and commit what it writes"
@@ -278,7 +279,7 @@ def gpus(reader: Reader) -> Findings:
 
 
 CHECKS: tuple[Callable[[TextReader], Findings], ...] = (
-    version, crds, flux, secrets, platform, users, gateway, events, jetstream, deployments,
+    version, crds, flux, secrets, platform, users, signatures, gateway, events, jetstream, deployments,
     altered, crashes, placements, autoscalers, webhooks, gpus,
 )  # fmt: skip
 

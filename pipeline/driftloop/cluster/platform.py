@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from driftloop.cluster import accounts, folders, identities, network
+from driftloop.cluster import accounts, folders, identities, network, signing
 from driftloop.cluster.accounts import NatsPasswords
 from driftloop.contract import platform as contract
 from driftloop.contract import trees
@@ -24,6 +24,7 @@ from driftloop.contract.names import (
     NATS_URL,
     OWN_LABELS,
     PLATFORM,
+    SIGNING_SECRET,
     STORAGE_NAMESPACE,
     STORAGE_URL,
 )
@@ -31,11 +32,15 @@ from driftloop.errors import PipelineError
 from driftloop.kube import core, flux
 from driftloop.kube.base import ObjectMeta, ObjectPart, ObjectReference
 from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret
+from driftloop.release.minisign import PublicKey, SigningKey, make_signing_key
 from driftloop.text.dump import dump_yaml
 from driftloop.text.load import load_mapping
 
 SEALED = f"{PLATFORM}.sealedsecret.yaml"
 """File of a namespace's sealed credentials."""
+SEALED_SIGNING = f"{SIGNING_SECRET}.sealedsecret.yaml"
+"""File of its sealed key that signs releases."""
+CONFIG = f"{PLATFORM}.configmap.yaml"
 SEALED_GIT = f"{GIT_SECRET}.sealedsecret.yaml"
 """File of its sealed credential of git."""
 # exists(), not all(): all() over no conditions is true and would fail a fresh one
@@ -131,10 +136,15 @@ class PlatformCredentials:
     nats_username: str = field(default="", repr=False)
     """User of a NATS that is not the platform's, for all that connect to it."""
     nats_password: str = field(default="", repr=False)
+    signing_key: SigningKey = field(default_factory=make_signing_key, repr=False)
+    """Key that signs releases."""
 
 
-def config_map(namespace: str, addresses: Addresses, buckets: Buckets) -> core.ConfigMap:
-    """The addresses, and Argo's artifact repository made from them."""
+def config_map(
+    namespace: str, addresses: Addresses, buckets: Buckets, trusted: tuple[PublicKey, ...] = ()
+) -> core.ConfigMap:
+    """The addresses, Argo's artifact repository made from them, and the keys whose signatures of
+    releases count."""
     endpoint = urlsplit(addresses.s3_endpoint)
     repository = contract.artifact_repository(
         endpoint.netloc,
@@ -160,6 +170,7 @@ def config_map(namespace: str, addresses: Addresses, buckets: Buckets) -> core.C
             contract.KUBERNETES_URL.key: addresses.kubernetes_url,
             contract.GATEWAY.key: addresses.gateway_url,
             contract.ARTIFACT_REPOSITORY.key: dump_yaml(repository),
+            contract.SIGNING_KEYS.key: signing.write_keys(trusted),
         },
     )
 
@@ -234,9 +245,19 @@ def tree(
             f"{base}/{namespace}",
             {
                 folders.NAMESPACE: folders.home(namespace, OWN_LABELS),
-                f"{PLATFORM}.configmap.yaml": config_map(namespace, addresses, buckets[namespace]),
+                CONFIG: config_map(
+                    namespace,
+                    addresses,
+                    buckets[namespace],
+                    signing.add_key(
+                        own.signing_key.public,
+                        present.get(f"{base}/{namespace}/{CONFIG}"),
+                        namespace,
+                    ),
+                ),
                 SEALED: seal(secret(namespace, addresses, own), Scope.STRICT),
                 SEALED_GIT: seal(git_secret(namespace, own), Scope.STRICT),
+                SEALED_SIGNING: seal(signing.secret(namespace, own.signing_key), Scope.STRICT),
                 **{f"{name}.networkpolicy.yaml": policy for name, policy in opened.items()},
             },
             present,
@@ -258,6 +279,30 @@ def tree(
     return change
 
 
+def change_signing_key(
+    cluster: str,
+    namespace: str,
+    key: SigningKey,
+    seal: Callable[[PlainSecret, Scope], SealedSecret],
+    present: Mapping[str, str],
+) -> folders.TreeChange:
+    """Return the change by which a namespace signs with another key; those that it trusts stay
+    trusted. PipelineError when the namespace has no settings."""
+    path = config_path(cluster, namespace)
+    if path not in present:
+        raise PipelineError(
+            f"{path} does not exist", hint=f"`driftloop secrets init -n {namespace} …` writes it"
+        )
+    trusted = signing.add_key(key.public, present[path], namespace)
+    config = core.ConfigMap.model_validate(load_mapping(present[path], path))
+    data = {**config.data, contract.SIGNING_KEYS.key: signing.write_keys(trusted)}
+    objects: dict[str, ObjectPart] = {
+        CONFIG: config.model_copy(update={"data": data}),
+        SEALED_SIGNING: seal(signing.secret(namespace, key), Scope.STRICT),
+    }
+    return folders.add(f"{trees.platform_folder(cluster)}/{namespace}", objects, present)
+
+
 def settled(cluster: str, present: Mapping[str, str]) -> frozenset[str]:
     """Return the namespaces that have settings in the files that are there."""
     paths = (PurePosixPath(path) for path in present)
@@ -269,7 +314,7 @@ def settled(cluster: str, present: Mapping[str, str]) -> frozenset[str]:
 
 def config_path(cluster: str, namespace: str) -> str:
     """Return the path of a namespace's ConfigMap."""
-    return f"{trees.platform_folder(cluster)}/{namespace}/{PLATFORM}.configmap.yaml"
+    return f"{trees.platform_folder(cluster)}/{namespace}/{CONFIG}"
 
 
 def store_path(cluster: str) -> str:

@@ -16,6 +16,8 @@ PLATFORM = "driftloop-platform"
 """ConfigMap and Secret with the addresses and credentials that differ from place to place."""
 GIT_SECRET = "driftloop-git"  # noqa: S105 - a name
 """Secret with the credential of the cluster repository, of which only pods know that read or write it."""
+SIGNING_SECRET = "driftloop-signing"  # noqa: S105 - a name
+"""Secret with the key that signs releases, of which only the step that commits a new one knows."""
 
 NAME_LABEL = "app.kubernetes.io/name"
 """Label: the pipeline."""

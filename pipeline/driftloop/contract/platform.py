@@ -1,8 +1,9 @@
-"""Settings of the ConfigMap and the Secret `driftloop-platform`, and of the Secret `driftloop-git`:
-what differs from place to place.
+"""Settings of the ConfigMap and the Secret `driftloop-platform`, and of the Secrets `driftloop-git`
+and `driftloop-signing`: what differs from place to place.
 
-Each pipeline namespace has all three. Pods get single keys as environment variables; commands on a
-person's machine read the same variables. The table `SETTINGS` is the only list of them.
+Each pipeline namespace has all four; one whose pipelines sign nothing does without the last. Pods get
+single keys as environment variables; commands on a person's machine read the same variables. The
+table `SETTINGS` is the only list of them.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from driftloop.contract.names import (
     LOGS,
     NATS_URL,
     PLATFORM,
+    SIGNING_SECRET,
     STORAGE_URL,
 )
 from driftloop.errors import PipelineError
@@ -133,6 +135,22 @@ GIT_PASSWORD = Setting(
     "…",
     home=GIT_SECRET,
 )
+SIGNING_KEYS = Setting(
+    "signing-keys",
+    "DRIFTLOOP_SIGNING_KEYS",
+    "ConfigMap",
+    "Public keys whose signatures of releases count, one a line, in minisign's format; the first is "
+    "that of `signing-key`",
+    "RWQAAQIDBAUGBwOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4",
+)
+SIGNING_KEY = Setting(
+    "signing-key",
+    "DRIFTLOOP_SIGNING_KEY",
+    "Secret",
+    "Key that signs releases, in minisign's format, without a password",
+    "…",
+    home=SIGNING_SECRET,
+)
 
 SETTINGS: tuple[Setting, ...] = (
     S3_ENDPOINT,
@@ -144,21 +162,28 @@ SETTINGS: tuple[Setting, ...] = (
     KUBERNETES_URL,
     GATEWAY,
     ARTIFACT_REPOSITORY,
+    SIGNING_KEYS,
     ACCESS_KEY,
     SECRET_KEY,
     *NATS_ROLES.values(),
     WEBHOOK_TOKEN,
     GIT_USERNAME,
     GIT_PASSWORD,
+    SIGNING_KEY,
 )
-"""Every setting, in the order in which the two objects list them."""
+"""Every setting, in the order in which the objects list them."""
 
 CONFIG_KEYS = tuple(setting.key for setting in SETTINGS if setting.kind == "ConfigMap")
 SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
     home: tuple(item.key for item in SETTINGS if (item.kind, item.home) == ("Secret", home))
-    for home in (PLATFORM, GIT_SECRET)
+    for home in (PLATFORM, GIT_SECRET, SIGNING_SECRET)
 }
 """Name of each Secret -> its keys."""
+NEEDED_CONFIG_KEYS = tuple(key for key in CONFIG_KEYS if key != SIGNING_KEYS.key)
+NEEDED_SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
+    home: keys for home, keys in SECRET_KEYS.items() if home != SIGNING_SECRET
+}
+"""Without what only pipelines need that sign their releases."""
 BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}
 BY_ENVIRONMENT: Mapping[str, Setting] = {
     setting.environment: setting

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from driftloop.cluster.reader import ApiReader
 from driftloop.contract.outcomes import RunOutcome
-from driftloop.contract.platform import ACCESS_KEY, S3_ENDPOINT, S3_REGION, SECRET_KEY
-from driftloop.contract.trees import release_path
+from driftloop.contract.platform import ACCESS_KEY, S3_ENDPOINT, S3_REGION, SECRET_KEY, SIGNING_KEYS
+from driftloop.contract.trees import release_path, spec_path
 from driftloop.errors import PipelineError, ReleaseError, StoreError
 from driftloop.git.repository import Repository
 from driftloop.local.ground.settings import LocalSettings
@@ -20,10 +20,13 @@ from driftloop.local.ground.state import StateFolder
 from driftloop.operations import releases
 from driftloop.operations.answering import ask_version
 from driftloop.operations.cluster_store import open_cluster_store
-from driftloop.operations.releases import TransitionMessage, TransitionResult
+from driftloop.operations.releases import CommittedPipeline, TransitionMessage, TransitionResult
 from driftloop.operations.target import CommitTarget
 from driftloop.release import record
+from driftloop.release.minisign import read_public_keys
 from driftloop.release.record import Release, Version
+from driftloop.release.signing import verify_version
+from driftloop.spec import load_spec
 
 if TYPE_CHECKING:
     from driftloop.clients.s3 import ObjectStore
@@ -112,13 +115,14 @@ def roll_back(
     store: "ObjectStore | None",
     state: StateFolder | None = None,
     unchecked: bool = False,
+    environment: Mapping[str, str] | None = None,
     report: Callable[[str], None],
 ) -> TransitionResult:
     """Take the candidate out of its rollout, or restore the previous version (or version `to`),
     by one commit. `state` holds the images of this machine, in which a version is asked first.
 
-    ReleaseError when there is none, when its files are gone, or when it does not answer: it lists
-    what can be restored. Without a store it is an error, too, unless `unchecked`.
+    ReleaseError when there is none, when its files are gone, when its signature is not the platform's,
+    or when it does not answer: it lists what can be restored. Without a store it is an error, too, unless `unchecked`.
     """
     committed = releases.read_pipeline(target.repository.tree(target.repository.tip()), name)
     release = committed.release
@@ -130,6 +134,7 @@ def roll_back(
             lambda before, after: _build_message(name, before, after, target.cause),
         )
     version = _choose_version(target, name, release, to, store)
+    _check_signature(target, committed, version, state, environment or {})
     if unchecked:
         report(f"not checked whether {version.id} is there and answers (--unchecked)")
     elif store is None:
@@ -224,6 +229,28 @@ def _choose_version(
     else:
         problem = f"`{name}` can't go back to {version.id}: {missing}"
     raise ReleaseError(problem, hint=_list_choices(target, name, store))
+
+
+def _check_signature(
+    target: CommitTarget,
+    committed: CommittedPipeline,
+    version: Version,
+    state: StateFolder | None,
+    environment: Mapping[str, str],
+) -> None:
+    """Raise DistrustError for a version that pods will refuse, as far as the trusted keys are at hand:
+    those of the state folder, or of the environment."""
+    signatures = load_spec(committed.spec, path=spec_path(committed.name)).spec.signatures
+    if signatures is None or (signatures == "write" and version.signature is None):
+        return
+    here = state is not None and target.repository.url == state.repository_url
+    if state is not None and here and state.platform.exists():
+        text = LocalSettings.load(state)[SIGNING_KEYS]
+    else:
+        text = environment.get(SIGNING_KEYS.environment, "")
+    if text:
+        keys = read_public_keys(text, label=SIGNING_KEYS.environment)
+        verify_version(committed.release, version, keys)
 
 
 def _list_choices(

@@ -15,6 +15,8 @@ from driftloop.contract import platform as contract
 from driftloop.contract import trees
 from driftloop.contract.names import PLATFORM_NAMESPACES
 from driftloop.errors import PipelineError
+from driftloop.release import minisign
+from driftloop.release.minisign import SigningKey
 from driftloop.spec.values import NamespaceName
 
 DEFAULTS = Addresses(git_url="https://example.invalid/x")
@@ -109,13 +111,13 @@ def seal_platform(
     )
 
 
-def write_platform(sealed: SealedPlatform, folder: Path) -> None:
+def write_change(change: TreeChange, folder: Path) -> None:
     """Write and remove the files below a folder."""
-    for path, text in sealed.change.files.items():
+    for path, text in change.files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
-    for path in sealed.change.removed:
+    for path in change.removed:
         (folder / path).unlink()
 
 
@@ -149,8 +151,38 @@ def read_credentials(
         nats_username=environment.get("DRIFTLOOP_NATS_USERNAME", ""),
         nats_password=environment.get("DRIFTLOOP_NATS_PASSWORD", ""),
     )
-    token = environment.get("DRIFTLOOP_WEBHOOK_TOKEN", "")
-    return replace(credentials, webhook_token=token) if token else credentials
+    if token := environment.get(contract.WEBHOOK_TOKEN.environment, ""):
+        credentials = replace(credentials, webhook_token=token)
+    return replace(credentials, signing_key=read_signing_key(environment))
+
+
+def read_signing_key(environment: Mapping[str, str]) -> SigningKey:
+    """Return the key of the environment that signs releases, or a new one; SignatureError."""
+    name = contract.SIGNING_KEY.environment
+    text = environment.get(name, "")
+    return minisign.read_signing_key(text, label=name) if text else minisign.make_signing_key()
+
+
+def seal_signing_key(
+    folder: Path,
+    cluster: str,
+    namespace: str,
+    *,
+    certificate: bytes,
+    environment: Mapping[str, str],
+) -> tuple[SigningKey, TreeChange]:
+    """Return the key by which a namespace signs from now on, and the change to a working copy's
+    files; keys that it trusts stay trusted."""
+    _check_namespace(namespace)
+    public, key = sealing.certificate(certificate), read_signing_key(environment)
+    change = platform.change_signing_key(
+        cluster,
+        namespace,
+        key,
+        lambda secret, scope: sealing.seal(secret, public, scope),
+        _read_files(folder, cluster),
+    )
+    return key, change
 
 
 def _choose_buckets(

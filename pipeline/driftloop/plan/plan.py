@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import assert_never
+from typing import Literal, assert_never
 
 from driftloop.contract.columns import EVERYTHING, TARGET
 from driftloop.contract.documents import to_json
@@ -149,6 +149,8 @@ class Plan:
     rollout: Rollout = field(default_factory=Rollout)
     rehearse: Rehearse | None = None
     """None where it is turned off, or the server can't be started by a step."""
+    signatures: Literal["write", "require"] | None = None
+    """None: releases are neither signed nor checked."""
     mesh: Mesh | None = None
     retrain: Retrain = field(default_factory=Retrain)
     observability: Observability = field(default_factory=Observability)
@@ -321,6 +323,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         retrain_on=retrain_on(spec),
         rollout=spec.rollout,
         rehearse=spec.rehearse if can_rehearse(spec.serve) else None,
+        signatures=spec.signatures,
         mesh=spec.mesh,
         events=spec.events,
         gpus=spec.gpus,

@@ -35,6 +35,7 @@ _RULES = ReadRules(max_bytes=256 * 1024, aliases=False, text_keys=True, exact=Tr
 Phase = Literal["empty", "stable", "shadow", "canary"]
 ReleaseId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,15}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Signature = Annotated[str, StringConstraints(pattern=r"^RU[A-Za-z0-9+/]{97}=$")]
 Uri = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+://\S+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 
@@ -122,6 +123,9 @@ class Version(_Frozen):
     """On the recent ones; None for a first release. `agreement: auto` is worked out from it."""
     rehearsed: Rehearsed | None = None
     """None without a rehearsal. Probes leave its server time accordingly."""
+    signature: Signature | None = None
+    """Signature of all of this by the platform's key (`release/signing.py`), in minisign's format; None
+    where the spec did not ask for one."""
 
 
 class Release(_Frozen):
@@ -400,7 +404,7 @@ def dump_release(release: Release) -> str:
     return dump_yaml(document)
 
 
-_SPARSE = ("recipeDigest", "forced", "detectorDigests", "recordDigests")
+_SPARSE = ("recipeDigest", "forced", "detectorDigests", "recordDigests", "signature")
 
 _HAND = "correct the file, or `git revert` the commit that changed it; only `weights` is meant to be changed by hand"
 

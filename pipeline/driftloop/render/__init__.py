@@ -2,6 +2,14 @@
 texts to files."""
 
 from driftloop.render.diff import FileChange, compare_trees, owned_files
-from driftloop.render.tree import Tree, build_tree, render_tree
+from driftloop.render.tree import Tree, build_tree, render_tree, require_signatures
 
-__all__ = ["FileChange", "Tree", "build_tree", "compare_trees", "owned_files", "render_tree"]
+__all__ = [
+    "FileChange",
+    "Tree",
+    "build_tree",
+    "compare_trees",
+    "owned_files",
+    "render_tree",
+    "require_signatures",
+]

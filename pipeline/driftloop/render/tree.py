@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from driftloop.contract.integrity import describe_distrust
 from driftloop.contract.trees import (
     KUSTOMIZATION,
     SPEC,
@@ -22,6 +23,7 @@ from driftloop.plan import make_plan as planned
 from driftloop.release import record
 from driftloop.release.record import Release
 from driftloop.resources import Manifest, build_manifests
+from driftloop.resources.serving.seldon import served_versions
 from driftloop.spec import parse_spec
 from driftloop.text.dump import dump_yaml
 
@@ -76,6 +78,7 @@ def render_tree(
     else:
         release = record.load_release(release_text, path=release_path(names.pipeline))
     _belongs(plan, release)
+    require_signatures(plan, release)
     return build_tree(
         build_manifests(plan, release, workflows=workflows), plan, spec_text, release_text
     )
@@ -89,6 +92,23 @@ def _belongs(plan: Plan, release: Release) -> None:
             f"the spec of `{names.namespace}/{names.pipeline}`",
             hint="a pipeline that moves or changes its name is a new one: `driftloop remove` the old one first",
         )
+
+
+def require_signatures(plan: Plan, release: Release) -> None:
+    """RenderError for a release that serves what has no signature, where the spec demands one; whose
+    it is, each pod checks."""
+    if plan.signatures != "require":
+        return
+    for version in served_versions(plan, release):
+        if version.signature is None:
+            pipeline = f"{release.namespace}/{release.name}"
+            raise RenderError(
+                f"{release_path(release.name)}: "
+                + describe_distrust(version.id, pipeline, "it has no signature")
+                + ", and the spec says `signatures: require`",
+                hint="`signatures: write` serves it until a run has made a release that is signed; if it had a signature "
+                "before, somebody removed it: `git revert` that commit",
+            )
 
 
 def _document(found: BaseModel) -> dict[str, Any]:

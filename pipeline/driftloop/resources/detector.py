@@ -65,6 +65,7 @@ def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.
                 DETECTOR_FOLDER,
                 "detector",
                 digest=version.detector_digests.get(monitor.name),
+                signed=parts.signed_options(plan, version, monitor.name),
             ),
         ),
         mounts=(core.VolumeMount(name="detector", mount_path=DETECTOR_FOLDER),),

@@ -17,11 +17,15 @@ from driftloop.contract.names import (
 from driftloop.kube import apps, core
 from driftloop.kube.base import LabelSelector, ObjectMeta
 from driftloop.plan import Plan
+from driftloop.release.record import Version
+from driftloop.release.statement import SignedPart, state_version
 
 USER = 8888
 """Who everything runs as; Seldon's operator gives its pods the same."""
 S3 = platform.STORAGE_VARIABLES
 GIT = platform.GIT_VARIABLES
+SIGNING_KEYS = (platform.SIGNING_KEYS.environment,)
+SIGNING = (*SIGNING_KEYS, platform.SIGNING_KEY.environment)
 KUBERNETES = (platform.KUBERNETES_URL.environment,)
 WEBHOOK = (platform.WEBHOOK_TOKEN.environment,)
 
@@ -114,21 +118,42 @@ def small_resources(cpu: str, memory: str, *, limit: str | None = None) -> core.
 
 
 def fetch_container(
-    name: str, image: str, uri: str, path: str, volume: str, *, digest: str | None = None
+    name: str,
+    image: str,
+    uri: str,
+    path: str,
+    volume: str,
+    *,
+    digest: str | None = None,
+    signed: tuple[str, ...] = (),
 ) -> core.Container:
     """An init container that copies a folder of the object store to `path`, and checks its
-    digest when there is one."""
+    digest when there is one, and the signature when `signed` has its options."""
     checked = ("--digest", digest) if digest is not None else ()
     return core.Container(
         name=name,
         image=image,
         command=("driftloop", "step", "fetch"),
-        args=("--uri", uri, *checked, "--out", path),
-        env=platform_environment(*S3),
+        args=("--uri", uri, *checked, *signed, "--out", path),
+        env=platform_environment(*S3, *(SIGNING_KEYS if signed else ())),
         resources=small_resources("50m", "128Mi", limit="256Mi"),
         volume_mounts=(core.VolumeMount(name=volume, mount_path=path),),
         termination_message_policy="FallbackToLogsOnError",
         security_context=READ_ONLY,
+    )
+
+
+def signed_options(plan: Plan, version: Version, part: str) -> tuple[str, ...]:
+    """Options of a fetch that checks a release's signature; none where the spec asks for none, or
+    the release has none. `part` is the model or a monitor."""
+    if plan.signatures is None or version.signature is None:
+        return ()
+    names = plan.names
+    statement = state_version(names.namespace, names.pipeline, version)
+    place = SignedPart(names.namespace, names.pipeline, version.id, part)
+    return (
+        *("--statement", statement.text, "--signature", version.signature),
+        *("--part", place.text),
     )
 
 

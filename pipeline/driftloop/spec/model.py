@@ -437,6 +437,9 @@ class Spec(SpecModel):
     """Steps by which a candidate becomes production."""
     events: Events = Events()
     """Room of the events on their way."""
+    signatures: Literal["write", "require"] | None = None
+    """Signatures of releases by the platform's key, checked before a model or detector starts: `write` signs new
+    releases; `require` also serves no others. None are made or checked when left out."""
     mesh: Mesh | None = None
     """Take part in the cluster's mesh; without it pods are guarded by NetworkPolicies alone."""
     observability: Observability = Observability()

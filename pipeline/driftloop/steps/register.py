@@ -11,13 +11,16 @@ from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.handovers import read_digests
 from driftloop.contract.names import is_forced, release_id
 from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.platform import SIGNING_KEYS
 from driftloop.contract.records import Rehearsal
 from driftloop.contract.trees import REHEARSAL_FILE, release_key, run_key
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
+from driftloop.release.minisign import SigningKey
 from driftloop.release.record import NumbersAlike, Recent, Rehearsed, Release, Version
+from driftloop.release.signing import sign_version
 from driftloop.steps import options
 from driftloop.steps.evaluation import HINT, read_evaluation
 from driftloop.steps.outcomes import store_outcome
@@ -55,6 +58,7 @@ Examples:
     help="Digest of the run's folders `snapshot` and `evaluation`: NAME=sha256:…, separated by commas.",
 )
 @options.folder_option("--rehearsal", "Folder of rehearsal.json.", required=False)
+@click.option("--sign", is_flag=True, help="Sign the release with the platform's key.")
 @options.out
 def command(
     *,
@@ -69,6 +73,7 @@ def command(
     detector_digests: str,
     record_digests: str,
     rehearsal: Path | None,
+    sign: bool,
     out: Path,
 ) -> None:
     """Commit the new version; writes `phase` (shadow, or stable the first time) and `release`.
@@ -103,10 +108,15 @@ def command(
         if rehearsal is not None
         else None,
     )
+    key = _read_signing_key(settings) if sign else None
     moved = pipelines.commit_transition(
         settings.open_repository(),
         pipeline,
-        lambda release: add_version(release, version, against=evaluated.against),
+        lambda release: add_version(
+            release,
+            sign_version(release, version, key) if key is not None else version,
+            against=evaluated.against,
+        ),
         lambda before, after: _build_message(
             before, after, version, cause, evaluated.not_comparable
         ),
@@ -122,6 +132,17 @@ def command(
     options.print_progress(
         f"{version.id} is in phase {phase}, commit {moved.commit.sha if moved.commit else 'made before'}"
     )
+
+
+def _read_signing_key(settings: StepSettings) -> SigningKey:
+    """Return the platform's key; StepError when pods would refuse what it signs."""
+    key = settings.signing_key
+    if key.public not in settings.signing_keys:
+        raise StepError(
+            f"key {key.public.name}, which signs releases, is not among those that pods trust",
+            hint=f"add `{key.public.text}` to {SIGNING_KEYS.place}",
+        )
+    return key
 
 
 def add_version(release: Release, version: Version, *, against: str | None = None) -> Release:

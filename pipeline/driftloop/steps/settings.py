@@ -14,6 +14,8 @@ from driftloop.errors import StepError
 from driftloop.git.repository import Credentials, Repository
 from driftloop.git.scratch import make_scratch
 from driftloop.operations.guard import refuse_harm
+from driftloop.release import minisign
+from driftloop.release.minisign import PublicKey, SigningKey
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,18 @@ class StepSettings:
         """The object store."""
         endpoint = {contract.S3_ENDPOINT.environment: self._read(contract.S3_ENDPOINT)}
         return ObjectStore.from_environment({**self.environment, **endpoint})
+
+    @property
+    def signing_key(self) -> SigningKey:
+        """The key that signs releases."""
+        text = self._read(contract.SIGNING_KEY)
+        return minisign.read_signing_key(text, label=contract.SIGNING_KEY.environment)
+
+    @property
+    def signing_keys(self) -> tuple[PublicKey, ...]:
+        """The keys whose signatures of releases count."""
+        text = self._read(contract.SIGNING_KEYS)
+        return minisign.read_public_keys(text, label=contract.SIGNING_KEYS.environment)
 
     @property
     def kubernetes(self) -> KubernetesClient:

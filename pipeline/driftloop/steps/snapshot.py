@@ -24,6 +24,7 @@ from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
 from driftloop.operations.columns import check_columns
 from driftloop.release.record import Version
+from driftloop.release.signing import verify_version
 from driftloop.retrain.batches import store_batches
 from driftloop.steps import options
 from driftloop.steps.outcomes import store_outcome
@@ -47,6 +48,11 @@ MAX_OBJECTS = 50_000
 @click.option("--features", help="Columns that every recent batch must have.")
 @click.option("--target", default=TARGET, help="Column with the right answers.")
 @click.option(
+    "--signatures",
+    type=click.Choice(["write", "require"]),
+    help="Check production's signature: `write` if it has one, `require` in any case.",
+)
+@click.option(
     "--max-bytes",
     default=20 * 1024**3,
     show_default=True,
@@ -62,6 +68,7 @@ def command(
     cause: str,
     features: str | None,
     target: str,
+    signatures: str | None,
     max_bytes: int,
     out: Path,
 ) -> None:
@@ -75,7 +82,12 @@ def command(
         )
     store = settings.store
     repository = settings.open_repository()
-    production = _read_production(repository, pipeline)
+    release = pipelines.read_pipeline(repository.tree(repository.tip()), pipeline).release
+    production = release.production
+    if production is not None and (
+        signatures == "require" or (signatures == "write" and production.signature is not None)
+    ):
+        verify_version(release, production, settings.signing_keys)
     earlier = _read_snapshot(store, settings.bucket, production)
 
     data, source = out / "data", s3.parse_location(uri)
@@ -152,10 +164,6 @@ def find_recent_keys(batches: Sequence[SnapshotBatch], earlier: Snapshot | None)
     new = frozenset(batch.key for batch in batches if (batch.key, batch.sha256) not in trained)
     again = frozenset(batch.key for batch in batches if trained.get((batch.key, batch.sha256)))
     return new or again or everything
-
-
-def _read_production(repository: Repository, pipeline: str) -> Version | None:
-    return pipelines.read_pipeline(repository.tree(repository.tip()), pipeline).release.production
 
 
 def _read_snapshot(

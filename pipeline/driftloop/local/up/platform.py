@@ -25,6 +25,7 @@ from driftloop.local.kubelet.process import (
     SocketProbe,
     TcpProbe,
 )
+from driftloop.local.up.signing import ensure_signing_keys
 from driftloop.text.dump import dump_yaml
 
 # Broker events are bounded at 1 MiB of body; headers and the JetStream envelope come on top.
@@ -48,6 +49,7 @@ def build_settings(
     )
     address, password = f"nats://127.0.0.1:{ports['nats']}", _nats_password(state)
     nats = contract.nats_url(address, _NATS_USER, password)
+    signing, trusted = ensure_signing_keys(state)
     config = {
         contract.S3_ENDPOINT.key: f"http://{endpoint}",
         contract.S3_REGION.key: REGION,
@@ -58,6 +60,7 @@ def build_settings(
         contract.KUBERNETES_URL.key: f"http://127.0.0.1:{ports['api']}",
         contract.GATEWAY.key: f"http://127.0.0.1:{ports['gateway']}",
         contract.ARTIFACT_REPOSITORY.key: dump_yaml(repository),
+        contract.SIGNING_KEYS.key: trusted,
     }
     secrets = {
         contract.ACCESS_KEY.key: access,
@@ -67,6 +70,7 @@ def build_settings(
         contract.WEBHOOK_TOKEN.key: state.ensure_secret(contract.WEBHOOK_TOKEN.key, 48),
         contract.GIT_USERNAME.key: "",
         contract.GIT_PASSWORD.key: "",
+        contract.SIGNING_KEY.key: signing,
         **contract.rclone_settings(f"http://{endpoint}", access, secret),
     }
     LocalSettings(config, secrets).save(state)

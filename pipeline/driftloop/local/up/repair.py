@@ -17,6 +17,7 @@ from driftloop.local.ground.state import StateFolder, replace_file
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.kubelet import images
 from driftloop.local.up.history_record import HistoryRecord
+from driftloop.local.up.signing import KEY_FILE, TRUSTED_FILE, find_damage
 
 SHORTEST = 8
 """Characters of a secret at least; ours have more, a person may have put one there."""
@@ -26,6 +27,10 @@ FOLDERS = ("envoy",)
 
 _APPLIED = "what the branch holds is applied anew"
 _HISTORY = "read again from the streams; what is in the timeline stays"
+_SECRETS = {
+    KEY_FILE: "releases are signed with a new key",
+    TRUSTED_FILE: "releases that other keys than the present one have signed are refused",
+}
 
 
 def repair_state(state: StateFolder, timeline: EventTimeline) -> None:
@@ -72,7 +77,7 @@ def _find_damaged(state: StateFolder) -> Iterator[tuple[Path, str, str]]:
                 yield file, error.message, instead
     for file in sorted(state.secrets.iterdir()):
         if not file.name.endswith(SET_ASIDE) and (wrong := _check_secret(file)) is not None:
-            yield file, wrong, "a new secret is made"
+            yield file, wrong, _SECRETS.get(file.name, "a new secret is made")
     for file in sorted(state.images.glob("*/image.json")):
         try:
             images.read_record(file)
@@ -95,6 +100,8 @@ def _check_secret(file: Path) -> str | None:
         text = files.read_file(file)
     except LocalError as error:
         return error.message
+    if file.name in _SECRETS:
+        return find_damage(file.name, text)
     if len(text) < SHORTEST:
         return f"it has {len(text)} characters, must have at least {SHORTEST}"
     if not all(0x21 <= byte <= 0x7E for byte in text):

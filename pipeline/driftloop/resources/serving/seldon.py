@@ -18,6 +18,7 @@ from driftloop.kube import autoscaling, core, flux, istio, prometheus, seldon
 from driftloop.plan import Plan
 from driftloop.plan.backends import is_prepackaged
 from driftloop.release.record import Release, Version
+from driftloop.release.statement import MODEL
 from driftloop.resources import parts
 from driftloop.resources.serving import routes, servers
 from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
@@ -149,7 +150,11 @@ def _component_spec(plan: Plan, version: Version) -> seldon.ComponentSpec:
         security_context=parts.POD,
         init_containers=(
             servers.fetch_model(
-                loading, plan.platform.driftloop, version.model, version.model_digest
+                loading,
+                plan.platform.driftloop,
+                version.model,
+                version.model_digest,
+                parts.signed_options(plan, version, MODEL),
             ),
         ),
         containers=containers,

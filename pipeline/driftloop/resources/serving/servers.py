@@ -150,7 +150,9 @@ def model_volume(container: str) -> core.Volume:
     return core.Volume(name=f"{container}-provision-location", empty_dir=core.EmptyDir())
 
 
-def fetch_model(container: str, image: str, uri: str, digest: str | None) -> core.Container:
+def fetch_model(
+    container: str, image: str, uri: str, digest: str | None, signed: tuple[str, ...] = ()
+) -> core.Container:
     """The init container that fetches a model, and ends the pod's start unless it is the model of
     the release."""
     return parts.fetch_container(
@@ -160,6 +162,7 @@ def fetch_model(container: str, image: str, uri: str, digest: str | None) -> cor
         MODEL_URI,
         model_volume(container).name,
         digest=digest,
+        signed=signed,
     )
 
 

@@ -174,8 +174,13 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
             *("snapshot", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}"),
             *("--uri", plan.data, "--recipe", plan.recipe, "--cause", _CAUSE, "--out", OUT),
             *(plan.column_options if plan.raw_features is not None else ()),
+            *(("--signatures", plan.signatures) if plan.signatures is not None else ()),
         ),
-        variables=(*parts.S3, *parts.GIT),
+        variables=(
+            *parts.S3,
+            *parts.GIT,
+            *(parts.SIGNING_KEYS if plan.signatures is not None else ()),
+        ),
         outputs=(
             *(artifact_to(name, f"{RUN}/{name}") for name in ("snapshot", "data", "production")),
             OutputParameter("new"),
@@ -435,10 +440,15 @@ def _register_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowSt
                 for part in (f"--{name}", f"{{{{inputs.parameters.{name}}}}}")
             ),
             *(("--rehearsal", f"{IN}/rehearsal") if rehearse else ()),
+            *(("--sign",) if plan.signatures is not None else ()),
             *("--out", PARAMETERS),
         ),
         needs=("store",),
-        variables=(*parts.S3, *parts.GIT),
+        variables=(
+            *parts.S3,
+            *parts.GIT,
+            *(parts.SIGNING if plan.signatures is not None else ()),
+        ),
         inputs=(
             *(InputParameter(name, parameter_of("store", name)) for name in digests),
             artifact_from("evaluate", "evaluation"),
