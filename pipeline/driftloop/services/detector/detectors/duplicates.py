@@ -114,7 +114,7 @@ def _log_factorial(numbers: Counts) -> Rows:
 
 def _make_keys(rows: Rows) -> Keys:
     """Return a number of each row (n), equal for equal rows."""
-    values = np.where(np.isnan(rows), np.nan, rows + 0.0)  # -0.0 is 0.0
+    values = np.where(np.isnan(rows), np.nan, rows.astype(np.float64) + 0.0)  # -0.0 is 0.0
     keys = np.zeros(len(rows), dtype=np.uint64)
     for column in np.ascontiguousarray(values.T).view(np.uint64):
         keys = _mix(keys * _ODD + column)
