@@ -204,7 +204,8 @@ def _task_arguments(inputs: Sequence[InputParameter | InputArtifact]) -> list[Pa
 
 
 def _build_container(plan: Plan, step: WorkflowStep) -> Container:
-    own = step.image in (plan.platform.driftloop, plan.platform.monitor)
+    platform = plan.platform
+    own = step.image in (platform.driftloop, platform.monitor, platform.alibi)
     variables = (
         models.EnvVar.model_validate(item.dump_object())
         for item in (
