@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 
 from driftloop.contract import (
+    alibi,
     documents,
     events,
     functions,
@@ -52,6 +53,7 @@ RECORDS: dict[type, str] = {
     verdicts.ColumnChange: "A column that the details of a verdict name, in `columns`.",
     verdicts.LastingRecord: "`lasting` in the details of a verdict.",
     verdicts.UnjudgedRecord: "Beside the verdicts of a release, under `<subject>.unjudged`; read by `driftloop status`.",
+    alibi.AlibiSettings: "`alibi` of the detector's settings.",
     functions.RowsHead: "First line of the rows that a detector sends to a user's function.",
     functions.ColumnHead: "One of its `columns`.",
     functions.FunctionVerdict: "Answer of `driftloop-train monitor` to a window.",

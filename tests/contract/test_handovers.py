@@ -94,7 +94,8 @@ def test_gates_read_back_as_they_were_written(rules: tuple[GateRule, ...]) -> No
         (
             DetectorSettings.parse,
             "{}",
-            "the detector's settings has no key `kind`, must be one of: tabular, schema, mmd, ks, cvm, chi2, iforest, mahalanobis",
+            "the detector's settings has no key `kind`, must be one of: tabular, schema, mmd, ks, cvm, chi2, iforest, "
+            "mahalanobis, function, alibi",
         ),
         (
             DetectorSettings.parse,

@@ -124,6 +124,21 @@ def test_a_persons_code_has_no_token_no_secret_and_no_right(name: str) -> None:
         assert found.rules(account, of=found.home, where=where) == []
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_no_pod_gets_the_addresses_of_services_in_its_environment(name: str) -> None:
+    found = rendered(name)
+    for _, made in found.steps():
+        assert json.loads(made["podSpecPatch"])["enableServiceLinks"] is False, made["name"]
+    for item in found.objects:
+        pods = []
+        if item["kind"] == "Deployment":
+            pods = [item["spec"]["template"]["spec"]]
+        elif item["kind"] == "SeldonDeployment":
+            predictors = item["spec"]["predictors"]
+            pods = [part["spec"] for each in predictors for part in each["componentSpecs"]]
+        assert all(pod["enableServiceLinks"] is False for pod in pods), item["metadata"]["name"]
+
+
 def test_the_key_that_signs_is_in_the_pod_of_one_step_alone() -> None:
     signed = rendered("signed")
     holders = [made["name"] for _, made in signed.steps() if SIGNING_SECRET in json.dumps(made)]

@@ -52,7 +52,9 @@ def test_a_detector_is_documented_served_planned_and_shown(name: str) -> None:
     )
     assert any(f'"kind": "{name}"' in text for text in texts), "no golden tree shows it"
     assert name in get_args(DetectorKind), "the service's settings do not take it"
-    needed = ', run: "watch:judge"' if name == "function" else ""
+    needed = {"function": ', run: "watch:judge"', "alibi": ", alibi: {class: KSDrift}"}.get(
+        name, ""
+    )
     (monitor,) = make_plan(
         load_spec(f"{MINIMAL}  monitors: {{watch: {{detector: {name}{needed}}}}}\n", path="p.yaml")
     ).monitors

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from driftloop.contract.alibi import ALIBI_NAMES
 from driftloop.contract.functions import ROWS_FORMS
 from driftloop.render import render_tree
 from driftloop.spec import Pipeline
@@ -35,7 +36,10 @@ SERVINGS = (
 )
 """Ways to serve that would each fill a golden tree with little news."""
 
-MONITORS = tuple(f'{{detector: function, run: "watch:judge", form: {form}}}' for form in ROWS_FORMS)
+MONITORS = (
+    *(f'{{detector: function, run: "watch:judge", form: {form}}}' for form in ROWS_FORMS),
+    *(f"{{detector: alibi, alibi: {{class: {name}}}}}" for name in ALIBI_NAMES),
+)
 """Monitors that would, too."""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
+from driftloop.contract.alibi import AlibiSettings
 from driftloop.contract.budgets import AlarmBudget, BudgetUse, count_windows, expect_alarms
 from driftloop.contract.documents import (
     DocumentError,
@@ -34,10 +35,11 @@ DetectorKind = Literal[
     "iforest",
     "mahalanobis",
     "function",
+    "alibi",
 ]
 DETECTOR_KINDS: tuple[DetectorKind, ...] = get_args(DetectorKind)
-OWN_KINDS = tuple(kind for kind in DETECTOR_KINDS if kind != "function")
-"""Detectors of ours, which need nothing but the monitor image."""
+OWN_KINDS = tuple(kind for kind in DETECTOR_KINDS if kind not in ("function", "alibi"))
+"""Detectors of ours, which need nothing but the monitor image and its settings."""
 MIXED_KINDS: tuple[DetectorKind, ...] = (
     "tabular",
     "schema",
@@ -45,6 +47,7 @@ MIXED_KINDS: tuple[DetectorKind, ...] = (
     "iforest",
     "mahalanobis",
     "function",
+    "alibi",
 )
 """Detectors that take columns of any type; the others take numbers."""
 
@@ -297,6 +300,16 @@ class DetectorSettings:
         write=to_json,
     )
     """The user's function; of `function`."""
+    alibi: AlibiSettings | None = document_key(
+        "alibi",
+        "an object, or null",
+        lambda v: v is None or isinstance(v, dict),
+        default=None,
+        omits_none=True,
+        read=AlibiSettings.read,
+        write=to_json,
+    )
+    """Class of alibi-detect; of `alibi`."""
     seed: int = document_key(
         "seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0
     )

@@ -24,6 +24,7 @@ from driftloop.local.kubelet.images import LocalImage
 from driftloop.operations.replays import BacktestResult, MonitorReplay
 from driftloop.plan import Monitor, Plan
 from driftloop.retrain.simulation import RUN
+from driftloop.spec.detector import AlibiDetect
 
 SIZES: dict[InjectedKind, float] = {"shift": 1.0, "noise": 1.0, "category": 0.1, "lost": 0.0}
 """How much a change is when nothing is said."""
@@ -96,12 +97,14 @@ class Backtest:
             )
         replayed: list[Monitor] = []
         for monitor in self.plan.request_monitors:
-            if monitor.function_image is None:
+            if monitor.function_image is not None:
+                why = "its function runs in a container of its own"
+            elif isinstance(monitor.detector, AlibiDetect):
+                why = "its class of alibi-detect runs in an image of its own"
+            else:
                 replayed.append(monitor)
                 continue
-            self.report(
-                f"{monitor.name} is not replayed: its function runs in a container of its own"
-            )
+            self.report(f"{monitor.name} is not replayed: {why}")
         if not replayed:
             raise StepError(
                 "no monitor can be replayed", hint="add one of ours, such as `drift: {}`"

@@ -19,6 +19,7 @@ from driftloop.operations import files
 from driftloop.operations.columns import check_columns
 from driftloop.operations.pin import PinnedSpec
 from driftloop.plan import make_plan
+from driftloop.plan.images import ALIBI, list_images
 from driftloop.spec import Document
 
 
@@ -131,6 +132,8 @@ def register_code(state: StateFolder, spec: Path, report: Callable[[str], None])
     for change in changes:
         images.register_image(state, change.ref, change.context, say=report)
         report(change.text)
+    if ALIBI in list_images(document.pipeline):
+        images.register_alibi(state, say=report)
     if state.find_holder() is not None:
         for image in document.pipeline.spec.images.values():
             if image.context is None:

@@ -26,7 +26,7 @@ from driftloop.operations.signatures import (
 from driftloop.plan import Monitor, Plan, images, make_plan
 from driftloop.release.answers import RELATIVE
 from driftloop.spec import Document, InvalidSpec, Problem, parse_spec
-from driftloop.spec.detector import UserFunction
+from driftloop.spec.detector import AlibiDetect, UserFunction
 from driftloop.spec.graph import Released, walk_nodes
 from driftloop.spec.model import Spec
 from driftloop.spec.serve import PythonServer, Serve
@@ -329,7 +329,12 @@ def _describe_monitor(monitor: Monitor) -> str:
     if isinstance(monitor.detector, UserFunction):
         return f"{monitor.name} ({monitor.detector.run} in {monitor.detector.image})"
     of = f" of {columns.replace(',', ', ')}" if columns is not None else ""
-    return f"{monitor.name} ({monitor.detector.detector}{of})"
+    kind = (
+        monitor.detector.alibi.class_
+        if isinstance(monitor.detector, AlibiDetect)
+        else monitor.detector.detector
+    )
+    return f"{monitor.name} ({kind}{of})"
 
 
 def summarize_spec(document: Document, planned: Plan) -> Mapping[str, str]:

@@ -71,6 +71,7 @@ def commit_project(
     """
     from driftloop.operations.code import refuse_local
     from driftloop.operations.project import validate_project
+    from driftloop.plan.images import ALIBI, list_images
 
     document = validate_project(spec).document
     refuse_local(state, document)
@@ -80,7 +81,8 @@ def commit_project(
         for image in pipeline.spec.images.values()
         if image.context
     ]
-    prepare.register_images(state, contexts, envs=envs, say=report)
+    adapted = ALIBI in list_images(pipeline)
+    prepare.register_images(state, contexts, adapted=adapted, envs=envs, say=report)
     prepare.create_buckets(state, [pipeline.spec.data.uri.removeprefix("s3://").partition("/")[0]])
     report(f"committing {spec} to branch {BRANCH} of {state.repository_url}")
     command = [

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
+from driftloop.contract.alibi import ALIBI_CLASSES
+from driftloop.contract.alibi import find_problems as find_setting_problems
 from driftloop.contract.columns import EVERYTHING
 from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT
 from driftloop.contract.names import PLATFORM_NAMESPACES
@@ -15,7 +17,7 @@ from driftloop.plan.backends import backend_limits, can_rehearse, is_prepackaged
 from driftloop.plan.effects import choose_effects
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
-from driftloop.spec.detector import Schema, UserFunction
+from driftloop.spec.detector import AlibiDetect, Schema, UserFunction
 from driftloop.spec.graph import Node, Released, walk_nodes
 from driftloop.spec.resources import Resources
 from driftloop.spec.serve import speaking
@@ -57,6 +59,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_effects,
         _check_schema,
         _check_functions,
+        _check_classes,
         _check_retrain,
         _check_names,
     )
@@ -364,6 +367,21 @@ def _check_functions(pipeline: Pipeline) -> Iterator[SpecFinding]:
                 location,
                 f"{_format_location(location)} is {detector.resources.gpu}, must be left out: the function of a "
                 "monitor gets no GPU",
+            )
+
+
+def _check_classes(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    for name, detector in pipeline.spec.monitors.items():
+        if not isinstance(detector, AlibiDetect):
+            continue
+        known = ALIBI_CLASSES[detector.alibi.class_].settings
+        for setting, problem in find_setting_problems(
+            detector.alibi.class_, detector.alibi.settings
+        ):
+            location = ("spec", "monitors", name, "alibi", "settings", setting)
+            hint = suggest_closest(setting, known) if setting not in known else None
+            yield SpecFinding(
+                location, f"{_format_location(location)} {problem}", hint, key=setting not in known
             )
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from driftloop.spec.detector import Detector, RowDetector, Schema
+from driftloop.contract.alibi import ALIBI_CLASSES
+from driftloop.spec.detector import AlibiDetect, Detector, RowDetector, Schema
 from driftloop.spec.model import Spec
 
 AlarmEffect = Literal["retrain", "alert", "halt"]
@@ -19,7 +20,9 @@ def retrain_on(spec: Spec) -> tuple[str, ...]:
     if spec.retrain.on is not None:
         return tuple(spec.retrain.on)
     drift = [
-        name for name, each in spec.monitors.items() if not isinstance(each, RowDetector | Schema)
+        name
+        for name, each in spec.monitors.items()
+        if not (isinstance(each, Schema) or scores_rows(each))
     ]
     default = DRIFT if DRIFT in drift else drift[0] if len(drift) == 1 else None
     return tuple(
@@ -42,4 +45,11 @@ def choose_effects(spec: Spec) -> Mapping[str, AlarmEffect | None]:
 def _choose_default(detector: Detector) -> AlarmEffect | None:
     if detector.then is not None:
         return detector.then
-    return None if isinstance(detector, RowDetector) else "alert"
+    return None if scores_rows(detector) else "alert"
+
+
+def scores_rows(detector: Detector) -> bool:
+    """Return True for a detector that scores single rows, not whole windows."""
+    if isinstance(detector, AlibiDetect):
+        return ALIBI_CLASSES[detector.alibi.class_].scores_rows
+    return isinstance(detector, RowDetector)

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from driftloop import __version__
 from driftloop.plan.backends import backend_limits
 from driftloop.spec import Pipeline
-from driftloop.spec.detector import UserFunction
+from driftloop.spec.detector import AlibiDetect, UserFunction
 from driftloop.spec.graph import own_nodes
 
 DRIFTLOOP = f"ghcr.io/driftloop/driftloop:{__version__}"
 """The command line: workflow steps, decision and judge services."""
 MONITOR = f"ghcr.io/driftloop/monitor:{__version__}"
 """The detector service."""
+ALIBI = f"ghcr.io/driftloop/alibi:{__version__}"
+"""The detector service with all of alibi-detect, for monitors that name a class of it."""
 TRAINER = f"ghcr.io/driftloop/trainer:{__version__}"
 """What a user's trainer image is built from."""
 ENVOY = "docker.io/envoyproxy/envoy:v1.40.0"
@@ -29,6 +31,7 @@ class PlatformImages:
 
     driftloop: str = DRIFTLOOP
     monitor: str = MONITOR
+    alibi: str = ALIBI
     envoy: str = ENVOY
 
 
@@ -41,7 +44,10 @@ def pin_image(ref: str, pins: Mapping[str, str]) -> str:
 def pin_platform_images(pins: Mapping[str, str]) -> PlatformImages:
     """The platform's own images under these pins."""
     return PlatformImages(
-        pin_image(DRIFTLOOP, pins), pin_image(MONITOR, pins), pin_image(ENVOY, pins)
+        pin_image(DRIFTLOOP, pins),
+        pin_image(MONITOR, pins),
+        pin_image(ALIBI, pins),
+        pin_image(ENVOY, pins),
     )
 
 
@@ -57,10 +63,12 @@ def list_images(pipeline: Pipeline) -> tuple[str, ...]:
     }
     used |= {node.image for node in own_nodes(spec.serve.graph)}
     used |= {each.image for each in spec.monitors.values() if isinstance(each, UserFunction)}
+    adapted = [each for each in spec.monitors.values() if isinstance(each, AlibiDetect)]
     users = [image.ref for name, image in spec.images.items() if name in used]
     ours = [
         DRIFTLOOP,
-        *([MONITOR] if spec.monitors else []),
+        *([MONITOR] if len(adapted) < len(spec.monitors) else []),
+        *([ALIBI] if adapted else []),
         *([ENVOY] if backend_limits(spec.serve).runs_logger else []),
     ]
     return tuple(dict.fromkeys([*users, *ours]))

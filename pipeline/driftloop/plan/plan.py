@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, assert_never
 
+from driftloop.contract.alibi import AlibiSettings
 from driftloop.contract.columns import EVERYTHING, TARGET
 from driftloop.contract.documents import to_json
 from driftloop.contract.functions import FunctionSettings
@@ -27,10 +28,11 @@ from driftloop.plan.backends import can_rehearse
 from driftloop.plan.budget import WindowRate, share_false_alarms
 from driftloop.plan.caching import digest_recipe, step_keys, trial_key
 from driftloop.plan.check import find_problems
-from driftloop.plan.effects import AlarmEffect, choose_effects, retrain_on
+from driftloop.plan.effects import AlarmEffect, choose_effects, retrain_on, scores_rows
 from driftloop.plan.trials import Trial, plan_trials
 from driftloop.spec import Document, InvalidSpec, Pipeline
 from driftloop.spec.detector import (
+    AlibiDetect,
     ChiSquared,
     CramerVonMises,
     Detector,
@@ -38,7 +40,6 @@ from driftloop.spec.detector import (
     KolmogorovSmirnov,
     Mahalanobis,
     MaximumMeanDiscrepancy,
-    RowDetector,
     Schema,
     Tabular,
     UserFunction,
@@ -89,12 +90,16 @@ class Monitor:
     @property
     def scores_rows(self) -> bool:
         """Return True when it scores single rows, not whole windows."""
-        return isinstance(self.detector, RowDetector)
+        return scores_rows(self.detector)
 
     @property
     def checks_schema(self) -> bool:
         """Return True when it looks for broken requests, not for drift."""
         return isinstance(self.detector, Schema)
+
+    def choose_image(self, platform: refs.PlatformImages) -> str:
+        """Return the image of its service, and of the step that fits it."""
+        return platform.alibi if isinstance(self.detector, AlibiDetect) else platform.monitor
 
     @property
     def settings(self) -> DetectorSettings:
@@ -110,13 +115,16 @@ class Monitor:
             alarm_rate=self.rate.rate,
             columns=tuple(detector.columns.split(",")) if detector.columns is not None else None,
             margin=detector.margin if isinstance(detector, Schema) else None,
-            at_least=None if isinstance(detector, Tabular | UserFunction) else detector.at_least,
+            at_least=None
+            if isinstance(detector, Tabular | UserFunction | AlibiDetect)
+            else detector.at_least,
             at_least_by_type=detector.at_least.model_dump()
             if isinstance(detector, Tabular)
             else None,
             budget=self.rate.budget,
             lasting=False if isinstance(detector, Tabular) and not detector.lasting else None,
             function=_describe_function(detector) if isinstance(detector, UserFunction) else None,
+            alibi=_describe_class(detector) if isinstance(detector, AlibiDetect) else None,
         )
 
     @property
@@ -378,6 +386,10 @@ def _plan_monitors(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[Monit
     )
 
 
+def _describe_class(detector: AlibiDetect) -> AlibiSettings:
+    return AlibiSettings(detector.alibi.class_, dict(detector.alibi.settings))
+
+
 def _describe_function(detector: UserFunction) -> FunctionSettings:
     return FunctionSettings(
         run=detector.run,
@@ -401,6 +413,7 @@ def detector_kind(detector: Detector) -> DetectorKind:
             | IsolationForest()
             | Mahalanobis()
             | UserFunction()
+            | AlibiDetect()
         ):
             return detector.detector
         case _:

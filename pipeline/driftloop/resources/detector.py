@@ -9,6 +9,7 @@ from driftloop.plan import Monitor, Plan
 from driftloop.release.record import Release, Version
 from driftloop.resources import functions, parts
 from driftloop.resources.broker import build_trigger
+from driftloop.spec.detector import AlibiDetect
 
 
 def fitted_monitors(plan: Plan, version: Version) -> tuple[Monitor, ...]:
@@ -32,7 +33,7 @@ def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.
         plan,
         names.detector(monitor.name),
         monitor.name,
-        image=plan.platform.monitor,
+        image=monitor.choose_image(plan.platform),
         command="driftloop-detector",
         args=(
             *(
@@ -70,8 +71,15 @@ def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.
         ),
         mounts=(core.VolumeMount(name="detector", mount_path=DETECTOR_FOLDER),),
         beside=functions.build_containers(monitor),
-        resources=parts.small_resources("100m", "400Mi", limit="1Gi"),
+        resources=_choose_resources(monitor),
     )
+
+
+def _choose_resources(monitor: Monitor) -> core.ContainerResources:
+    if isinstance(monitor.detector, AlibiDetect):
+        # TensorFlow alone takes 800 MiB
+        return parts.small_resources("200m", "1Gi", limit="3Gi")
+    return parts.small_resources("100m", "400Mi", limit="1Gi")
 
 
 def detector_endpoint(plan: Plan, monitor: Monitor) -> core.KubernetesService:

@@ -4,8 +4,9 @@ names what is missing."""
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from driftloop.contract.alibi import ALIBI_NAMES, REFUSED, AlibiName
 from driftloop.contract.functions import RowsForm
 from driftloop.spec.base import SpecModel
 from driftloop.spec.resources import Resources
@@ -234,7 +235,32 @@ class UserFunction(_Detector):
     """Resources of the function's container; near its memory a call is stopped, too."""
 
 
-IMPLIED: tuple[tuple[str, str], ...] = (("run", "function"),)
+def _refuse_class(name: Any) -> Any:
+    if name in REFUSED:
+        raise ValueError(f"which {REFUSED[name]}; must be one of: {', '.join(ALIBI_NAMES)}")
+    return name
+
+
+class AlibiReference(SpecModel):
+    """A class of alibi-detect 0.11.4, and its settings."""
+
+    class_: Annotated[AlibiName, Field(alias="class"), BeforeValidator(_refuse_class)]
+    """Name of the class."""
+    settings: dict[ParameterName, Scalar | list[int]] = Field(default_factory=dict)
+    """Keyword arguments of the class; `hidden` are the sizes of the hidden layers of its network."""
+
+
+class AlibiDetect(_Detector):
+    """A class of alibi-detect by name, in an image of its own with TensorFlow: MMDDrift, LSDDDrift,
+    ClassifierDrift, OutlierVAE and others."""
+
+    detector: Literal["alibi"] = "alibi"
+    """The algorithm; may be left out beside `alibi`."""
+    alibi: AlibiReference
+    """The class and its settings."""
+
+
+IMPLIED: tuple[tuple[str, str], ...] = (("run", "function"), ("alibi", "alibi"))
 """Keys of a monitor without `detector` that say which it is."""
 
 
@@ -257,7 +283,8 @@ Detector = Annotated[
     | Annotated[ChiSquared, Tag("chi2")]
     | Annotated[IsolationForest, Tag("iforest")]
     | Annotated[Mahalanobis, Tag("mahalanobis")]
-    | Annotated[UserFunction, Tag("function")],
+    | Annotated[UserFunction, Tag("function")]
+    | Annotated[AlibiDetect, Tag("alibi")],
     Discriminator(_choose_detector),
 ]
 """Any of them."""

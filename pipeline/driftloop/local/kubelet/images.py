@@ -195,14 +195,22 @@ def register_driftloop(state: StateFolder) -> LocalImage:
 def register_monitor(
     state: StateFolder, *, envs: Path | None = None, say: Say = print
 ) -> LocalImage:
-    """Our own image `monitor`: alibi-detect's environment and a snapshot of this package."""
-    role = roles.DETECTOR
+    """Our own image `monitor`: the detectors' environment and a snapshot of this package."""
+    return _register_own(state, refs.MONITOR, roles.DETECTOR, envs=envs, say=say)
+
+
+def register_alibi(state: StateFolder, *, envs: Path | None = None, say: Say = print) -> LocalImage:
+    """Our own image `alibi`, with TensorFlow: built when a monitor names a class of alibi-detect."""
+    return _register_own(state, refs.ALIBI, roles.ALIBI, envs=envs, say=say)
+
+
+def _register_own(
+    state: StateFolder, ref: str, role: roles.ImageRole, *, envs: Path | None, say: Say
+) -> LocalImage:
     env = build_environment(
-        envs or state.envs, [role.requirements], python="3.11", name=refs.MONITOR, say=say
+        envs or state.envs, [role.requirements], python="3.11", name=ref, say=say
     )
-    return _write_record(
-        state, refs.MONITOR, env=env, context=None, content=str(env), scripts=role.scripts
-    )
+    return _write_record(state, ref, env=env, context=None, content=str(env), scripts=role.scripts)
 
 
 def prepare_monitor(folder: Path, *, envs: Path, say: Say) -> LocalImage:
@@ -247,7 +255,7 @@ def refresh_image(state: StateFolder) -> None:
     """
     for record in state.images.glob("*/image.json"):
         fields = read_record(record)
-        if fields.scripts and fields.ref not in (refs.DRIFTLOOP, refs.MONITOR):
+        if fields.scripts and fields.ref not in (refs.DRIFTLOOP, refs.MONITOR, refs.ALIBI):
             _write_record(
                 state,
                 fields.ref,

@@ -31,16 +31,19 @@ def register_images(
     state: StateFolder,
     contexts: Iterable[tuple[str, Path]],
     *,
+    adapted: bool = False,
     envs: Path | None,
     say: Callable[[str], None],
 ) -> None:
     """Register a spec's images, (ref, folder) each, and our own ones; environments are built where
-    they are missing.
+    they are missing. `adapted` asks for the one with TensorFlow.
     """
     for ref, context in contexts:
         images.register_image(state, ref, context, envs=envs, say=say)
     images.register_driftloop(state)
     images.register_monitor(state, envs=envs, say=say)
+    if adapted:
+        images.register_alibi(state, envs=envs, say=say)
 
 
 def register_own(state: StateFolder, *, envs: Path | None, say: Callable[[str], None]) -> None:
@@ -50,6 +53,9 @@ def register_own(state: StateFolder, *, envs: Path | None, say: Callable[[str], 
     is_registered = any(image.ref == refs.MONITOR for image in images.list_registered(state))
     if is_registered or _parse_image_option(state, refs.MONITOR):
         images.register_monitor(state, envs=envs, say=say)
+    is_adapted = any(image.ref == refs.ALIBI for image in images.list_registered(state))
+    if is_adapted or _parse_image_option(state, refs.ALIBI):
+        images.register_alibi(state, envs=envs, say=say)
 
 
 def _parse_image_option(state: StateFolder, ref: str) -> bool:

@@ -16,12 +16,14 @@ from driftloop.resources.workflows.steps import (
     artifact_from,
     artifact_to,
 )
+from driftloop.spec.detector import AlibiDetect
 from driftloop.spec.resources import Resources
 
 FIT = "fit-"
 """Beginning of the names of these steps."""
 
 _FIT = Resources(cpu="250m", memory="1Gi")
+_FIT_ADAPTED = Resources(cpu="500m", memory="3Gi")
 
 
 def fit_name(monitor: Monitor) -> str:
@@ -62,7 +64,7 @@ def _build_step(
         name=fit_name(monitor),
         needs=(after,),
         when=when,
-        image=plan.platform.monitor,
+        image=monitor.choose_image(plan.platform),
         command=("driftloop-detector",),
         arguments=(
             *("fit", "--detector", monitor.detector_config, *source),
@@ -71,7 +73,7 @@ def _build_step(
         ),
         inputs=(data,),
         outputs=(artifact_to("detector", f"{RUN}/detectors/{monitor.name}"),),
-        resources=_FIT,
+        resources=_FIT_ADAPTED if isinstance(monitor.detector, AlibiDetect) else _FIT,
         deadline=1800,
         retries=own_retries(0),
         # a person's code runs in the pod of a monitor's function

@@ -143,6 +143,7 @@ def _build_template(plan: Plan, node: WorkflowNode) -> Container | Resource | DA
                 # Argo's own container creates it, by the executor's token
                 executor=models.ExecutorConfig(service_account_name=node.creator),
                 manifest=json.dumps(node.manifest, indent=2) + "\n",
+                pod_spec_patch=_patch_pod(None),
                 inputs=[_build_input(parameter) for parameter in node.inputs],
             )
         case StepGraph():
@@ -204,7 +205,8 @@ def _task_arguments(inputs: Sequence[InputParameter | InputArtifact]) -> list[Pa
 
 
 def _build_container(plan: Plan, step: WorkflowStep) -> Container:
-    own = step.image in (plan.platform.driftloop, plan.platform.monitor)
+    platform = plan.platform
+    own = step.image in (platform.driftloop, platform.monitor, platform.alibi)
     variables = (
         models.EnvVar.model_validate(item.dump_object())
         for item in (
@@ -236,6 +238,7 @@ def _build_container(plan: Plan, step: WorkflowStep) -> Container:
         labels=None if step.reaches is None else {REACHES_LABEL: step.reaches},
         service_account_name=step.account,
         automount_service_account_token=step.token or None,
+        pod_spec_patch=_patch_pod(step.gpu or step.sidecars_gpu),
         **_gpu_placement(step.gpu or step.sidecars_gpu),
     )
 
@@ -305,11 +308,17 @@ def _gpu_placement(gpu: GpuProfile | None) -> Mapping[str, Any]:
     return {
         "node_selector": dict(gpu.node_selector) or None,
         "tolerations": tolerations or None,
-        # a template has no field for it
-        "pod_spec_patch": json.dumps({"runtimeClassName": gpu.runtime_class})
-        if gpu.runtime_class
-        else None,
     }
+
+
+def _patch_pod(gpu: GpuProfile | None) -> str:
+    """Return what a template has no field for: no addresses of the namespace's Services in the
+    environment of a person's code, and the RuntimeClass of a GPU."""
+    # in each template: Argo reads a workflow's own patch from the Workflow, not from what it refers to
+    patch: dict[str, Any] = {"enableServiceLinks": False}
+    if gpu is not None and gpu.runtime_class:
+        patch["runtimeClassName"] = gpu.runtime_class
+    return json.dumps(patch)
 
 
 def _build_volumes(step: WorkflowStep) -> list[EmptyDirVolume]:

@@ -14,6 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from driftloop.contract.handovers import OWN_KINDS
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.services.detector.artifact import DetectorArtifact
 from driftloop.services.detector.detectors import WindowDetector
@@ -55,7 +56,7 @@ def calibrate_fit(
     """Return the artifact with what the order of its rows says; of a detector of single rows, the order
     of its outliers."""
     rows, window = artifact.ordered, artifact.config.window
-    if rows is None or artifact.config.kind == "function":
+    if rows is None or artifact.config.kind not in OWN_KINDS:
         return artifact
     if artifact.config.kind not in ROW_KINDS:
         return replace(artifact, calibration=learn_order(rows, artifact.profile, window))

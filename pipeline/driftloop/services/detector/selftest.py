@@ -18,7 +18,7 @@ from driftloop.contract.profiles import ColumnProfile
 from driftloop.services.detector.artifact import DetectorArtifact
 from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.detectors.statistics import find_most
-from driftloop.services.detector.errors import FitError
+from driftloop.services.detector.errors import FitError, WindowFailedError
 from driftloop.services.detector.values import Rows
 
 Fit = Callable[[Rows], WindowDetector]
@@ -27,7 +27,13 @@ MOST_SCORED, LEAST_SCORED = 150, 15
 """Windows that are scored."""
 MOST_VALUES = 6_000_000
 """Values that are fitted on and scored in all, a few seconds' work; slow kinds count more."""
-SLOW_KINDS: dict[DetectorKind, int] = {"mmd": 10, "cvm": 10, "iforest": 20, "function": 20}
+SLOW_KINDS: dict[DetectorKind, int] = {
+    "mmd": 10,
+    "cvm": 10,
+    "iforest": 20,
+    "function": 20,
+    "alibi": 50,
+}
 SINGLE_KINDS: tuple[DetectorKind, ...] = ("tabular", "schema", "ks", "cvm", "chi2")
 """Kinds that test one column after the other."""
 LEAST_REFERENCE = 2000
@@ -143,6 +149,8 @@ class _Examination:
         try:
             drawn = self._try_random()
             ordered = self._try_ordered()
+        except WindowFailedError:
+            raise
         except FitError:
             # the reference is enough to fit on, and too little to set a window aside
             drawn = ordered = None
@@ -197,7 +205,7 @@ class _Examination:
 
     def _judge_rows(self, rows: np.ndarray, others: np.ndarray) -> bool:
         fitted = self._fit(self._reference[np.sort(others[: self._fitted])])
-        return fitted.score_window(self._reference[rows]).alarm
+        return _judge(fitted, self._reference[rows])
 
     def _count_trial(self, windows: int, alarms: int, doubt: float) -> WindowTrial:
         return WindowTrial(windows, alarms, find_most(windows, self._config.alarm_rate, doubt))
@@ -208,7 +216,7 @@ class _Examination:
         count, size = len(self._reference), self._config.least_rows
         for _ in range(DRAWN):
             rows = self._reference[self._random.choice(count, size, replace=count < size)]
-            if not detector.score_window(rows).alarm:
+            if not _judge(detector, rows):
                 break
         return rows
 
@@ -218,7 +226,7 @@ class _Examination:
         """Return True when a window alarms of which so many rows are changed in these columns."""
         changed = window.copy()
         changed[:count, columns] = self._changes[columns]
-        return detector.score_window(changed).alarm
+        return _judge(detector, changed)
 
     def _find_blind(self, detector: WindowDetector, window: Rows) -> list[int]:
         """Return the columns of which not even a window full of other values alarms, of so many as there is
@@ -250,6 +258,14 @@ class _Examination:
                 quiet, loud = (quiet, middle) if alarms else (middle, loud)
             fewest = loud
         return fewest
+
+
+def _judge(detector: WindowDetector, rows: Rows) -> bool:
+    """Return True for a window that alarms; FitError for one that the detector fails on."""
+    verdict = detector.score_window(rows)
+    if verdict.failure:
+        raise WindowFailedError(verdict.failure)
+    return verdict.alarm
 
 
 def _find_change(column: ColumnProfile, values: Rows) -> float:

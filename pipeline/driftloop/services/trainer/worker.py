@@ -1,6 +1,7 @@
 """The process that a user's functions run in: a child, so that a hang, a crash or too much memory ends it
 and not the program that answers the detector."""
 
+import json
 import os
 import signal
 import time
@@ -11,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.documents import DocumentError
+from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.functions import LOADING, FunctionSettings, unpack_rows
 from driftloop.services.trainer.errors import TrainerError
 from driftloop.services.trainer.judging import JudgingFunctions
@@ -185,10 +186,6 @@ def _answer_calls(
 def _answer_call(
     functions: JudgingFunctions, fits: Fits, kind: bytes, fit: str, body: bytes
 ) -> bytes:
-    import json
-
-    from driftloop.contract.documents import to_json
-
     try:
         packed = unpack_rows(body)
     except DocumentError as error:

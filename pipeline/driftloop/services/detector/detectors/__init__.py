@@ -88,5 +88,9 @@ def fit_detector(
             from driftloop.services.detector.detectors.function import FunctionDetector
 
             return FunctionDetector(config, reference, profile, program)
+        case "alibi":
+            from driftloop.services.detector.detectors.adapted import fit_adapted
+
+            return fit_adapted(config, reference, profile)
         case _:
             assert_never(config.kind)

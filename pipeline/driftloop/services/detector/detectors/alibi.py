@@ -14,7 +14,7 @@ from typing import Any
 
 from driftloop.errors import PipelineError
 
-_PACKAGES = ("alibi_detect", "alibi_detect.cd", "alibi_detect.utils")
+_PACKAGES = ("alibi_detect", "alibi_detect.cd", "alibi_detect.od", "alibi_detect.utils")
 
 
 def load_class(module: str, name: str) -> Any:

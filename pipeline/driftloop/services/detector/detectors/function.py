@@ -32,7 +32,7 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict
 from driftloop.services.detector.detectors.explanation import MOST_NAMED, describe_columns
-from driftloop.services.detector.errors import FitError
+from driftloop.services.detector.errors import FitError, WindowFailedError
 from driftloop.services.detector.values import Rows
 
 STARTING = 60.0
@@ -122,7 +122,7 @@ class FunctionDetector:
             return self._build_verdict(said, rows)
         except FunctionFailedError as error:
             if self._program.strict:
-                raise FitError(error.failure, hint=error.hint) from error
+                raise WindowFailedError(error.failure, hint=error.hint) from error
             return WindowVerdict(alarm=False, score=0.0, threshold=0.0, failure=error.failure)
 
     def _judge(self, rows: Rows) -> FunctionVerdict:
