@@ -329,6 +329,16 @@ def test_an_open_window_is_shown():
     }
 
 
+def test_the_budget_of_false_alarms_is_shown_beside_the_traffic():
+    paths = cluster("digits-released")
+    paths["/api/v1/namespaces/digits/services/digits-outlier:8080/proxy/metrics"] = (
+        METRICS + OPEN_WINDOW + "driftloop_detector_traffic_rows_per_second 40.0\n"
+    )
+    budget = overview(paths)["windows"]["digits/digits/outlier"]["budget"]
+    assert round(budget.pop("expected")) == 40
+    assert budget == {"month": 1.0, "traffic": 1.0, "assumed": True, "measured": 40.0}
+
+
 def test_a_detector_that_has_judged_nothing_yet_has_no_verdict():
     paths = cluster("digits-released")
     silent = re.sub(r"(?m)^(driftloop_detector_\w+) .*$", r"\1 0.0", METRICS)
