@@ -122,7 +122,9 @@ def test_the_soonest_within_the_budget_is_proposed_as_yaml() -> None:
     assert spec["traffic"] == "1/s"
     assert spec["monitors"]["drift"] == {"window": 200, "alarms": {"least": 1, "of": 1}}
     assert "rows" not in spec["monitors"], "as soon, with fewer windows"
-    assert any("now window 500, 2 alarms in a row: 0 false alarms" in line for line in lines)
+    assert any(
+        "# drift now, window 500, 2 alarms in a row: 0 false alarms" in line for line in lines
+    )
     assert any(
         "sees 1 of 2 changes, the last after 3.32 min; not a shifted" in line for line in lines
     )

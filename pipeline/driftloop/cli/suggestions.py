@@ -33,12 +33,12 @@ def format_suggestions(
 
 def _format_suggestion(each: Suggestion, changes: Sequence[InjectedChange]) -> Iterator[str]:
     name = each.own.monitor.name
-    yield f"    # now {_describe(each.own, changes)}"
+    yield f"    # {name} now, {_describe(each.own, changes)}"
     stays = each.best is each.own
     if stays:
         yield f"    # {name} stays as it is: nothing that was tried is better"
     else:
-        yield f"    # {_describe(each.best, changes)}"
+        yield f"    # {name} then, {_describe(each.best, changes)}"
     if not each.best.keeps(each.wanted):
         yield (
             f"    # it has the fewest, and still more than its {write_alarms(each.wanted)} a month: either something has "
