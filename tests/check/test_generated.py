@@ -26,7 +26,14 @@ _NAMES = st.from_regex(r"[a-z][a-z0-9]{0,10}(-[a-z0-9]{1,8})?", fullmatch=True)
 _MONITORS = st.just("drift") | st.from_regex(r"[a-z][a-z0-9]{0,17}", fullmatch=True).filter(
     lambda name: not is_own_part(name)
 )
-_DETECTORS = st.sampled_from(DETECTORS)
+_BROUGHT: dict[str, Parts] = {
+    "function": {"run": "watch:judge"},
+    "alibi": {"alibi": {"class": "MMDDrift"}},
+}
+_DETECTORS = st.sampled_from(
+    [_BROUGHT.get(detector, {"detector": detector}) for detector in DETECTORS]
+)
+"""How a monitor says which one it has."""
 _WATCHED = st.fixed_dictionaries(
     {},
     optional={
@@ -96,7 +103,7 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
     """A spec as JSON, which is YAML, and its name."""
     name = draw(_NAMES)
     monitors: Parts = {
-        monitor: {"detector": draw(_DETECTORS), "window": draw(st.integers(20, 500))}
+        monitor: {**draw(_DETECTORS), "window": draw(st.integers(20, 500))}
         for monitor in draw(st.lists(_MONITORS, max_size=4, unique=True))
     }
     train: Parts = {"run": "train:train", "parameters": {"epochs": 1, "learning_rate": 0.1}}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -227,3 +228,18 @@ def test_what_can_not_be_replayed_is_refused_at_once(
     project = make_project(tmp_path, monitors)
     code = 1 if "has no monitor" in told else 2
     assert told in backtest(project, tmp_path / "envs", *words, code=code).stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_other_windows_are_tried_and_proposed(tmp_path: Path, envs: Path) -> None:
+    project = make_project(tmp_path, "{drift: {detector: tabular, window: 400}}")
+    rows(tmp_path / "batches" / "one.npz", 0, 2000)
+    rows(tmp_path / "on" / "1.npz", 1, 1000)
+    words = ("--data", "../batches", "--on", "../on", "--inject", "shift:x[1]:2@501", "--suggest")
+    lines = backtest(project, envs, *words).stdout.splitlines()
+    place = lines.index("# 2 settings of each monitor tried on these rows")
+    spec = yaml.safe_load("\n".join(lines[place:]))["spec"]
+    assert spec["traffic"] == "1/s"
+    assert spec["monitors"]["drift"] == {"window": 100, "alarms": {"least": 1, "of": 1}}
+    assert "sees 1 of 1 change, the last after 1.65 min" in lines[-2]

@@ -5,10 +5,27 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from driftloop import __version__
 from driftloop.plan import images
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("monitor", ["{detector: ks}", "{alibi: {class: MMDDrift}}"])
+def test_the_image_of_alibi_s_classes_is_built_where_a_monitor_names_one(tmp_path, monitor):
+    builder = tmp_path / "builder"
+    builder.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/built\n')
+    builder.chmod(0o755)
+    text = f"spec: {{images: {{}}, monitors: {{drift: {monitor}}}}}\n"
+    (tmp_path / "pipeline.yaml").write_text(text)
+    places = {"IMAGE_BUILDER": str(builder), "SBOM_FOLDER": str(tmp_path / "sbom")}
+    command = ["scripts/images", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, **places}, check=True, capture_output=True)
+    built = (tmp_path / "built").read_text().splitlines()
+    assert images.MONITOR in built
+    assert (images.ALIBI in built) == ("alibi" in monitor)
 
 
 def test_every_role_and_the_example_are_built_in_one_call(tmp_path):

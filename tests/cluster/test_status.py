@@ -325,6 +325,7 @@ def test_an_open_window_is_shown():
             "repeated": 2,
             "since": "2026-01-31T09:30:00Z",
             "due": "2026-01-31T15:30:00Z",
+            "budget": None,
         }
     }
 

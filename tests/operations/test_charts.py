@@ -9,6 +9,7 @@ from driftloop.contract.verdicts import ColumnChange, WindowRecord
 from driftloop.operations.charts import ALARM, QUIET, RUN, draw_result
 from driftloop.operations.replays import BacktestResult, MonitorReplay
 from driftloop.plan import Monitor
+from driftloop.plan.budget import WindowRate
 from driftloop.spec.detector import KolmogorovSmirnov, Tabular
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -53,8 +54,16 @@ def result() -> BacktestResult:
     return BacktestResult(
         POLICY,
         (
-            MonitorReplay(Monitor("drift", Tabular()), ("a",), report(plain, changed)),
-            MonitorReplay(Monitor("ks", KolmogorovSmirnov()), ("a",), report(p_values, p_values)),
+            MonitorReplay(
+                Monitor("drift", Tabular(), "retrain", WindowRate(0.01)),
+                ("a",),
+                report(plain, changed),
+            ),
+            MonitorReplay(
+                Monitor("ks", KolmogorovSmirnov(), None, WindowRate(0.01)),
+                ("a",),
+                report(p_values, p_values),
+            ),
         ),
         (change,),
     )
@@ -87,7 +96,9 @@ def test_all_windows_alarms_and_runs_are_drawn() -> None:
 
 def test_a_monitor_without_a_window_is_an_empty_panel() -> None:
     empty = record([], 2.0)
-    replay = MonitorReplay(Monitor("drift", Tabular()), ("a",), report(empty, empty))
+    replay = MonitorReplay(
+        Monitor("drift", Tabular(), "retrain", WindowRate(0.01)), ("a",), report(empty, empty)
+    )
     root = Xml.fromstring(draw_result(BacktestResult(POLICY, (replay,), ())))
     words = [each.text for each in root.iter(f"{SVG}text")]
     assert "drift (tabular): 0 windows, 0 alarms" in words

@@ -8,8 +8,9 @@ import click
 
 from driftloop.cli import options
 from driftloop.cli.replays import describe_result, format_result
+from driftloop.cli.suggestions import describe_suggestion, format_suggestions
 from driftloop.cli.try_ import choose_envs, fetch_data
-from driftloop.contract.budgets import read_traffic
+from driftloop.contract.budgets import TRAFFIC, read_traffic
 from driftloop.contract.replays import InjectedChange, ReplayOrder
 from driftloop.errors import StepError
 from driftloop.local.kubelet.images import prepare_monitor
@@ -18,6 +19,7 @@ from driftloop.operations.charts import draw_result
 from driftloop.operations.place import StateChoice
 from driftloop.operations.project import validate_project
 from driftloop.operations.replays import BacktestResult
+from driftloop.operations.suggesting import Suggestion, suggest_settings
 from driftloop.operations.tryout import ProjectTry
 from driftloop.plan import make_plan
 from driftloop.spec.values import duration
@@ -28,7 +30,7 @@ Examples:
   driftloop backtest pipeline.yaml --on ../last-week --time requested_at
   driftloop backtest pipeline.yaml --data ../batches --on ../last-week/requests.parquet --rate 40/s
   driftloop backtest pipeline.yaml --on ../last-week --inject shift:fare:0.5@3000 --inject lost:carrier
-  driftloop backtest pipeline.yaml --on ../last-week --time requested_at -o report.svg"""
+  driftloop backtest pipeline.yaml --on ../last-week --time requested_at -o report.svg --suggest"""
 
 
 def _parse_rate(
@@ -107,7 +109,7 @@ def _write_picture(file: Path, result: BacktestResult) -> None:
 @click.option(
     "--rate",
     callback=_parse_rate,
-    help="Rows of the traffic by s, min, h or day, where the rows have no times.  [default: 1/s]",
+    help="Rows of the traffic by s, min, h or day, where the rows have no times.  [default: `traffic` of the spec, or 1/s]",
 )
 @click.option("--time", "column", help="Column with the time of each row, instead of a rate.")
 @click.option(
@@ -139,6 +141,12 @@ def _write_picture(file: Path, result: BacktestResult) -> None:
     help="Seed of what injected changes draw.",
 )
 @click.option(
+    "--suggest",
+    is_flag=True,
+    help="Try other windows and counts of alarms, and print the YAML of those that see the changes soonest within "
+    "`falseAlarms`.",
+)
+@click.option(
     "-o",
     "--picture",
     type=click.Path(path_type=Path, dir_okay=False, resolve_path=True),
@@ -159,6 +167,7 @@ def command(
     changed_at: int | None,
     run: float,
     seed: int,
+    suggest: bool,
     picture: Path | None,
     envs: Path | None,
     state: StateChoice,
@@ -176,7 +185,7 @@ def command(
         raise click.UsageError("--rate and --time exclude each other: rows with times have a rate")
     project = validate_project(spec)
     options.print_notes(project.notes)
-    plan = make_plan(project.document)
+    pipeline, plan = project.document.pipeline, make_plan(project.document)
     if not plan.request_monitors:
         raise StepError(
             f"{spec} has no monitor of requests",
@@ -187,7 +196,7 @@ def command(
         work = Path(folder)
         fetch_data(plan, data, work / "data" / "recent", state)
         own = ProjectTry(
-            project.document.pipeline.spec,
+            pipeline.spec,
             plan,
             spec.resolve().parent,
             work,
@@ -197,16 +206,28 @@ def command(
         own.run_stages("data")
         image = prepare_monitor(work / "monitor", envs=envs, say=options.print_progress)
         backtest = Backtest(plan, image, work, options.print_progress, run)
-        fitted = backtest.fit_monitors(work / "split" / "train" / "recent")
+        batches = work / "split" / "train" / "recent"
+        fitted = backtest.fit_monitors(batches)
         if changes is None:
             changes = choose_changes(each.profile for each in fitted)
-        order = ReplayOrder(
-            rate=None if column else rate or 1.0, time=column, changes=changes, seed=seed
-        )
+        rate = rate or read_traffic(pipeline.spec.traffic or "") or TRAFFIC
+        order = ReplayOrder(rate=None if column else rate, time=column, changes=changes, seed=seed)
         result = backtest.replay_rows(fitted, rows, order, changed_at)
+        suggestions: tuple[Suggestion, ...] = ()
+        if suggest:
+            suggestions = suggest_settings(
+                pipeline,
+                result,
+                lambda other: backtest.try_pipeline(other, batches, rows, order, changed_at),
+            )
     if picture is not None:
         _write_picture(picture, result)
     if output == "json":
-        click.echo(json.dumps(describe_result(result)))
+        document = describe_result(result)
+        if suggest:
+            document["suggestions"] = list(map(describe_suggestion, suggestions))
+        click.echo(json.dumps(document))
         return
     click.echo("\n".join(format_result(result)))
+    if suggest:
+        click.echo("\n".join(format_suggestions(suggestions, result.changes)))

@@ -86,14 +86,17 @@ def _format_monitor(replay: MonitorReplay, result: BacktestResult) -> Iterator[s
     )
     alarms = sum(window.alarm for window in replay.select_clean(result.changed_at))
     if (month := result.estimate_month(alarms)) is not None:
-        yield f"  alarms of a month: {_format_estimate(month)}"
+        yield f"  alarms of a month: {format_estimate(month)}"
+    if (use := monitor.settings.compare_budget(result.traffic)) is not None:
+        yield f"  falseAlarms: {use.describe()}"
 
 
 def _format_percent(share: float) -> str:
     return f"{share * 100:.2g} %" if 0 < share < 0.995 else f"{share * 100:.0f} %"
 
 
-def _format_estimate(estimate: Estimate) -> str:
+def format_estimate(estimate: Estimate) -> str:
+    """Return a figure with its bounds; of what was never seen the upper one alone."""
     if not estimate.value:
         return f"none seen, most likely below {estimate.high:.3g}"
     return f"{estimate.value:.3g} (19 of 20: {estimate.low:.3g} to {estimate.high:.3g})"
@@ -120,7 +123,7 @@ def _format_loop(loop: SimulatedLoop, result: BacktestResult) -> Iterator[str]:
     if loop.suppressed:
         yield f"  {count_noun(loop.suppressed, 'alarm')} in pauses or over budget led to nothing"
     if (month := result.estimate_month(len(result.list_clean(loop.runs)))) is not None:
-        yield f"  runs of a month: {_format_estimate(month)}"
+        yield f"  runs of a month: {format_estimate(month)}"
 
 
 def _format_run(run: SimulatedRun) -> str:

@@ -48,7 +48,6 @@ class OpenWindow:
         default=None,
         read=lambda v: None if v is None else BudgetUse.read(v),
         write=lambda v: None if v is None else to_json(v),
-        omits_none=True,
     )
     """What false alarms it may have, beside the traffic; None: it has an `alarmRate` of its own."""
 

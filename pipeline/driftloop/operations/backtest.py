@@ -19,11 +19,12 @@ from driftloop.contract.replays import (
     ReplayReport,
 )
 from driftloop.contract.trees import PROFILE_FILE
-from driftloop.errors import StepError
+from driftloop.errors import SpecError, StepError
 from driftloop.local.kubelet.images import LocalImage
 from driftloop.operations.replays import BacktestResult, MonitorReplay
-from driftloop.plan import Monitor, Plan
+from driftloop.plan import Monitor, Plan, make_plan
 from driftloop.retrain.simulation import RUN
+from driftloop.spec import Pipeline
 from driftloop.spec.detector import AlibiDetect
 
 SIZES: dict[InjectedKind, float] = {"shift": 1.0, "noise": 1.0, "category": 0.1, "lost": 0.0}
@@ -132,6 +133,28 @@ class Backtest:
         return BacktestResult(
             self.plan.retrain_policy, replays, order.changes, self.run, changed_at
         )
+
+    def try_pipeline(
+        self,
+        pipeline: Pipeline,
+        data: Path,
+        rows: Path,
+        order: ReplayOrder,
+        changed_at: int | None = None,
+    ) -> BacktestResult | None:
+        """Fit and replay the monitors of another spec of the same data; None when one can't be, which is
+        told."""
+        try:
+            plan = make_plan(pipeline)
+            sizes = (monitor.detector.window_rows for monitor in plan.request_monitors)
+            windows = ", ".join(map(str, dict.fromkeys(sizes)))
+            other = replace(self, plan=plan, report=lambda _: None)
+            result = other.replay_rows(other.fit_monitors(data), rows, order, changed_at)
+        except (SpecError, StepError) as error:
+            self.report(f"not tried: {error.message}")
+            return None
+        self.report(f"tried: windows of {windows} rows")
+        return result
 
     def _check_column(self, change: InjectedChange, fitted: Sequence[FittedMonitor]) -> None:
         names = list(dict.fromkeys(name for each in fitted for name in each.profile.names))

@@ -140,6 +140,11 @@ class BacktestResult:
         return (self.ended - self.began) * self.rows / max(self.rows - 1, 1)
 
     @property
+    def traffic(self) -> float | None:
+        """Rows a second; None when they take no time."""
+        return self.rows / self.seconds if self.seconds > 0 else None
+
+    @property
     def clean_seconds(self) -> float:
         """Time of the rows before the change that they are known to have."""
         return self.find_second(self.changed_at) - self.began if self.changed_at else self.seconds

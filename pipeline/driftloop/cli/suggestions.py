@@ -1,0 +1,98 @@
+"""What a backtest proposes, as lines of YAML to put into the spec, with the reasons."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from driftloop.cli.replays import format_estimate, format_seconds
+from driftloop.contract.budgets import write_alarms
+from driftloop.contract.replays import InjectedChange
+from driftloop.operations.suggesting import COUNTING, Suggestion, Trial
+from driftloop.spec.values import written
+from driftloop.text.words import count_noun
+
+
+def format_suggestions(
+    suggestions: Sequence[Suggestion], changes: Sequence[InjectedChange]
+) -> Iterator[str]:
+    """Yield the lines: YAML, the reasons in comments."""
+    tried = max((each.tried for each in suggestions), default=0)
+    if not tried:
+        yield (
+            "no other window could be tried: the rows must fill ten of them, and the training data must do for its fit"
+        )
+        return
+    yield f"# {count_noun(tried, 'setting')} of each monitor tried on these rows"
+    yield "spec:"
+    if traffic := suggestions[0].traffic:
+        yield f"  traffic: {traffic} # of these rows"
+    if any(each.best is not each.own for each in suggestions):
+        yield "  monitors:"
+    for each in suggestions:
+        yield from _format_suggestion(each, changes)
+
+
+def _format_suggestion(each: Suggestion, changes: Sequence[InjectedChange]) -> Iterator[str]:
+    name = each.own.monitor.name
+    yield f"    # {name} now, {_describe(each.own, changes)}"
+    stays = each.best is each.own
+    if stays:
+        yield f"    # {name} stays as it is: nothing that was tried is better"
+    else:
+        yield f"    # {name} then, {_describe(each.best, changes)}"
+    if not each.best.keeps(each.wanted):
+        yield (
+            f"    # it has the fewest, and still more than its {write_alarms(each.wanted)} a month: either something has "
+            "changed in these rows (--changed-at), or no window keeps them apart from the training data; leave out the "
+            "columns that alarm, or let it alert only"
+        )
+    if not stays:
+        yield f"    {name}: {{{', '.join(_list_keys(each.best))}}}"
+
+
+def _list_keys(trial: Trial) -> Iterator[str]:
+    detector = trial.monitor.detector
+    if detector.detector != "tabular":
+        yield f"detector: {detector.detector}"
+    time = detector.window_time
+    if time is None:
+        yield f"window: {detector.window_rows}"
+    else:
+        yield f"window: {{rows: {detector.window_rows}, atMost: {written(time)}}}"
+    if trial.monitor.then in COUNTING:
+        yield f"alarms: {{least: {trial.count.least}, of: {trial.count.of}}}"
+
+
+def _describe(trial: Trial, changes: Sequence[InjectedChange]) -> str:
+    text = f"window {trial.monitor.detector.window_rows}, {trial.count.text}: "
+    text += f"{count_noun(trial.alarms, 'false alarm')}"
+    if trial.month is not None:
+        text += f", of a month {format_estimate(trial.month)}"
+    seen = [delay for delay in trial.delays if delay is not None]
+    if changes:
+        text += f"; sees {len(seen)} of {count_noun(len(changes), 'change')}"
+        text += f", the last after {format_seconds(max(seen))}" if seen else ""
+    missed = [c.text for c, delay in zip(changes, trial.delays, strict=True) if delay is None]
+    return text + (f"; not {', '.join(missed)}" if missed and seen else "")
+
+
+def describe_suggestion(each: Suggestion) -> dict[str, Any]:
+    """Return a suggestion as plain data."""
+    return {
+        "monitor": each.own.monitor.name,
+        "traffic": each.traffic,
+        "tried": each.tried,
+        "now": _describe_trial(each.own, each.wanted),
+        "proposed": _describe_trial(each.best, each.wanted),
+    }
+
+
+def _describe_trial(trial: Trial, wanted: float) -> dict[str, Any]:
+    return {
+        "window": trial.monitor.detector.window_rows,
+        "least": trial.count.least,
+        "of": trial.count.of,
+        "alarms": trial.alarms,
+        "alarmsAMonth": None if trial.month is None else vars(trial.month),
+        "keepsBudget": trial.keeps(wanted),
+        "delays": list(trial.delays),
+    }
