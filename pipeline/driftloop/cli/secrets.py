@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from driftloop.cli import options
 from driftloop.cluster.platform import Addresses, store_path
 from driftloop.operations.secrets import DEFAULTS, seal_platform, seal_signing_key, write_change
 
@@ -29,6 +30,21 @@ Examples:
   driftloop secrets init --help"""
 
 
+_cert = click.option(
+    "--cert",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificate of the Sealed Secrets controller.",
+)
+_into = click.option(
+    "--into",
+    default=Path("."),
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    show_default=True,
+    help="Working copy of the cluster repository.",
+)
+
+
 @click.group("secrets", epilog=GROUP_EXAMPLES)
 def command() -> None:
     """Write the platform's settings, and its credentials sealed."""
@@ -43,12 +59,7 @@ def command() -> None:
     multiple=True,
     help="Namespace of a pipeline; repeatable.",
 )
-@click.option(
-    "--cert",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Certificate of the Sealed Secrets controller.",
-)
+@_cert
 @click.option(
     "--git-url", required=True, help="URL of the cluster repository, as pods reach it over http(s)."
 )
@@ -85,19 +96,8 @@ def command() -> None:
 @click.option(
     "--gateway-url", default=DEFAULTS.gateway_url, show_default=True, help="URL of Istio's gateway."
 )
-@click.option(
-    "--cluster",
-    default="dev",
-    show_default=True,
-    help="Folder below cluster/ that Flux was bootstrapped with.",
-)
-@click.option(
-    "--into",
-    default=Path("."),
-    type=click.Path(file_okay=False, exists=True, path_type=Path),
-    show_default=True,
-    help="Working copy of the cluster repository.",
-)
+@options.cluster
+@_into
 @click.option(
     "--force",
     is_flag=True,
@@ -190,25 +190,9 @@ Examples:
 
 @command.command("signing-key", epilog=SIGNING_EXAMPLES)
 @click.option("-n", "--namespace", required=True, help="Namespace of a pipeline.")
-@click.option(
-    "--cert",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Certificate of the Sealed Secrets controller.",
-)
-@click.option(
-    "--cluster",
-    default="dev",
-    show_default=True,
-    help="Folder below cluster/ that Flux was bootstrapped with.",
-)
-@click.option(
-    "--into",
-    default=Path("."),
-    type=click.Path(file_okay=False, exists=True, path_type=Path),
-    show_default=True,
-    help="Working copy of the cluster repository.",
-)
+@_cert
+@options.cluster
+@_into
 def signing_key(*, namespace: str, cert: Path, cluster: str, into: Path) -> None:
     """Write a new key that signs a namespace's releases, ready to commit.
 

@@ -60,6 +60,19 @@ def document_key(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def part_key(name: str, part: Any, *, omits_none: bool = True) -> Any:
+    """Return a field that is a record of its own, of class `part`, or None."""
+    return document_key(
+        name,
+        "an object, or null",
+        lambda value: value is None or isinstance(value, dict),
+        default=None,
+        omits_none=omits_none,
+        read=part.read,
+        write=to_json,
+    )
+
+
 def keys_of(record: Any) -> tuple[tuple["Field[Any]", Key], ...]:
     """Return the fields of a record (or its class) that are keys, in order."""
     fields = dataclasses.fields(record)

@@ -20,6 +20,7 @@ from driftloop.contract.documents import (
     is_texts,
     is_whole,
     parse_json,
+    part_key,
     show_value,
     to_json,
 )
@@ -272,15 +273,7 @@ class DetectorSettings:
         omits_none=True,
     )
     """The same by type of column, and for missing values; of `tabular`."""
-    budget: AlarmBudget | None = document_key(
-        "budget",
-        "an object, or null",
-        lambda v: v is None or isinstance(v, dict),
-        default=None,
-        read=lambda v: None if v is None else AlarmBudget.read(v),
-        write=lambda v: None if v is None else to_json(v),
-        omits_none=True,
-    )
+    budget: AlarmBudget | None = part_key("budget", AlarmBudget)
     """What `alarmRate` was derived from; None when the spec says it."""
     lasting: bool | None = document_key(
         "lasting",
@@ -290,25 +283,9 @@ class DetectorSettings:
         omits_none=True,
     )
     """False: windows are judged one by one only, and not together as well; of `tabular`."""
-    function: FunctionSettings | None = document_key(
-        "function",
-        "an object, or null",
-        lambda v: v is None or isinstance(v, dict),
-        default=None,
-        omits_none=True,
-        read=FunctionSettings.read,
-        write=to_json,
-    )
+    function: FunctionSettings | None = part_key("function", FunctionSettings)
     """The user's function; of `function`."""
-    alibi: AlibiSettings | None = document_key(
-        "alibi",
-        "an object, or null",
-        lambda v: v is None or isinstance(v, dict),
-        default=None,
-        omits_none=True,
-        read=AlibiSettings.read,
-        write=to_json,
-    )
+    alibi: AlibiSettings | None = part_key("alibi", AlibiSettings)
     """Class of alibi-detect; of `alibi`."""
     seed: int = document_key(
         "seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0

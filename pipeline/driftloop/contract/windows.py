@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from driftloop.contract.budgets import BudgetUse
-from driftloop.contract.documents import document_key, from_json, is_whole, to_json
+from driftloop.contract.documents import document_key, from_json, is_whole, part_key
 from driftloop.contract.outcomes import is_time
 from driftloop.contract.records import name_key
 
@@ -41,14 +41,7 @@ class OpenWindow:
     due: str | None = _moment("due")
     """Time from which it closes with its least rows; None: only when it is full, or it has none."""
 
-    budget: BudgetUse | None = document_key(
-        "budget",
-        "an object, or null",
-        lambda v: v is None or isinstance(v, dict),
-        default=None,
-        read=lambda v: None if v is None else BudgetUse.read(v),
-        write=lambda v: None if v is None else to_json(v),
-    )
+    budget: BudgetUse | None = part_key("budget", BudgetUse, omits_none=False)
     """What false alarms it may have, beside the traffic; None: it has an `alarmRate` of its own."""
 
     order: str | None = document_key(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from driftloop.services.detector.detectors.statistics import score_counts
+from driftloop.services.detector.detectors.statistics import log_factorials, score_counts
 from driftloop.services.detector.values import Rows
 
 Keys = NDArray[np.uint64]
@@ -48,6 +48,7 @@ class DuplicateReference:
 
     def __init__(self, reference: Rows) -> None:
         self._keys, self._counts = np.unique(_make_keys(reference), return_counts=True)
+        self._sizes = np.unique(self._counts, return_counts=True)
         self._rows = len(reference)
 
     def count_duplicates(self, window: Rows) -> DuplicateCount:
@@ -56,7 +57,7 @@ class DuplicateReference:
         rows = len(window)
         duplicates = rows - len(keys)
         drawn = min(rows, self._rows)
-        sizes, values = np.unique(self._counts, return_counts=True)
+        sizes, values = self._sizes
         different = float((values * (1 - _miss(sizes, drawn, self._rows))).sum())
         before = max(0.0, 1 - different / drawn)
         score = self._score(keys, counts, rows) if duplicates else 0.0
@@ -99,17 +100,14 @@ def _miss(sizes: Counts, drawn: int, total: int) -> Rows:
     """Return the probability that none of `drawn` rows out of `total` is one of so many."""
     left = total - sizes
     possible = left >= drawn
+    table = log_factorials(total)
     logs = (
-        _log_factorial(np.maximum(left, 0))
-        + _log_factorial(np.array([total - drawn]))
-        - _log_factorial(np.maximum(left - drawn, 0))
-        - _log_factorial(np.array([total]))
+        table[np.maximum(left, 0)]
+        + table[total - drawn]
+        - table[np.maximum(left - drawn, 0)]
+        - table[total]
     )
     return np.where(possible, np.exp(logs), 0.0)
-
-
-def _log_factorial(numbers: Counts) -> Rows:
-    return np.array([math.lgamma(int(number) + 1) for number in numbers])
 
 
 def _make_keys(rows: Rows) -> Keys:

@@ -158,7 +158,7 @@ def score_gaps(gaps: Numbers, window: Counts, reference: Counts) -> Numbers:
     """
     rows = window + reference
     sizes = np.maximum(np.round(window * (reference / rows)), 1.0)
-    table = _log_factorials(int(rows.max(initial=0)))
+    table = log_factorials(int(rows.max(initial=0)))
     most = table[rows] - table[window] - table[reference] - math.log(2)
     gaps = np.minimum(gaps, 1.0)
     root = gaps * np.sqrt(sizes)
@@ -204,7 +204,7 @@ def score_counts(hits: Counts, window: Counts, before: Counts, reference: Counts
     widths = high - low + 1
     scores = np.empty(len(hits))
     order = np.argsort(widths, kind="stable")
-    table = _log_factorials(int(rows.max(initial=0)))
+    table = log_factorials(int(rows.max(initial=0)))
     start = 0
     while start < len(order):
         count = max(1, _CHUNK // int(widths[order[-1]]))
@@ -340,7 +340,7 @@ def _log_erfc(x: float) -> float:
 
 
 def _log_choose(n: int, j: Counts) -> Numbers:
-    table = _log_factorials(n)
+    table = log_factorials(n)
     logs: Numbers = table[n] - table[j] - table[n - j]
     return logs
 
@@ -348,7 +348,7 @@ def _log_choose(n: int, j: Counts) -> Numbers:
 _factorials: Numbers = np.zeros(1)
 
 
-def _log_factorials(most: int) -> Numbers:
+def log_factorials(most: int) -> Numbers:
     """Return the logarithms of 0! to `most`! and further; they are kept."""
     global _factorials  # noqa: PLW0603
     if len(_factorials) <= most:
