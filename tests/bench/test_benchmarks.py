@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
         ("bench_serving.py", ["--rounds", "1", "--seconds", "1"], r"logging keeps \d+% of Envoy"),
         ("bench_tabular.py", ["--rounds", "1"], r"tabular .* ms, KSDrift .* ms, \d+\.\d times"),
         ("bench_detectors.py", ["--only", "tabular"], r"window \d+ ms, \d+ MB; self-test .* s"),
+        ("bench_traffic.py", ["--windows", "50"], r"twice: \d+ runs in 50 windows .* of windows"),
         (
             "bench_power.py",
             ["--worlds", "pairs", "--sizes", "50", "--windows", "3", "--clean", "3"],

@@ -2,57 +2,13 @@
 
 import numpy as np
 import pytest
-from support.traffic import TRAFFIC, fit_traffic
+from support.traffic import MONTH, TRAFFIC, fit_budget, replay
 
-from driftloop.contract.budgets import AlarmBudget, count_windows, find_rate
-from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.detectors.statistics import find_most
 
 pytestmark = pytest.mark.slow
 
-MONTH, CONSECUTIVE = 1.0, 2
-COOLDOWN = 1800.0
 DOUBT = 1e-3
-
-
-def count_runs(alarms: list[bool], pause: int) -> int:
-    """Training runs of so many windows: two alarms in a row, then a cooldown."""
-    runs, window = 0, 1
-    while window < len(alarms):
-        started = alarms[window] and alarms[window - 1]
-        runs += started
-        window += 1 + pause if started else 1
-    return runs
-
-
-def replay(
-    detector: WindowDetector, traffic: str, *, seed: int, windows: int, rows: int, rate: float
-) -> int:
-    """The runs of windows after the four days of the reference."""
-    random = np.random.default_rng([seed, 1])
-    starts = 4 * 86400.0 + np.arange(windows) * rows / rate
-    alarms = [
-        detector.score_window(TRAFFIC[traffic](random, start + np.arange(rows) / rate)).alarm
-        for start in starts
-    ]
-    return count_runs(alarms, round(COOLDOWN * rate / rows))
-
-
-def fit_budget(
-    traffic: str, *, seed: int, rows: int, rate: float, reference: int
-) -> WindowDetector:
-    windows = count_windows(rate, rows, None, rows)
-    budget = AlarmBudget(MONTH, rate, least=CONSECUTIVE, of=CONSECUTIVE)
-    _, detector = fit_traffic(
-        "tabular",
-        TRAFFIC[traffic],
-        seed=seed,
-        alarm_rate=find_rate(MONTH, windows, CONSECUTIVE, CONSECUTIVE),
-        window=rows,
-        times=np.linspace(0, 4 * 86400.0, reference, endpoint=False),
-        budget=budget,
-    )
-    return detector
 
 
 def most_runs(months: float) -> int:
