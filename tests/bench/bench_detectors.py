@@ -26,9 +26,9 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 import numpy as np
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
-from driftloop.services.detector.artifact import DetectorArtifact
+from driftloop.services.detector.fitting.artifact import DetectorArtifact
 from driftloop.services.detector.detectors import fit_detector
-from driftloop.services.detector.selftest import examine_fit
+from driftloop.services.detector.fitting.selftest import examine_fit
 
 kind, width, random = sys.argv[1], int(sys.argv[2]), np.random.default_rng(0)
 rows = random.normal(size=(2000, width))

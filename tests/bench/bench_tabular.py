@@ -25,9 +25,9 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.detectors.alibi import load_class
-from driftloop.services.detector.judging import build_judge
-from driftloop.services.detector.values import RowFaults
-from driftloop.services.detector.windows import EventWindow
+from driftloop.services.detector.stream.judging import build_judge
+from driftloop.services.detector.rows.values import RowFaults
+from driftloop.services.detector.stream.windows import EventWindow
 
 rounds, width, random = int(sys.argv[1]), 64, np.random.default_rng(0)
 

@@ -20,14 +20,14 @@ from driftloop.services.decision.deadletters import DeadLetters
 from driftloop.services.decision.handler import KINDS
 from driftloop.services.decision.handler import DecisionHandlers as DecisionDoor
 from driftloop.services.decision.loop import FIRED, DecisionLoop
-from driftloop.services.detector.emit import VerdictEmitter
-from driftloop.services.detector.handler import RESULTS
-from driftloop.services.detector.handler import DetectorHandler as DetectorDoor
-from driftloop.services.detector.kept import KeptEvents
-from driftloop.services.detector.scoring import WindowScorer as Detector
-from driftloop.services.detector.telemetry import ALARMS, ROWS
-from driftloop.services.detector.unjudged import UnjudgedWindows
-from driftloop.services.detector.windows import WindowRule
+from driftloop.services.detector.stream.emit import VerdictEmitter
+from driftloop.services.detector.stream.handler import RESULTS
+from driftloop.services.detector.stream.handler import DetectorHandler as DetectorDoor
+from driftloop.services.detector.stream.kept import KeptEvents
+from driftloop.services.detector.stream.scoring import WindowScorer as Detector
+from driftloop.services.detector.stream.telemetry import ALARMS, ROWS
+from driftloop.services.detector.stream.unjudged import UnjudgedWindows
+from driftloop.services.detector.stream.windows import WindowRule
 from tests.golden.trees import NAMES, documents, tree
 from tests.resources.test_logger import ask, standing
 from tests.resources.test_network import matches

@@ -8,9 +8,9 @@ from support.detector import profile_rows
 
 from driftloop.contract.budgets import AlarmBudget, count_windows, find_rate
 from driftloop.contract.handovers import DetectorKind, DetectorSettings
-from driftloop.services.detector.artifact import DetectorArtifact, draw_reference
 from driftloop.services.detector.detectors import WindowDetector, fit_detector
-from driftloop.services.detector.order import calibrate_fit
+from driftloop.services.detector.fitting.artifact import DetectorArtifact, draw_reference
+from driftloop.services.detector.fitting.order import calibrate_fit
 
 Rows = NDArray[np.float64]
 Traffic = Callable[[np.random.Generator, Rows], Rows]

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from driftloop.contract.handovers import MIXED_KINDS, DetectorKind, DetectorSettings
 from driftloop.errors import PipelineError
-from driftloop.services.detector.answer_learning import gather_answers
-from driftloop.services.detector.answers import assemble_rows, round_numbers
-from driftloop.services.detector.artifact import DetectorArtifact, draw_reference
 from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.detectors.alibi import load_class
-from driftloop.services.detector.learning import LearntTable
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.fitting.answer_learning import gather_answers
+from driftloop.services.detector.fitting.artifact import DetectorArtifact, draw_reference
+from driftloop.services.detector.fitting.learning import LearntTable
+from driftloop.services.detector.rows.answers import assemble_rows, round_numbers
+from driftloop.services.detector.rows.values import Rows
 from power.shifts import World
 from power.tables import Random, Table, encode_rows, learn_rows, stack_columns
 

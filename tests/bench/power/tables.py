@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from driftloop.contract.columns import FileColumns
-from driftloop.services.detector.learning import LearntTable, learn_table
-from driftloop.services.detector.tables import TableFile, Values
-from driftloop.services.detector.values import ColumnEncoder, RowFaults, Rows
+from driftloop.services.detector.fitting.learning import LearntTable, learn_table
+from driftloop.services.detector.rows.tables import TableFile, Values
+from driftloop.services.detector.rows.values import ColumnEncoder, RowFaults, Rows
 
 Random = np.random.Generator
 Table = dict[str, Values]

@@ -20,10 +20,10 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from driftloop.contract.columns import FileColumns
 from driftloop.contract.handovers import DetectorKind, DetectorSettings
 from driftloop.contract.replays import ReplayOrder
-from driftloop.services.detector.artifact import draw_reference
-from driftloop.services.detector.learning import learn_table
-from driftloop.services.detector.replay import replay_tables
-from driftloop.services.detector.tables import TableFile
+from driftloop.services.detector.fitting.artifact import draw_reference
+from driftloop.services.detector.fitting.learning import learn_table
+from driftloop.services.detector.replays.replay import replay_tables
+from driftloop.services.detector.rows.tables import TableFile
 
 Columns = dict[str, np.ndarray]
 MONITORS: dict[str, tuple[str, DetectorKind]] = {

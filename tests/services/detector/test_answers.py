@@ -15,19 +15,19 @@ from support.payloads import json_documents
 
 from driftloop.contract.handovers import DetectorKind, DetectorSettings
 from driftloop.contract.verdicts import ColumnChange, describe_changes, read_changes
-from driftloop.services.detector import artifact
-from driftloop.services.detector.answer_learning import gather_answers
-from driftloop.services.detector.answers import (
+from driftloop.services.detector.detectors import WindowDetector, WindowVerdict, fit_detector
+from driftloop.services.detector.fitting import artifact
+from driftloop.services.detector.fitting.answer_learning import gather_answers
+from driftloop.services.detector.fitting.artifact import ArtifactError, DetectorArtifact
+from driftloop.services.detector.rows.answers import (
     ANSWER_NAMES,
     ANSWER_WIDTH,
     AnswerDecoder,
     read_answer_table,
 )
-from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact
-from driftloop.services.detector.decoding import choose_decoder
-from driftloop.services.detector.detectors import WindowDetector, WindowVerdict, fit_detector
-from driftloop.services.detector.payload import PAYLOAD
-from driftloop.services.detector.values import round_numbers
+from driftloop.services.detector.rows.decoding import choose_decoder
+from driftloop.services.detector.rows.payload import PAYLOAD
+from driftloop.services.detector.rows.values import round_numbers
 
 Random = np.random.Generator
 Make = Callable[[Random, int], list[Any]]

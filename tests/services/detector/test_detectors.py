@@ -16,12 +16,12 @@ from support.detector import ROOT, WIDTH, Settings, reference, run
 from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.handovers import DETECTOR_KINDS, OWN_KINDS, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
-from driftloop.services.detector import artifact
 from driftloop.services.detector.detectors.chi2 import ChiSquaredDetector
 from driftloop.services.detector.detectors.cvm import CramerVonMisesDetector
 from driftloop.services.detector.errors import FitError
-from driftloop.services.detector.payload import RowDecoder
-from driftloop.services.detector.values import drop_noise
+from driftloop.services.detector.fitting import artifact
+from driftloop.services.detector.rows.payload import RowDecoder
+from driftloop.services.detector.rows.values import drop_noise
 
 
 @pytest.fixture(scope="module")

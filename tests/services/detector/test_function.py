@@ -20,11 +20,11 @@ from driftloop.contract.functions import FunctionSettings
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.verdicts import read_changes, read_failure
-from driftloop.services.detector.artifact import DetectorArtifact
 from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.detectors.function import FunctionProgram
 from driftloop.services.detector.errors import FitError
-from driftloop.services.detector.selftest import SelfTest, examine_fit
+from driftloop.services.detector.fitting.artifact import DetectorArtifact
+from driftloop.services.detector.fitting.selftest import SelfTest, examine_fit
 
 Serve = Callable[..., Process]
 

@@ -28,10 +28,10 @@ from driftloop.services.detector.detectors.count_tests import CountTests, score_
 from driftloop.services.detector.detectors.counts import CountGrid
 from driftloop.services.detector.detectors.lasting import LastingTest
 from driftloop.services.detector.detectors.statistics import find_most, score_gaps
-from driftloop.services.detector.judging import WindowJudge, build_judge
-from driftloop.services.detector.scoring import build_verdict
-from driftloop.services.detector.values import RowFaults
-from driftloop.services.detector.windows import SECOND, EventWindow
+from driftloop.services.detector.rows.values import RowFaults
+from driftloop.services.detector.stream.judging import WindowJudge, build_judge
+from driftloop.services.detector.stream.scoring import build_verdict
+from driftloop.services.detector.stream.windows import SECOND, EventWindow
 
 Random = np.random.Generator
 Table = NDArray[np.float64]

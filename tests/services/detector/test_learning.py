@@ -12,9 +12,9 @@ from pyarrow import parquet
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
-from driftloop.services.detector import artifact
-from driftloop.services.detector.payload import RowDecoder
-from driftloop.services.detector.values import drop_noise
+from driftloop.services.detector.fitting import artifact
+from driftloop.services.detector.rows.payload import RowDecoder
+from driftloop.services.detector.rows.values import drop_noise
 
 TABULAR = DetectorSettings("tabular")
 

@@ -10,11 +10,15 @@ from support.detector import profile_rows
 from support.traffic import NAMES, TRAFFIC, fit_traffic
 
 from driftloop.contract.handovers import DetectorKind, DetectorSettings
-from driftloop.services.detector.artifact import DetectorArtifact, load_artifact, save_artifact
 from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.detectors.calibration import Calibration, temper_scores
 from driftloop.services.detector.detectors.statistics import convert_scores, restore_scores
-from driftloop.services.detector.order import calibrate_fit, learn_order
+from driftloop.services.detector.fitting.artifact import (
+    DetectorArtifact,
+    load_artifact,
+    save_artifact,
+)
+from driftloop.services.detector.fitting.order import calibrate_fit, learn_order
 
 Rows = NDArray[np.float64]
 

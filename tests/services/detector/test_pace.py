@@ -9,9 +9,9 @@ from driftloop.contract.budgets import AlarmBudget, find_rate
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.windows import OpenWindow
-from driftloop.services.detector.pace import LONG, PACE, TrafficPace
-from driftloop.services.detector.telemetry import OpenWindowMetrics
-from driftloop.services.detector.windows import SECOND
+from driftloop.services.detector.stream.pace import LONG, PACE, TrafficPace
+from driftloop.services.detector.stream.telemetry import OpenWindowMetrics
+from driftloop.services.detector.stream.windows import SECOND
 
 BEGIN = 1_800_000_000 * SECOND
 SETTINGS = DetectorSettings(

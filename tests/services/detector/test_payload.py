@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from support.payloads import json_documents
 
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
-from driftloop.services.detector.marks import NAMES, WIDTH, split_marks
-from driftloop.services.detector.payload import GAPS, DecodedRows, RowDecoder
-from driftloop.services.detector.telemetry import VerdictMetrics
+from driftloop.services.detector.rows.marks import NAMES, WIDTH, split_marks
+from driftloop.services.detector.rows.payload import GAPS, DecodedRows, RowDecoder
+from driftloop.services.detector.stream.telemetry import VerdictMetrics
 
 
 def numbers(name: str, *, single: bool = False) -> ColumnProfile:

@@ -20,12 +20,12 @@ from driftloop.contract.replays import (
     ReplayReport,
 )
 from driftloop.contract.verdicts import describe_changes, read_changes
-from driftloop.services.detector import artifact
-from driftloop.services.detector.answer_learning import gather_answers
-from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact
-from driftloop.services.detector.asking import build_rows, read_tables
-from driftloop.services.detector.marks import WIDTH
-from driftloop.services.detector.replay import replay_tables
+from driftloop.services.detector.fitting import artifact
+from driftloop.services.detector.fitting.answer_learning import gather_answers
+from driftloop.services.detector.fitting.artifact import ArtifactError, DetectorArtifact
+from driftloop.services.detector.replays.asking import build_rows, read_tables
+from driftloop.services.detector.replays.replay import replay_tables
+from driftloop.services.detector.rows.marks import WIDTH
 
 CARRIERS = ("UA", "AA", "B6")
 

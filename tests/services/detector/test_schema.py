@@ -12,9 +12,9 @@ import pytest
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.verdicts import ColumnChange, read_changes
-from driftloop.services.detector import artifact
 from driftloop.services.detector.detectors import WindowVerdict, fit_detector
-from driftloop.services.detector.payload import RowDecoder
+from driftloop.services.detector.fitting import artifact
+from driftloop.services.detector.rows.payload import RowDecoder
 
 SETTINGS = DetectorSettings("schema", window=200, alarm_rate=0.01, margin=0.1, at_least=0.01)
 CARRIERS = ("AA", "UA", "B6", "DL", "WN")

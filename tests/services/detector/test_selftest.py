@@ -11,10 +11,10 @@ from support.detector import run
 
 from driftloop.contract.handovers import DetectorKind, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
-from driftloop.services.detector.artifact import DetectorArtifact
 from driftloop.services.detector.detectors import WindowVerdict, fit_detector
 from driftloop.services.detector.errors import FitError
-from driftloop.services.detector.selftest import SelfTest, examine_fit
+from driftloop.services.detector.fitting.artifact import DetectorArtifact
+from driftloop.services.detector.fitting.selftest import SelfTest, examine_fit
 
 Rows = NDArray[np.float64]
 

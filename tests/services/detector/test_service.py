@@ -24,9 +24,9 @@ from driftloop.contract.events import verdict_id
 from driftloop.contract.names import release_id
 from driftloop.contract.streams import DAY, VERDICTS, DetectorStreams
 from driftloop.contract.verdicts import UnjudgedRecord, read_changes
-from driftloop.services.detector.answers import ANSWER_WIDTH
-from driftloop.services.detector.kept import KeptEvents
-from driftloop.services.detector.marks import WIDTH as WIDTH_REASON
+from driftloop.services.detector.rows.answers import ANSWER_WIDTH
+from driftloop.services.detector.rows.marks import WIDTH as WIDTH_REASON
+from driftloop.services.detector.stream.kept import KeptEvents
 
 
 class Broker:
@@ -628,7 +628,7 @@ async def test_events_of_a_release_that_is_asked_no_more_are_given_up(
             await js.publish(names.event_subject(release), b"{}")
         await events_kept._give_up_old()
         assert (await js.stream_info(names.stream)).state.messages == 4
-        monkeypatch.setattr("driftloop.services.detector.kept.LONGEST", -1.0)
+        monkeypatch.setattr("driftloop.services.detector.stream.kept.LONGEST", -1.0)
         await events_kept._give_up_old()
         info = await js.stream_info(names.stream, subjects_filter=">")
         assert info.state.subjects == {names.event_subject("r1"): 1}

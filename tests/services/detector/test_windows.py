@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.services.detector.payload import DecodedRows
-from driftloop.services.detector.repeats import KEYS
-from driftloop.services.detector.values import RowFaults
-from driftloop.services.detector.windows import EventWindow, WindowCutter, WindowRule
+from driftloop.services.detector.rows.payload import DecodedRows
+from driftloop.services.detector.rows.repeats import KEYS
+from driftloop.services.detector.rows.values import RowFaults
+from driftloop.services.detector.stream.windows import EventWindow, WindowCutter, WindowRule
 
 
 @dataclass(frozen=True)

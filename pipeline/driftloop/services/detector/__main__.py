@@ -97,13 +97,13 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _fit_detector(arguments: argparse.Namespace) -> None:
-    from driftloop.services.detector import artifact
-    from driftloop.services.detector.answer_learning import gather_answers
     from driftloop.services.detector.detectors import fit_detector
     from driftloop.services.detector.detectors.function import FunctionProgram
-    from driftloop.services.detector.judging import build_judge
-    from driftloop.services.detector.order import calibrate_fit
-    from driftloop.services.detector.selftest import examine_fit
+    from driftloop.services.detector.fitting import artifact
+    from driftloop.services.detector.fitting.answer_learning import gather_answers
+    from driftloop.services.detector.fitting.order import calibrate_fit
+    from driftloop.services.detector.fitting.selftest import examine_fit
+    from driftloop.services.detector.stream.judging import build_judge
 
     config = DetectorSettings.parse(arguments.detector)
     if arguments.answers is not None:
@@ -138,9 +138,9 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
 
 
 def _replay_files(arguments: argparse.Namespace) -> None:
-    from driftloop.services.detector import artifact
-    from driftloop.services.detector.asking import read_tables
-    from driftloop.services.detector.replay import replay_tables
+    from driftloop.services.detector.fitting import artifact
+    from driftloop.services.detector.replays.asking import read_tables
+    from driftloop.services.detector.replays.replay import replay_tables
 
     order = ReplayOrder.parse(arguments.order)
     fitted = artifact.load_artifact(arguments.artifact)

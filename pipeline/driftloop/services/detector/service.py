@@ -13,17 +13,17 @@ from driftloop.clients.nats import connect_client, ensure_contract_stream
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.services.bootstrap import serve_http
-from driftloop.services.detector import artifact
-from driftloop.services.detector.decoding import choose_decoder
 from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.detectors.function import FunctionProgram
-from driftloop.services.detector.emit import VerdictEmitter
-from driftloop.services.detector.handler import LIMIT, DetectorHandler
-from driftloop.services.detector.judging import build_judge
-from driftloop.services.detector.kept import KeptEvents
-from driftloop.services.detector.scoring import WindowScorer
-from driftloop.services.detector.unjudged import UnjudgedWindows
-from driftloop.services.detector.windows import WindowRule
+from driftloop.services.detector.fitting import artifact
+from driftloop.services.detector.rows.decoding import choose_decoder
+from driftloop.services.detector.stream.emit import VerdictEmitter
+from driftloop.services.detector.stream.handler import LIMIT, DetectorHandler
+from driftloop.services.detector.stream.judging import build_judge
+from driftloop.services.detector.stream.kept import KeptEvents
+from driftloop.services.detector.stream.scoring import WindowScorer
+from driftloop.services.detector.stream.unjudged import UnjudgedWindows
+from driftloop.services.detector.stream.windows import WindowRule
 
 log = logging.getLogger("detector")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, assert_never
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors.calibration import Calibration
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 if TYPE_CHECKING:
     from driftloop.services.detector.detectors.function import FunctionProgram

@@ -27,7 +27,7 @@ from driftloop.services.detector.detectors.column_tests import ColumnReference, 
 from driftloop.services.detector.detectors.encoding import TableEncoder
 from driftloop.services.detector.detectors.explanation import choose_columns, describe_columns
 from driftloop.services.detector.errors import FitError
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 LEAST = 2
 """Complete rows of a window."""

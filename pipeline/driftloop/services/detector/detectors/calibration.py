@@ -19,7 +19,7 @@ from driftloop.contract.budgets import expect_alarms
 from driftloop.contract.documents import document_key, from_json, is_number, is_text
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors.statistics import convert_scores, restore_scores
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 MOST_NAMED = 5
 ROWS = "rows"

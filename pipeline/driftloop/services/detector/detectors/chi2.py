@@ -13,7 +13,7 @@ from driftloop.services.detector.detectors import WindowVerdict, drift
 from driftloop.services.detector.detectors.alibi import load_class
 from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.errors import FitError
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 EXPECTED = 5
 """Rows of a window in which a category must be expected; the test's p-values are wrong for rarer

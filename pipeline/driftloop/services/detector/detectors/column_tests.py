@@ -20,7 +20,7 @@ from driftloop.services.detector.detectors.statistics import (
     score_ranks,
     score_squares,
 )
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 MOST_LEVELS = 100
 """Different numbers of a column whose shares are tested each."""

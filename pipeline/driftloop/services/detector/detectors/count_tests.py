@@ -24,7 +24,7 @@ from driftloop.services.detector.detectors.column_tests import (
 )
 from driftloop.services.detector.detectors.counts import CountGrid, Counts
 from driftloop.services.detector.detectors.statistics import LOG10, score_counts
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 UNLIKELY = 6.0
 """Square of a share's distance, in standard deviations, up to which it is not tested."""

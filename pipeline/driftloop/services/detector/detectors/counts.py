@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.services.detector.detectors.column_tests import SPREAD, ColumnReference
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 Counts = NDArray[np.int64]
 

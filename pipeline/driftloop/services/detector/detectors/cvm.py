@@ -14,7 +14,7 @@ from driftloop.services.detector.detectors.alibi import load_class
 from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.statistics import SortedSample, measure_gaps
 from driftloop.services.detector.errors import FitError
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 MOST_TIES = 0.002
 """Pairs of rows with the same value, as a share of all; with more, clean windows alarm several times as

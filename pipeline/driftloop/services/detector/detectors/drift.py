@@ -11,7 +11,7 @@ from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict
 from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.statistics import correct_sharing
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 WORST = 5
 Temper = Callable[[Rows, int], Rows]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.services.detector.detectors.statistics import log_factorials, score_counts
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 Keys = NDArray[np.uint64]
 Counts = NDArray[np.int64]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.contract.profiles import TableProfile
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 MOST_LEVELS = 20
 """Categories of a column with a feature of their own, the commonest."""

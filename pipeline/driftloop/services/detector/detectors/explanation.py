@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from driftloop.contract.profiles import TableProfile
 from driftloop.contract.verdicts import ColumnChange
 from driftloop.services.detector.detectors.column_tests import ColumnReference, TestBatch
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 MOST_NAMED = 5
 """Columns that are named."""

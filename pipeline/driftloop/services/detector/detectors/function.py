@@ -33,7 +33,7 @@ from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict
 from driftloop.services.detector.detectors.explanation import MOST_NAMED, describe_columns
 from driftloop.services.detector.errors import FitError, WindowFailedError
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 STARTING = 60.0
 """Seconds that the program may take to answer at all."""

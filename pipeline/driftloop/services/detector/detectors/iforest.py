@@ -12,7 +12,7 @@ from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict, outliers
 from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.encoding import TableEncoder
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 TREES = 100
 MOST_CALIBRATED = 5000

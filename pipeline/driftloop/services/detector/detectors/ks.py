@@ -15,7 +15,7 @@ from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict, drift
 from driftloop.services.detector.detectors.alibi import load_class
 from driftloop.services.detector.detectors.calibration import Calibration
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 

@@ -33,7 +33,7 @@ from driftloop.services.detector.detectors.column_tests import ColumnReference
 from driftloop.services.detector.detectors.corrections import find_changed
 from driftloop.services.detector.detectors.count_tests import CountResult, CountTests
 from driftloop.services.detector.detectors.counts import CountGrid, Counts
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 FEWEST_WINDOWS, MOST_WINDOWS = 4, 128
 MOST_ROWS = 25_600

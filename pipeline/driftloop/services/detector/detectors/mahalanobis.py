@@ -21,7 +21,7 @@ from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict, outliers
 from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.encoding import TableEncoder
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 LEAST_SHRINKAGE = 1e-6
 """Keeps the matrix from being singular where the estimate is 0."""

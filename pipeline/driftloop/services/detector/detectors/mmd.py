@@ -36,7 +36,7 @@ from driftloop.services.detector.detectors.statistics import (
     score_squares,
 )
 from driftloop.services.detector.errors import FitError
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 LEAST = 100
 """Rows that the features are learnt from, and that a window is held against, at least."""

@@ -27,7 +27,7 @@ from driftloop.services.detector.detectors.calibration import (
 from driftloop.services.detector.detectors.explanation import choose_columns, describe_columns
 from driftloop.services.detector.detectors.statistics import bound_share, find_most
 from driftloop.services.detector.errors import FitError
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 OUTLIER_SHARE = 0.01
 """Rows in a hundred that count as outliers although nothing is wrong."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors.encoding import TableEncoder
 from driftloop.services.detector.errors import FitError
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 MOST_SINGLE = 64
 """Functions of single columns; their products are 2016."""

@@ -40,8 +40,8 @@ from driftloop.services.detector.detectors import MOST_SHOWN, WindowVerdict
 from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.duplicates import DuplicateReference
 from driftloop.services.detector.detectors.statistics import score_counts
-from driftloop.services.detector.marks import split_marks
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.marks import split_marks
+from driftloop.services.detector.rows.values import Rows
 
 ROWS = "rows"
 """Name under which is told what whole rows are: none of the model's, or duplicates."""

@@ -49,7 +49,7 @@ from driftloop.services.detector.detectors.column_tests import (
 from driftloop.services.detector.detectors.corrections import find_changed
 from driftloop.services.detector.detectors.lasting import LastingTest, find_part
 from driftloop.services.detector.detectors.statistics import correct_sharing
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 MOST_QUIET = 3
 """Columns of the details of a window without an alarm."""

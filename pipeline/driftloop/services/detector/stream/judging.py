@@ -18,9 +18,9 @@ from driftloop.services.detector.detectors import (
 from driftloop.services.detector.detectors.counts import Counts
 from driftloop.services.detector.detectors.lasting import LastingChange, LastingTest
 from driftloop.services.detector.detectors.tabular import TabularDetector
-from driftloop.services.detector.telemetry import format_moment
-from driftloop.services.detector.values import Rows
-from driftloop.services.detector.windows import EventWindow
+from driftloop.services.detector.rows.values import Rows
+from driftloop.services.detector.stream.telemetry import format_moment
+from driftloop.services.detector.stream.windows import EventWindow
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,15 @@ release, and each is counted with the reason.
 from collections import Counter
 
 from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
-from driftloop.services.detector.answers import AnswerDecoder, read_answer_table
-from driftloop.services.detector.artifact import DetectorArtifact
-from driftloop.services.detector.payload import BAD_PAYLOAD, DecodedRows, EventDecoder, RowDecoder
-from driftloop.services.detector.values import RowFaults, Rows
+from driftloop.services.detector.fitting.artifact import DetectorArtifact
+from driftloop.services.detector.rows.answers import AnswerDecoder, read_answer_table
+from driftloop.services.detector.rows.payload import (
+    BAD_PAYLOAD,
+    DecodedRows,
+    EventDecoder,
+    RowDecoder,
+)
+from driftloop.services.detector.rows.values import RowFaults, Rows
 
 OTHER_SIDE = {
     "response": "it was fitted on training data; answers have a reference from the next release on",

@@ -19,15 +19,15 @@ import numpy as np
 
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
 from driftloop.release import payloads
-from driftloop.services.detector.marks import PAYLOAD
-from driftloop.services.detector.payload import (
+from driftloop.services.detector.rows.marks import PAYLOAD
+from driftloop.services.detector.rows.payload import (
     BAD_PAYLOAD,
     DecodedRows,
     drop_gaps,
     flatten_values,
     shape_rows,
 )
-from driftloop.services.detector.values import ColumnEncoder, RowFaults, Rows, round_numbers
+from driftloop.services.detector.rows.values import ColumnEncoder, RowFaults, Rows, round_numbers
 
 ANSWER_WIDTH = "an answer has another number of values than those of the rehearsal"
 ANSWER_NAMES = "an answer has other names than those of the rehearsal"

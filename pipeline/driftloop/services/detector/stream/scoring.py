@@ -36,15 +36,19 @@ from driftloop.contract.verdicts import (
     read_changes,
 )
 from driftloop.errors import StoreError
-from driftloop.services.detector.judging import WindowJudge, WindowJudgement
-from driftloop.services.detector.pace import PACE, TrafficPace
-from driftloop.services.detector.payload import DecodedRows, EventDecoder
-from driftloop.services.detector.reading import GRACE, LONGEST_WAIT, CaughtUp, EventReader
-from driftloop.services.detector.room import EventRoom
-from driftloop.services.detector.telemetry import OpenWindowMetrics, VerdictMetrics, format_moment
-from driftloop.services.detector.unjudged import UnjudgedWindows
-from driftloop.services.detector.values import RowFaults
-from driftloop.services.detector.windows import SECOND, EventWindow, WindowCutter, WindowRule
+from driftloop.services.detector.rows.payload import DecodedRows, EventDecoder
+from driftloop.services.detector.rows.values import RowFaults
+from driftloop.services.detector.stream.judging import WindowJudge, WindowJudgement
+from driftloop.services.detector.stream.pace import PACE, TrafficPace
+from driftloop.services.detector.stream.reading import GRACE, LONGEST_WAIT, CaughtUp, EventReader
+from driftloop.services.detector.stream.room import EventRoom
+from driftloop.services.detector.stream.telemetry import (
+    OpenWindowMetrics,
+    VerdictMetrics,
+    format_moment,
+)
+from driftloop.services.detector.stream.unjudged import UnjudgedWindows
+from driftloop.services.detector.stream.windows import SECOND, EventWindow, WindowCutter, WindowRule
 
 log = logging.getLogger("detector")
 

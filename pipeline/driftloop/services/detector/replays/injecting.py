@@ -11,8 +11,8 @@ import numpy as np
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.replays import InjectedChange
 from driftloop.contract.suggestions import suggest_closest
-from driftloop.services.detector.artifact import ArtifactError
-from driftloop.services.detector.asking import AskedRow
+from driftloop.services.detector.fitting.artifact import ArtifactError
+from driftloop.services.detector.replays.asking import AskedRow
 
 NEW_CATEGORY = "new-category"
 

@@ -8,8 +8,8 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.times import format_time
 from driftloop.contract.verdicts import WindowRecord, read_columns, read_failure, read_lasting
 from driftloop.contract.windows import OpenWindow
-from driftloop.services.detector.values import RowFaults
-from driftloop.services.detector.windows import SECOND, WindowCutter, WindowRule
+from driftloop.services.detector.rows.values import RowFaults
+from driftloop.services.detector.stream.windows import SECOND, WindowCutter, WindowRule
 
 ALARMS = ("true", "false", "unknown")
 ROWS = ("judged", "rejected", "repeated", "failed")

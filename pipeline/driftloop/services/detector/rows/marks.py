@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 PAYLOAD = "the payload has no rows that can be read"
 NAMES = "none of its names is a column of the training data"

@@ -16,8 +16,8 @@ from driftloop.contract.profiles import ColumnProfile, TableProfile, name_elemen
 from driftloop.contract.trees import DETECTOR_FILE, PROFILE_FILE, REFERENCE_FILE
 from driftloop.errors import PipelineError
 from driftloop.services.detector.detectors.calibration import Calibration
-from driftloop.services.detector.tables import TableFile, drop_gap_marks, read_table
-from driftloop.services.detector.values import Rows, drop_noise
+from driftloop.services.detector.rows.tables import TableFile, drop_gap_marks, read_table
+from driftloop.services.detector.rows.values import Rows, drop_noise
 
 MOST_ROWS = 2000
 """Reference rows kept, drawn by the seed, where the tests' cost grows with them."""
@@ -148,7 +148,7 @@ def gather_reference(
 ) -> DetectorArtifact:
     """Learn the profile and the reference rows of the files below `folder`: of the columns that
     `features` names, or all but the target, and of these the detector's own."""
-    from driftloop.services.detector.learning import learn_table
+    from driftloop.services.detector.fitting.learning import learn_table
 
     tables = read_folder(folder, hint="the data steps' output is empty")
     try:

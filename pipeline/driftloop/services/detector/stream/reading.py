@@ -18,7 +18,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from driftloop.clients.jetstream import Puller
 from driftloop.clients.nats import HINT, read_position
 from driftloop.errors import StoreError
-from driftloop.services.detector.windows import SECOND
+from driftloop.services.detector.stream.windows import SECOND
 
 log = logging.getLogger("detector")
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.release import payloads
-from driftloop.services.detector.marks import NAMES, PAYLOAD, WIDTH, add_marks
-from driftloop.services.detector.values import (
+from driftloop.services.detector.rows.marks import NAMES, PAYLOAD, WIDTH, add_marks
+from driftloop.services.detector.rows.values import (
     ColumnEncoder,
     RowFaults,
     Rows,

@@ -28,10 +28,10 @@ from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.times import format_time
 from driftloop.contract.verdicts import UnjudgedRecord
 from driftloop.errors import StoreError
-from driftloop.services.detector.payload import EventDecoder
-from driftloop.services.detector.reading import CaughtUp, EventReader
-from driftloop.services.detector.values import RowFaults
-from driftloop.services.detector.windows import SECOND, WindowRule
+from driftloop.services.detector.rows.payload import EventDecoder
+from driftloop.services.detector.rows.values import RowFaults
+from driftloop.services.detector.stream.reading import CaughtUp, EventReader
+from driftloop.services.detector.stream.windows import SECOND, WindowRule
 
 log = logging.getLogger("detector")
 

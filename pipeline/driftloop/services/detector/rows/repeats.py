@@ -11,7 +11,7 @@ with the window before the open one knows the same as one that never stopped.
 from collections import Counter
 from hashlib import blake2b
 
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.rows.values import Rows
 
 KEYS = 4
 """Rows of a window that are remembered, as a multiple of those it closes at."""

@@ -19,16 +19,16 @@ from driftloop.contract.replays import (
 )
 from driftloop.contract.streams import DetectorStreams
 from driftloop.contract.verdicts import WindowRecord
-from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact
-from driftloop.services.detector.asking import AskedRow, AskedRows, order_rows
-from driftloop.services.detector.decoding import choose_decoder
 from driftloop.services.detector.detectors import fit_detector
-from driftloop.services.detector.injecting import change_rows
-from driftloop.services.detector.judging import WindowJudge, build_judge
-from driftloop.services.detector.payload import DecodedRows
-from driftloop.services.detector.scoring import build_verdict
-from driftloop.services.detector.tables import TableFile
-from driftloop.services.detector.windows import SECOND, EventWindow, WindowCutter, WindowRule
+from driftloop.services.detector.fitting.artifact import ArtifactError, DetectorArtifact
+from driftloop.services.detector.replays.asking import AskedRow, AskedRows, order_rows
+from driftloop.services.detector.replays.injecting import change_rows
+from driftloop.services.detector.rows.decoding import choose_decoder
+from driftloop.services.detector.rows.payload import DecodedRows
+from driftloop.services.detector.rows.tables import TableFile
+from driftloop.services.detector.stream.judging import WindowJudge, build_judge
+from driftloop.services.detector.stream.scoring import build_verdict
+from driftloop.services.detector.stream.windows import SECOND, EventWindow, WindowCutter, WindowRule
 
 REPLAY = "replay"
 """Stands for the release, which the rows are not of."""

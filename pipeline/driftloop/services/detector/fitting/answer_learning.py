@@ -25,23 +25,27 @@ from driftloop.contract.columns import FileColumns
 from driftloop.contract.handovers import MIXED_KINDS, DetectorKind, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
 from driftloop.contract.suggestions import suggest_closest
-from driftloop.services.detector.answers import (
+from driftloop.services.detector.fitting.artifact import (
+    ArtifactError,
+    DetectorArtifact,
+    draw_reference,
+)
+from driftloop.services.detector.fitting.learning import (
+    FEW_LEVELS,
+    REPEATED,
+    LearntTable,
+    learn_columns,
+)
+from driftloop.services.detector.rows.answers import (
     DIGITS,
     AnswerTable,
     assemble_rows,
     find_classes,
     read_answer_table,
 )
-from driftloop.services.detector.artifact import ArtifactError, DetectorArtifact, draw_reference
-from driftloop.services.detector.learning import (
-    FEW_LEVELS,
-    REPEATED,
-    LearntTable,
-    learn_columns,
-)
-from driftloop.services.detector.payload import BAD_PAYLOAD
-from driftloop.services.detector.tables import TableFile
-from driftloop.services.detector.values import Rows, category_key, round_numbers
+from driftloop.services.detector.rows.payload import BAD_PAYLOAD
+from driftloop.services.detector.rows.tables import TableFile
+from driftloop.services.detector.rows.values import Rows, category_key, round_numbers
 
 ANSWER, CLASS = "answer", "class"
 """Names of columns that have none of their own."""

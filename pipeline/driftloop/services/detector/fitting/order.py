@@ -16,10 +16,10 @@ import numpy as np
 
 from driftloop.contract.handovers import OWN_KINDS
 from driftloop.contract.profiles import ColumnProfile, TableProfile
-from driftloop.services.detector.artifact import DetectorArtifact
 from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.detectors.calibration import ROWS, Calibration, OrderEffect
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.fitting.artifact import DetectorArtifact
+from driftloop.services.detector.rows.values import Rows
 
 FEWEST_BLOCKS = 16
 """Blocks that a variance is estimated from."""

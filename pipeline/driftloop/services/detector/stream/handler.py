@@ -14,8 +14,8 @@ from driftloop.contract.events import PIPELINE, RELEASE
 from driftloop.contract.streams import DetectorStreams, is_release_token
 from driftloop.contract.windows import OpenWindow
 from driftloop.errors import StoreError
-from driftloop.services.detector.kept import KeptEvents
-from driftloop.services.detector.unjudged import UnjudgedWindows
+from driftloop.services.detector.stream.kept import KeptEvents
+from driftloop.services.detector.stream.unjudged import UnjudgedWindows
 
 LIMIT = 4 * 1024 * 1024
 RESULTS = ("stored", "repeated", "malformed", "foreign", "refused")

@@ -35,8 +35,8 @@ from driftloop.contract.profiles import (
     name_element,
 )
 from driftloop.contract.suggestions import suggest_closest
-from driftloop.services.detector.tables import TableFile, Values, stack_lists
-from driftloop.services.detector.values import (
+from driftloop.services.detector.rows.tables import TableFile, Values, stack_lists
+from driftloop.services.detector.rows.values import (
     ColumnEncoder,
     RowFaults,
     Rows,

@@ -15,11 +15,11 @@ import numpy as np
 
 from driftloop.contract.handovers import DetectorKind
 from driftloop.contract.profiles import ColumnProfile
-from driftloop.services.detector.artifact import DetectorArtifact
 from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.detectors.statistics import find_most
 from driftloop.services.detector.errors import FitError, WindowFailedError
-from driftloop.services.detector.values import Rows
+from driftloop.services.detector.fitting.artifact import DetectorArtifact
+from driftloop.services.detector.rows.values import Rows
 
 Fit = Callable[[Rows], WindowDetector]
 

@@ -1,0 +1,1 @@
+"""What a request or a file says, as rows of typed values."""

@@ -1,0 +1,1 @@
+"""From events to stored verdicts: kept, read in order, cut into windows, judged, told."""
