@@ -51,6 +51,23 @@ async def test_nobody_there_is_a_clear_error() -> None:
         await connect_client("nats://127.0.0.1:1", name="test", wait=1)
 
 
+async def test_jetstream_may_come_a_moment_after_the_connection(server: Process) -> None:
+    """So it does for a namespace whose account the server has just read."""
+    with_jetstream = list(server.argv)
+    server.kill()
+    server.argv.remove("-js")
+    server.start()
+    async with open_connection(url(server), name="early") as js:
+        making = asyncio.ensure_future(ensure_stream(js, "S", ["s"]))
+        await asyncio.sleep(0.5)
+        assert not making.done()
+        server.argv[:] = with_jetstream
+        server.kill()
+        server.start()
+        await making
+        assert (await js.stream_info("S")).config.subjects == ["s"]
+
+
 async def test_streams_are_made_and_changed(client: Client) -> None:
     js = client.jetstream()
     await ensure_stream(js, "S", ["s.>"], max_age=60)

@@ -5,9 +5,9 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import nats.errors
@@ -29,6 +29,7 @@ from driftloop.contract.streams import Stream
 from driftloop.errors import StoreError
 
 log = logging.getLogger("nats")
+T = TypeVar("T")
 
 DUPLICATE_WINDOW = 600.0
 """Seconds in which a message id is recognised; longer than between two tries of a Trigger."""
@@ -38,6 +39,9 @@ KV_OPERATION = "KV-Operation"
 
 AWAY = 0.2
 """Seconds between two tries to read from a server that is away."""
+AVAILABLE = 10.0
+"""Seconds that JetStream may take for an account after its users can connect: the server has just
+started, or just read the account."""
 
 HINT = "is NATS running, and does NATS_URL point at it?"
 REFUSED = (
@@ -191,7 +195,7 @@ async def ensure_stream(
     )
     try:
         try:
-            await js.add_stream(config)
+            await _call_when_available(lambda: js.add_stream(config))
         except nats.js.errors.BadRequestError:
             await _update_stream(js, config)
     except nats.js.errors.APIError as error:
@@ -200,6 +204,19 @@ async def ensure_stream(
         raise StoreError(
             f"stream {name} can't be created: {error or type(error).__name__}", hint=HINT
         ) from error
+
+
+async def _call_when_available(call: Callable[[], Awaitable[T]]) -> T:
+    """What JetStream answers, once somebody is there to answer for this account."""
+    deadline = asyncio.get_running_loop().time() + AVAILABLE
+    while True:
+        try:
+            return await call()
+        except nats.js.errors.ServiceUnavailableError as error:
+            nobody_answered = error.err_code is None
+            if not nobody_answered or asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(AWAY)
 
 
 async def _update_stream(js: JetStreamContext, config: StreamConfig) -> None:
@@ -232,7 +249,7 @@ async def key_value(js: JetStreamContext, bucket: str, *, history: int = 1) -> K
     kept."""
     try:
         try:
-            return await js.key_value(bucket)
+            return await _call_when_available(lambda: js.key_value(bucket))
         except nats.js.errors.NotFoundError:
             return await js.create_key_value(
                 KeyValueConfig(bucket=bucket, history=history, storage=StorageType.FILE)
@@ -374,5 +391,6 @@ def translate_refusal(error: Mapping[str, Any]) -> StoreError:
 
 
 def _translate_error(what: str, error: nats.js.errors.APIError) -> StoreError:
-    found = translate_refusal({"description": error.description, "err_code": error.err_code})
+    described = error.description or "JetStream does not answer for this account"
+    found = translate_refusal({"description": described, "err_code": error.err_code})
     return type(found)(f"{what}: {found.message}", hint=found.hint)
