@@ -21,6 +21,7 @@ COMMANDS = {
     "logs": ("driftloop.cli.logs", "Print the log of one part, or the timeline"),
     "env": ("driftloop.cli.env", "Print addresses and keys of the local platform"),
     "data": ("driftloop.cli.data", "Put labelled batches into a pipeline's data folder"),
+    "runs": ("driftloop.cli.runs", "List training runs, show one, compare two"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
     "why": ("driftloop.cli.why", "Explain what the loop waits for"),
     "events": ("driftloop.cli.events", "List and replay the events that nobody took"),
