@@ -69,7 +69,7 @@ def _open_terminal(it):
             r"(?m)^  rollout:.*$", r"\g<0>\n    keepPrevious: true", spec.read_text()
         )
         assert kept == 1
-        spec.write_text(text)
+        spec.write_text(f"{text}  signatures: require\n")
     password = it.passwords["bot"]
     environment = {
         "HOME": str(home),
