@@ -85,6 +85,9 @@ def _check_runs(shell: Shell) -> str:
     assert shown["environment"]["libraries"]
     for digest in ("data", "recipe", "code", "model", "images"):
         assert shown["digests"][digest], digest
+    (release,) = json.loads(shell.types(name, "releases", name, "-o", "json"))
+    assert (release["release"], release["marks"]) == (shown["release"], ["production"])
+    assert release["modelDigest"] == shown["digests"]["model"]
     return str(listed["run"])
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "halt": ("driftloop.cli.halt", "Suspend retraining until `resume`"),
     "resume": ("driftloop.cli.resume", "Resume retraining"),
     "promote": ("driftloop.cli.promote", "Make the candidate production"),
+    "releases": ("driftloop.cli.releases", "List the releases of a pipeline"),
     "rollback": ("driftloop.cli.rollback", "Restore the previous version by one commit"),
     "remove": ("driftloop.cli.remove", "Remove a pipeline from the cluster repository"),
     "seal": ("driftloop.cli.seal", "Seal Secrets for a cluster, offline"),
