@@ -94,15 +94,22 @@ def read_history(
     """Read the newest releases, `most` of them, or all; GitError when the pipeline does not exist."""
     tip = repository.tip()
     committed = releases.read_pipeline(repository.tree(tip), pipeline)
-    commits = repository.history(tip, release_path(pipeline), MOST_COMMITS) if tip else ()
-    entries = list(_read_entries(commits, pipeline))[::-1][:most]
+    entries = list_entries(repository, tip, pipeline)[:most]
     gates = load_spec(committed.spec, path=spec_path(pipeline)).spec.evaluate.gates
     return ReleaseHistory(
         pipeline,
         committed.release.phase,
         tuple(dict.fromkeys(gate.metric for gate in gates)),
-        tuple(_complete(repository, committed.release, entry) for entry in entries),
+        tuple(complete_entry(repository, committed.release, entry) for entry in entries),
     )
+
+
+def list_entries(
+    repository: Repository, tip: str | None, pipeline: str
+) -> tuple[ReleaseEntry, ...]:
+    """Return the releases that commits name, the newest first; also of a pipeline that is removed."""
+    commits = repository.history(tip, release_path(pipeline), MOST_COMMITS) if tip else ()
+    return tuple(_read_entries(commits, pipeline))[::-1]
 
 
 def _read_entries(commits: tuple[LoggedCommit, ...], pipeline: str) -> Iterator[ReleaseEntry]:
@@ -140,7 +147,7 @@ def _begin_entry(commit: LoggedCommit, id: str, time: str) -> ReleaseEntry:
     )
 
 
-def _complete(repository: Repository, now: Release, entry: ReleaseEntry) -> ReleaseEntry:
+def complete_entry(repository: Repository, now: Release, entry: ReleaseEntry) -> ReleaseEntry:
     """Add what the release is now, and what release.yaml said of it when it was committed."""
     roles: Mapping[str, Version | None] = {
         "production": now.production,
