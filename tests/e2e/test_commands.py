@@ -85,6 +85,7 @@ def _check_runs(shell: Shell) -> str:
     assert shown["environment"]["libraries"]
     for digest in ("data", "recipe", "code", "model", "images"):
         assert shown["digests"][digest], digest
+    assert "same model   sha256:" in shell.types(name, "reproduce", listed["run"])
     (release,) = json.loads(shell.types(name, "releases", name, "-o", "json"))
     assert (release["release"], release["marks"]) == (shown["release"], ["production"])
     assert release["modelDigest"] == shown["digests"]["model"]

@@ -15,20 +15,18 @@ from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.runs import RunAlarm, RunReport, RunTrial, read_trigger
 from driftloop.contract.trees import report_key, run_key
 from driftloop.operations.run_reports import (
-    _LOG,
-    METADATA_RULES,
     KnownRun,
     RunFolder,
     begin_report,
     compose_report,
     find_report,
     rank_trials,
+    read_metadata,
     read_report,
     write_report,
 )
 from driftloop.operations.run_workflows import is_idle_look
 from driftloop.services.trainer.record import write_metadata
-from driftloop.text.load import load_mapping
 from tests.steps.conftest import s3_url
 
 __all__ = ["s3_url"]
@@ -214,8 +212,7 @@ def test_what_a_function_printed_is_cut_out_of_its_metadata_whatever_it_is(lines
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "metadata.yaml"
         write_metadata(file, metadata(0, {"rate": 0.1}, 0.9) | {"log": lines})
-        text = _LOG.sub(b"", file.read_bytes(), count=1)
-    read = load_mapping(text, "metadata.yaml", rules=METADATA_RULES)
+        read = read_metadata(file.read_bytes(), "metadata.yaml")
     expected = metadata(0, {"rate": 0.1}, 0.9)
     assert read == {key: value for key, value in expected.items() if key != "log"}
     assert LOG

@@ -22,6 +22,7 @@ COMMANDS = {
     "env": ("driftloop.cli.env", "Print addresses and keys of the local platform"),
     "data": ("driftloop.cli.data", "Put labelled batches into a pipeline's data folder"),
     "runs": ("driftloop.cli.runs", "List training runs, show one, compare two"),
+    "reproduce": ("driftloop.cli.reproduce", "Run a training again, and compare its model"),
     "trace": ("driftloop.cli.trace", "Trace a request, release, run, commit or batch"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
     "why": ("driftloop.cli.why", "Explain what the loop waits for"),

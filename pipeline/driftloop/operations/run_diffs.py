@@ -6,7 +6,7 @@ from typing import Any
 
 from driftloop.clients.s3 import MissingObjectError
 from driftloop.contract.documents import DocumentError, is_number
-from driftloop.contract.records import Snapshot
+from driftloop.contract.records import Evaluation, Snapshot
 from driftloop.contract.runs import RunReport
 from driftloop.contract.trees import snapshot_key
 from driftloop.operations.run_store import RunPlace
@@ -64,12 +64,12 @@ def compare_runs(place: RunPlace, first: RunReport, second: RunReport) -> RunDif
     return RunDifference(
         first=first.run,
         second=second.run,
-        parameters=_compare(first.parameters or {}, second.parameters or {}),
+        parameters=compare_values(first.parameters or {}, second.parameters or {}),
         data=compare_data(place, first, second),
-        code=_compare(_list_code(first), _list_code(second)),
-        environment=_compare(_list_environment(first), _list_environment(second)),
-        metrics=_compare(list_metrics(first), list_metrics(second)),
-        ends=_compare(_list_ends(first), _list_ends(second)),
+        code=compare_values(_list_code(first), _list_code(second)),
+        environment=compare_values(_list_environment(first), _list_environment(second)),
+        metrics=compare_values(list_metrics(first.metrics), list_metrics(second.metrics)),
+        ends=compare_values(_list_ends(first), _list_ends(second)),
     )
 
 
@@ -96,13 +96,13 @@ def compare_batches(before: Mapping[str, str], after: Mapping[str, str]) -> Data
     )
 
 
-def list_metrics(report: RunReport) -> dict[str, float]:
-    """Return a candidate's metrics by rows and name, such as `all accuracy`."""
-    if report.metrics is None:
+def list_metrics(evaluation: Evaluation | None) -> dict[str, float]:
+    """Return a candidate's metrics by rows and name, such as `all accuracy`; none without."""
+    if evaluation is None:
         return {}
     return {
         f"{rows} {name}": value
-        for rows, values in report.metrics.candidate.items()
+        for rows, values in evaluation.candidate.items()
         for name, value in (values or {}).items()
     }
 
@@ -146,7 +146,8 @@ def _list_ends(report: RunReport) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[ValueChange, ...]:
+def compare_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[ValueChange, ...]:
+    """Return the values that differ, in the order of their names."""
     names = [*before, *(name for name in after if name not in before)]
     return tuple(
         ValueChange(name, before.get(name), after.get(name))

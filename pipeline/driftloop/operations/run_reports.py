@@ -189,6 +189,11 @@ def read_report(
     return replace(composed, notes=(note, *composed.notes)) if note else composed
 
 
+def read_metadata(text: bytes, source: str) -> dict[str, Any]:
+    """Read a metadata.yaml, without the lines that the function printed; PipelineError."""
+    return load_mapping(_LOG.sub(b"", text, count=1), source, rules=METADATA_RULES)
+
+
 class _Files:
     """The files of a run; what can't be read is noted once, what is not there is None."""
 
@@ -204,8 +209,7 @@ class _Files:
         """Read one metadata.yaml, without the lines that the function printed."""
 
         def load(at: StoreLocation) -> dict[str, Any]:
-            text = _LOG.sub(b"", self._folder.store.read_object(at), count=1)
-            return load_mapping(text, str(at), rules=METADATA_RULES)
+            return read_metadata(self._folder.store.read_object(at), str(at))
 
         return self._ask(key, load) or {}
 

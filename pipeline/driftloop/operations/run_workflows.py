@@ -86,11 +86,23 @@ class WorkflowFacts:
             trials=tuple(_list_trials(nodes, run)),
             chosen=chosen,
             options={name: read_options({"container": it}) for name, it in containers.items()},
-            images={name: str(it.get("image", "")) for name, it in containers.items()},
+            images=_list_images(stored),
             digests={key: value for key, value in digests.items() if value},
             detectors=_read_pairs(left.get("detector-digests", "")),
             records=_read_pairs(left.get("record-digests", "")),
         )
+
+
+def _list_images(stored: Json) -> dict[str, str]:
+    """Return the image of each template with a container, and of each that runs beside it."""
+    images: dict[str, str] = {}
+    for template in stored.get("templates") or ():
+        name = str(template.get("name"))
+        if template.get("container"):
+            images[name] = str(template["container"].get("image", ""))
+        for sidecar in template.get("sidecars") or ():
+            images[f"{name}/{sidecar.get('name')}"] = str(sidecar.get("image", ""))
+    return images
 
 
 def is_idle_look(workflow: Json) -> bool:
