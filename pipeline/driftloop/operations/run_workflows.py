@@ -58,7 +58,7 @@ class WorkflowFacts:
         """Read a Workflow of a run."""
         status = workflow.get("status") or {}
         nodes: dict[str, Json] = status.get("nodes") or {}
-        name = str(workflow["metadata"]["name"])
+        name = str((workflow.get("metadata") or {}).get("name") or run)
         stored = status.get("storedWorkflowTemplateSpec") or {}
         containers = {
             str(template.get("name")): template["container"]
