@@ -77,6 +77,16 @@ def test_the_server_s_version(minor, level):
     assert finding.level is level
 
 
+@pytest.mark.parametrize("gates", [None, "A=true,CancelHealthCheckOnNewRevision=true"])
+def test_a_revert_that_waits_for_a_health_check_is_told(gates):
+    arguments = ["--log-level=info", *([f"--feature-gates={gates}"] if gates else [])]
+    spec = {"template": {"spec": {"containers": [{"name": "manager", "args": arguments}]}}}
+    path = "/apis/apps/v1/namespaces/flux-system/deployments/kustomize-controller"
+    notes = texts(doctor.flux(Answers({path: {"spec": spec}})), Level.NOTE)
+    assert len(notes) == (gates is None)
+    assert all("health check" in note for note in notes)
+
+
 def test_flux_speaks_for_itself():
     path = "/apis/kustomize.toolkit.fluxcd.io/v1/kustomizations"
     ill = object_(

@@ -5,9 +5,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
+import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from support.processes import Process, free_port
@@ -18,8 +20,12 @@ from driftloop.errors import StoreError
 
 WEED = shutil.which("weed") or os.environ.get("WEED")
 pytestmark = pytest.mark.skipif(WEED is None, reason="SeaweedFS's `weed` is not on this machine")
+PLATFORM = Path(__file__).parents[2] / "cluster/infrastructure/controllers/seaweedfs.yaml"
+SLOTS = 20
+"""Volumes of the store: a fifth of what its claim has room for."""
 KEYS = {
     "abc": StoreKey("a-access", "a-secret", ("driftloop-abc", "abc")),
+    "many": StoreKey("m-access", "m-secret", tuple(f"many-{n}" for n in range(SLOTS - 8))),
     "abc-d": StoreKey("a-b-access", "a-b-secret", ("driftloop-abc-d", "abc-d", "more")),
 }
 
@@ -31,17 +37,33 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "s3.json").write_text(
         json.dumps({"identities": [one for each in found for one in each]})
     )
+    values = read_values()
+    (folder / ".seaweedfs").mkdir()
+    (folder / ".seaweedfs" / "master.toml").write_text(values["master"]["config"])
     ports = {name: free_port() for name in ("s3", "master", "volume", "filer")}
     argv = [
         *(str(WEED), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"),
-        *(f"-s3.config={folder}/s3.json", "-volume.max=0", "-master.volumeSizeLimitMB=64"),
-        *("-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        *(f"-s3.config={folder}/s3.json", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        *(*values["allInOne"]["extraArgs"], f"-volume.max={SLOTS}"),
         *(f"-{name}.port={port}" for name, port in ports.items()),
         *(f"-{name}.port.grpc={free_port()}" for name in ports),
     ]
-    process = Process(argv, folder / "weed.log", ports["s3"], "/healthz").start(wait=90)
+    process = Process(
+        argv, folder / "weed.log", ports["s3"], "/healthz", environment={"HOME": str(folder)}
+    ).start(wait=90)
     yield f"http://127.0.0.1:{ports['s3']}"
     process.kill()
+
+
+def read_values() -> dict[str, Any]:
+    """The chart's values in the platform's tree."""
+    release = next(
+        document
+        for document in yaml.safe_load_all(PLATFORM.read_text())
+        if document["kind"] == "HelmRelease"
+    )
+    values: dict[str, Any] = release["spec"]["values"]
+    return values
 
 
 def client(url: str, name: str):  # type: ignore[no-untyped-def]
@@ -57,6 +79,7 @@ def client(url: str, name: str):  # type: ignore[no-untyped-def]
 
 
 def test_a_key_does_all_in_its_own_buckets(store: str) -> None:
+    """Also with nearly as many buckets as the store has volumes."""
     for name, key in KEYS.items():
         opened = ObjectStore.from_endpoint(store, access_key=key.access, secret_key=key.secret)
         for bucket in key.buckets:

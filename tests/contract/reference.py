@@ -70,6 +70,7 @@ RECORDS: dict[type, str] = {
     replays.ReplayReport: "Printed by `driftloop-detector replay`, read by `driftloop backtest`.",
     replays.ReplayRecord: "Its `plain`, and one of its `changed`.",
     windows.OpenWindow: "Answer of a detector's `GET /window`; `driftloop status` and `driftloop why` show it.",
+    windows.PendingWindows: "Its `together`.",
     records.LoopRecord: "Data of the event that the loop waits.",
     outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",
     verdicts.VerdictRecord: "Data of a detector's event, as the decision reads it.",

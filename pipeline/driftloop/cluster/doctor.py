@@ -16,7 +16,15 @@ from driftloop.cluster.reader import ForbiddenError, Reader, TextReader, items
 from driftloop.cluster.store import jetstream
 from driftloop.cluster.trust import signatures
 from driftloop.contract import platform as contract
-from driftloop.contract.names import FLUX_BASE, FLUX_CONFIGS, NATS_NAMESPACE, OWN_SELECTOR, PLATFORM
+from driftloop.contract.names import (
+    FLUX_BASE,
+    FLUX_CANCELS_CHECKS,
+    FLUX_CONFIGS,
+    FLUX_NAMESPACE,
+    NATS_NAMESPACE,
+    OWN_SELECTOR,
+    PLATFORM,
+)
 from driftloop.errors import PipelineError
 from driftloop.text.load import load_mapping
 
@@ -95,6 +103,26 @@ def flux(reader: Reader) -> Findings:
             reader,
             f"/apis/{group}/{plural}",
             fix="the message has the reason; `flux reconcile` tries again",
+        )
+    yield from _find_lasting_checks(reader)
+
+
+def _find_lasting_checks(reader: Reader) -> Findings:
+    """Whether a revert waits for the health check of what it reverts."""
+    controller = reader.get(
+        f"/apis/apps/v1/namespaces/{FLUX_NAMESPACE}/deployments/kustomize-controller"
+    )
+    if controller is None:
+        return
+    containers = controller["spec"]["template"]["spec"]["containers"]
+    arguments = [each for container in containers for each in container.get("args", ())]
+    if not any(FLUX_CANCELS_CHECKS in each for each in arguments):
+        yield DoctorFinding(
+            Level.NOTE,
+            "a revert of a commit whose pods do not start waits until their health check has timed out, "
+            "ten minutes",
+            f"give kustomize-controller the argument `--feature-gates={FLUX_CANCELS_CHECKS}`, as "
+            "cluster/dev/flux-system/kustomization.yaml does",
         )
 
 

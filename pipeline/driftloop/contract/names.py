@@ -57,6 +57,8 @@ FLUX_CONTROLLERS = "infra-controllers"
 """Flux Kustomization of the controllers: NATS, the object store, Argo, Knative, Istio, Seldon."""
 FLUX_CONFIGS = "infra-configs"
 """Flux Kustomization of the last part of the infrastructure; pipelines depend on it."""
+FLUX_CANCELS_CHECKS = "CancelHealthCheckOnNewRevision=true"
+"""Feature gate of kustomize-controller: a commit ends the health check of the one before."""
 FLUX_APPLIED_ONCE = "has(dep.status.lastAppliedRevision)"
 """Condition in CEL that replaces Flux's own check of a dependency: that it was applied once.
 

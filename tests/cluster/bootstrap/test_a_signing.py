@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 from cluster.bootstrap.test_b_walls import push
-from cluster.world import BACKEND, PIPELINE, N
+from cluster.world import BACKEND, PIPELINE, N, P
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation, combined_digest, parse_location
 
@@ -23,12 +23,13 @@ def test_a_forged_release_is_refused_by_the_new_pod_and_told(it):
     try:
         forge_digest(it, production["modelDigest"], digest_of(store, folder))
         line = it.kube.wait(
-            "the status says that the release is not trusted",
+            "the status says that a model server does not trust the release",
             lambda: next(
                 (
                     line
                     for line in it.driftloop("status", "--cluster", "--namespace", N).splitlines()
-                    if line.startswith("altered") and "is not trusted" in line
+                    if line.startswith(f"altered  {N}/{P}-{production['id']}")
+                    and "is not trusted" in line
                 ),
                 None,
             ),

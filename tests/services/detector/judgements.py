@@ -94,7 +94,7 @@ def main() -> None:
     found["rare alarms"] = rare_alarms()
     found["loaded"] = [
         name
-        for name in ("transformers", "numba", "tensorflow", "torch", "cv2")
+        for name in ("transformers", "numba", "tensorflow", "torch", "cv2", "pandas")
         if name in sys.modules
     ]
     json.dump(found, sys.stdout)

@@ -65,7 +65,7 @@ def test_verdicts_of_an_earlier_version_have_none() -> None:
 
 def test_status_says_what_the_traffic_makes_of_the_budget() -> None:
     registry = CollectorRegistry()
-    metrics = OpenWindowMetrics(registry, SETTINGS, "r1")
+    metrics = OpenWindowMetrics(registry, SETTINGS, "r1", lambda _: None)
     metrics.order = "thresholds allow for the order of 1 column, up to 12 times the variance"
     before = metrics.build_record()
     assert before.budget is not None

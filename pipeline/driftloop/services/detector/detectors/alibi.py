@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from driftloop.errors import PipelineError
+from driftloop.services.detector.detectors.imports import pandas_left_out
 
 _PACKAGES = ("alibi_detect", "alibi_detect.cd", "alibi_detect.od", "alibi_detect.utils")
 
@@ -31,4 +32,5 @@ def load_class(module: str, name: str) -> Any:
             bare = types.ModuleType(package)
             bare.__path__ = [str(root.joinpath(*package.split(".")[1:]))]
             sys.modules[package] = bare
-    return getattr(importlib.import_module(f"alibi_detect.{module}"), name)
+    with pandas_left_out():
+        return getattr(importlib.import_module(f"alibi_detect.{module}"), name)

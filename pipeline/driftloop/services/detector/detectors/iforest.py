@@ -12,6 +12,7 @@ from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict, outliers
 from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.encoding import TableEncoder
+from driftloop.services.detector.detectors.imports import pandas_left_out
 from driftloop.services.detector.rows.values import Rows
 
 TREES = 100
@@ -37,7 +38,8 @@ class IsolationForestDetector:
         profile: TableProfile,
         calibration: Calibration | None = None,
     ) -> None:
-        from sklearn.ensemble import IsolationForest
+        with pandas_left_out():
+            from sklearn.ensemble import IsolationForest
 
         fit, rest = outliers.split_reference(config, reference)
         self._encoder = TableEncoder(profile, fit)

@@ -120,6 +120,7 @@ class RowDecoder:
         self._numbers = all(column.type == "number" for column in profile.columns)
         self._single = np.array([column.single for column in profile.columns])
         self._rounds = bool(self._single.any())
+        self._all_single = bool(self._single.all())
         self._order = _ColumnOrder((), None)
         """The last request's: the next one's is nearly always the same."""
 
@@ -258,21 +259,36 @@ class RowDecoder:
 
     def _encode_numbers(self, rows: NDArray[Any], faults: RowFaults) -> Rows:
         """Return numbers in the precision of their columns; infinite ones are unreadable."""
-        exact: Rows = rows.astype(np.float64)
-        if self._rounds:
-            with np.errstate(over="ignore"):
-                exact[:, self._single] = exact[:, self._single].astype(np.float32)
-        infinite = np.isinf(exact)
-        if infinite.any():
+        exact = self._round_numbers(rows)
+        infinite = None if _is_finite(exact) else np.isinf(exact)
+        if infinite is not None and infinite.any():
             for number in np.flatnonzero(infinite.any(axis=0)):
                 name = self._profile.columns[number].name
                 count_name(faults.unreadable, name, int(infinite[:, number].sum()))
             exact[infinite] = self._unreadable
         return exact
 
+    def _round_numbers(self, rows: NDArray[Any]) -> Rows:
+        if not self._rounds:
+            return rows.astype(np.float64)
+        with np.errstate(over="ignore"):
+            if self._all_single:
+                return rows.astype(np.float32).astype(np.float64)
+            exact: Rows = rows.astype(np.float64)
+            exact[:, self._single] = exact[:, self._single].astype(np.float32)
+        return exact
+
+
+def _is_finite(rows: Rows) -> bool:
+    """True only when all numbers are finite, by one pass; large ones may not be found to be so."""
+    flat = rows.ravel()
+    return math.isfinite(flat.dot(flat))
+
 
 def drop_gaps(profile: TableProfile, rows: Rows, faults: RowFaults) -> Rows:
     """Return the rows that have all values; the others are counted by the first that they lack."""
+    if _is_finite(rows):
+        return rows
     gaps = np.isnan(rows)
     bad = gaps.any(axis=1)
     if not bad.any():

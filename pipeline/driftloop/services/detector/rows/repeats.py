@@ -53,10 +53,16 @@ def _make_keys(request: str, rows: Rows) -> list[bytes]:
     event it is."""
     name = request.encode(errors="surrogatepass")
     head = len(name).to_bytes(4) + name
+    if len(rows) == 1:
+        return [_make_key(head, 0, rows.tobytes())]
     counts: Counter[bytes] = Counter()
     keys = []
     for row in rows:
         text = row.tobytes()
-        keys.append(blake2b(head + counts[text].to_bytes(4) + text, digest_size=DIGEST).digest())
+        keys.append(_make_key(head, counts[text], text))
         counts[text] += 1
     return keys
+
+
+def _make_key(head: bytes, number: int, row: bytes) -> bytes:
+    return blake2b(head + number.to_bytes(4) + row, digest_size=DIGEST).digest()

@@ -96,7 +96,7 @@ class WindowScorer:
         self._reader = EventReader(js, names.stream, names.event_subject(names.release))
         self._room = EventRoom(js, names, registry)
         self._metrics = VerdictMetrics(registry)
-        self.open = OpenWindowMetrics(registry, config, names.release)
+        self.open = OpenWindowMetrics(registry, config, names.release, judge.find_pending)
         self._pace = TrafficPace()
         self._behind = Gauge(
             "driftloop_detector_behind_events",
