@@ -24,6 +24,7 @@ COMMANDS = {
     "runs": ("driftloop.cli.runs", "List training runs, show one, compare two"),
     "reproduce": ("driftloop.cli.reproduce", "Run a training again, and compare its model"),
     "trace": ("driftloop.cli.trace", "Trace a request, release, run, commit or batch"),
+    "traffic": ("driftloop.cli.traffic", "List and export the recorded requests and answers"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
     "why": ("driftloop.cli.why", "Explain what the loop waits for"),
     "events": ("driftloop.cli.events", "List and replay the events that nobody took"),

@@ -14,6 +14,7 @@ from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings, RetrainPolicy
 from driftloop.contract.profiles import ColumnProfile, ColumnType, TableProfile
 from driftloop.contract.streams import DetectorStreams
+from driftloop.contract.times import SECOND
 from driftloop.contract.verdicts import (
     WindowRecord,
     describe_changes,
@@ -31,7 +32,7 @@ from driftloop.services.detector.detectors.statistics import find_most, score_ga
 from driftloop.services.detector.rows.values import RowFaults
 from driftloop.services.detector.stream.judging import WindowJudge, build_judge
 from driftloop.services.detector.stream.scoring import build_verdict
-from driftloop.services.detector.stream.windows import SECOND, EventWindow
+from driftloop.services.detector.stream.windows import EventWindow
 
 Random = np.random.Generator
 Table = NDArray[np.float64]

@@ -8,10 +8,10 @@ from prometheus_client import CollectorRegistry
 from driftloop.contract.budgets import AlarmBudget, find_rate
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.times import SECOND
 from driftloop.contract.windows import OpenWindow
 from driftloop.services.detector.stream.pace import LONG, PACE, TrafficPace
 from driftloop.services.detector.stream.telemetry import OpenWindowMetrics
-from driftloop.services.detector.stream.windows import SECOND
 
 BEGIN = 1_800_000_000 * SECOND
 SETTINGS = DetectorSettings(

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.contract.times import format_time
+from driftloop.contract.times import SECOND, format_time
 from driftloop.contract.verdicts import WindowRecord, read_columns, read_failure, read_lasting
 from driftloop.contract.windows import OpenWindow, PendingWindows
 from driftloop.services.detector.rows.values import RowFaults
-from driftloop.services.detector.stream.windows import SECOND, WindowCutter, WindowRule
+from driftloop.services.detector.stream.windows import WindowCutter, WindowRule
 
 ALARMS = ("true", "false", "unknown")
 ROWS = ("judged", "rejected", "repeated", "failed")
