@@ -42,6 +42,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
         ),
         ("bench_platform.py", ["--starts", "1", "--idle", "1"], r"idle, \d+ programs +\d+ MB"),
         (
+            "bench_storage.py",
+            ["--runs", "2", "--megabytes", "4"],
+            r"2 runs over \d+\.\d MB: .* for each further run, \d\.\d% of the data",
+        ),
+        (
             "fault_run.py",
             ["--requests", "1200", "--rate", "20", "--kills", "13"],
             r"events lost +0 [^\0]*events doubled +0 [^\0]*misjudged +0 [^\0]*silent minutes +0\.0",

@@ -140,3 +140,15 @@ def test_a_damaged_one_is_composed_anew(world: World) -> None:
     assert outcome is not None
     assert outcome.kind == "released"
     assert world.around.events
+
+
+def test_the_end_of_a_run_removes_what_its_steps_handed_on(world: World) -> None:
+    claim(world, "digits-a")
+    register(world, "digits-a")
+    for name in ("data/recent/a.npz", "split/train/recent/a.npz", "trials/0/model/model.onnx"):
+        world.store.write_object(BUCKET / f"runs/digits-a/{name}", b"x" * 100)
+    finish(world, "digits-a")
+    left = {entry.key for entry in world.store.list_folder(BUCKET / "runs/digits-a")}
+    assert "runs/digits-a/trials/0/model/model.onnx" in left
+    assert "runs/digits-a/release/model/model.onnx" in left
+    assert not {key for key in left if "/data/" in key or "/split/" in key}

@@ -34,6 +34,7 @@ COMMANDS = {
     "promote": ("driftloop.cli.promote", "Make the candidate production"),
     "releases": ("driftloop.cli.releases", "List the releases of a pipeline"),
     "rollback": ("driftloop.cli.rollback", "Restore the previous version by one commit"),
+    "prune": ("driftloop.cli.prune", "Remove what runs have left and nothing needs"),
     "remove": ("driftloop.cli.remove", "Remove a pipeline from the cluster repository"),
     "seal": ("driftloop.cli.seal", "Seal Secrets for a cluster, offline"),
     "secrets": ("driftloop.cli.secrets", "Write the platform's settings and sealed credentials"),

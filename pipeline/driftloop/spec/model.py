@@ -19,6 +19,7 @@ from driftloop.spec.detector import IMPLIED, Detector
 from driftloop.spec.events import Events
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
+from driftloop.spec.retention import Retention
 from driftloop.spec.serve import Serve
 from driftloop.spec.values import (
     ColumnName,
@@ -452,6 +453,8 @@ class Spec(SpecModel):
     """Steps by which a candidate becomes production."""
     events: Events = Events()
     """Room of the events on their way."""
+    retention: Retention = Retention()
+    """How long what runs leave in the bucket is kept."""
     signatures: Literal["write", "require"] | None = None
     """Signatures of releases by the platform's key, checked before a model or detector starts: `write` signs new
     releases; `require` also serves no others. None are made or checked when left out."""

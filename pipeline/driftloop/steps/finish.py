@@ -30,6 +30,7 @@ from driftloop.contract.trees import rehearsal_key, verdict_key
 from driftloop.errors import PipelineError
 from driftloop.git.repository import LoggedCommit, Repository
 from driftloop.operations import releases as pipelines
+from driftloop.operations.prune import remove_work
 from driftloop.operations.releases import TransitionMessage
 from driftloop.operations.run_reports import (
     KnownRun,
@@ -95,6 +96,7 @@ def command(
         _store_report(settings, names, run, workflow, rollout)
         write_parameters(out, outcome="", rollout=progress.workflow)
         options.print_progress(f"{run} goes on in {progress.workflow}")
+        _remove_work(settings, run)
         return
     alarm = _read_alarm(decisions.read_once(settings.nats_url, namespace, pipeline), run)
     state = decisions.apply_once(
@@ -111,6 +113,7 @@ def command(
     _store_report(settings, names, run, workflow, replace(known, alarm=alarm, outcome=outcome))
     if run in state.ended[-2:] and state.outcome not in (None, outcome.kind):
         options.print_progress(f"the outcome was {state.outcome} before; its event was sent")
+        _remove_work(settings, run)
         return
     event = events.run_finished(
         namespace,
@@ -124,6 +127,17 @@ def command(
         sdk.send_event(names.broker_url, event)
     except EventRefusedError as error:
         options.print_progress(f"the event was not taken: {error.message}")
+    _remove_work(settings, run)
+
+
+def _remove_work(settings: StepSettings, run: str) -> None:
+    """Remove what the steps handed on; `driftloop prune` does it later where this fails."""
+    try:
+        removed = remove_work(settings.store, settings.bucket, run)
+    except PipelineError as error:
+        options.print_progress(f"files between steps are left: {error.message}")
+        return
+    options.print_progress(f"{removed} bytes of files between steps are removed")
 
 
 def _read_alarm(state: RetrainState, run: str) -> RunAlarm | None:

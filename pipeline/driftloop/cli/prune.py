@@ -1,0 +1,78 @@
+"""`driftloop prune`."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from driftloop.cli import options, target
+from driftloop.cli.data import in_cluster, namespace_option
+from driftloop.cli.runs import ClusterOptions, output
+from driftloop.operations.place import StateChoice
+from driftloop.operations.prune import PrunePlan, carry_out, plan_prune
+from driftloop.operations.windows import ask_windows
+from driftloop.text.words import count_noun
+
+EXAMPLES = """\b
+Examples:
+  driftloop prune digits --dry-run
+  driftloop prune digits
+  driftloop prune digits --cluster --repository https://github.com/acme/cluster.git"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Only list what would go, and why.")
+@options.repository_options
+@in_cluster
+@options.kubeconfig
+@options.context
+@namespace_option
+@output
+def command(
+    *,
+    name: str,
+    dry_run: bool,
+    repository: str | None,
+    branch: str,
+    state: StateChoice,
+    in_cluster: bool,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str | None,
+    output: str,
+) -> None:
+    """Remove what runs of pipeline NAME have left in the bucket and nothing needs any more, as
+    `retention` of its spec says.
+
+    What production, the previous release, a candidate, a run that is on, a cached output or an open
+    window needs stays in any case, and so do the records of all runs.
+    """
+    where = ClusterOptions(in_cluster, kubeconfig, context, namespace)
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(target.open_repository(repository, branch, state))
+        place = stack.enter_context(where.open_place(state, name))
+        windows = {} if in_cluster else ask_windows(state.folder, name)[0]
+        open_in = (window.release for window in windows.values())
+        plan = plan_prune(place, opened.repository, name, windows=open_in)
+        removed = 0
+        if not dry_run:
+            removed = carry_out(place, opened.repository, plan, options.print_progress)
+    if output == "json":
+        click.echo(json.dumps({**plan.to_json(), "removed": removed}, indent=1))
+        return
+    click.echo("\n".join(_format_plan(plan)))
+    what = "would go" if dry_run else "are gone"
+    options.print_progress(
+        f"{plan.size if dry_run else removed} of {plan.total} bytes of the runs of {name} {what}"
+    )
+
+
+def _format_plan(plan: PrunePlan) -> Iterator[str]:
+    for removal in plan.removals:
+        count = count_noun(len(removal.files), f"{removal.kind} file")
+        yield f"goes   {removal.run}: {count}, {removal.size} bytes: {removal.why}"
+    for release, why in plan.held.items():
+        yield f"stays  {release}: {why}"
