@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.stored_runs import Shelf
 
 from driftloop.clients import events
 from driftloop.clients.nats import ensure_contract_stream, open_connection, publish_message
+from driftloop.contract.captures import TrafficPart, traffic_key
 from driftloop.contract.documents import to_json
 from driftloop.contract.events import inference_type
 from driftloop.contract.names import release_id
@@ -26,6 +29,7 @@ from tests.steps.conftest import nats_url, s3_url
 
 __all__ = ["nats_url", "s3_url"]
 
+ENVS = Path(__file__).parents[2] / ".driftloop" / "envs"
 A, B, C = "digits-aaaaaaaaaaaa", "digits-bbbbbbbbbbbb", "digits-cccccccccccc"
 ID = "6b1f8a1e-request"
 ALARM = RunAlarm(event="e4", monitor="drift", release=release_id(A), first=3, last=4)
@@ -149,6 +153,27 @@ def test_a_request_leads_to_the_window_of_the_alarm_that_made_its_model(story: S
     text = story.shelf.types("trace", ID).stdout.splitlines()
     assert any(line.startswith(f"request     {ID}  20") for line in text)
     assert "window      3  score 0.3 against 0.25, 50 rows" in text
+
+
+@pytest.mark.timeout(300)
+def test_a_recorded_request_is_found_in_its_file(story: Story, tmp_path: Path) -> None:
+    times = pa.array(["2026-11-28T08:00:00Z", "2026-11-28T09:00:00Z"]).cast(
+        pa.timestamp("us", tz="UTC")
+    )
+    columns = {"request_id": ["other", "recorded-1"], "row": [0, 0], "role": ["production"] * 2}
+    answers = {"status": [200, 200], "latency_ms": [1.5, 2.5], "hue": [0.1, 0.7]}
+    file, folder = tmp_path / "part.parquet", story.shelf.bucket / traffic_key("digits")
+    pq.write_table(pa.table({"time": times, **columns, **answers}), file)
+    part = TrafficPart("2026-11-28", story.a.id, "6a2b", 1, 1, 2, 2)
+    story.shelf.store.put_file(file, folder / part.key)
+    document = story.traces("recorded-1", "--envs", str(ENVS))
+    request, answer = document["links"][:2]
+    assert (request["release"], request["role"], request["hue"]) == (story.a.id, "production", 0.7)
+    assert answer["text"] == f"status 200 after 2.5 ms, of {story.a.id}"
+    assert ids(document, "run") == [A]
+    said = story.shelf.types("trace", "nowhere", "--envs", str(ENVS), code=1).stderr
+    assert "recorded traffic of digits is kept since 2026-11-28; monitor drift of digits" in said
+    story.shelf.store.delete_object(folder / part.key)
 
 
 def test_a_request_that_is_not_kept_is_told_with_what_is(story: Story) -> None:

@@ -1,8 +1,10 @@
 """`driftloop trace`."""
 
 import contextlib
+import functools
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import assert_never
@@ -12,9 +14,11 @@ import click
 from driftloop.cli import options, target
 from driftloop.cli.data import in_cluster, namespace_option
 from driftloop.cli.runs import ClusterOptions, output
+from driftloop.cli.try_ import choose_envs
+from driftloop.local.kubelet.images import LocalImage, prepare_monitor
 from driftloop.operations.kept_requests import find_nats
 from driftloop.operations.place import StateChoice
-from driftloop.operations.request_traces import trace_request
+from driftloop.operations.request_traces import TrafficReader, trace_request
 from driftloop.operations.traces import (
     TRACE_KINDS,
     Trace,
@@ -44,6 +48,7 @@ Examples:
     help="Kind of the id.  [default: what there is of that name, else a request]",
 )
 @click.option("--pipeline", metavar="NAME", help="Pipeline of a request.  [default: any]")
+@options.envs
 @options.repository_options
 @in_cluster
 @options.kubeconfig
@@ -55,6 +60,7 @@ def command(
     id: str,
     kind: TraceKind | None,
     pipeline: str | None,
+    envs: Path | None,
     repository: str | None,
     branch: str,
     state: StateChoice,
@@ -78,17 +84,28 @@ def command(
         own = not in_cluster and opened.repository.url == state.folder.repository_url
         nats_url = find_nats(state.folder, os.environ) if own else None
         place = TracePlace(runs, opened.repository, opened.repository.tip(), nats_url)
-        trace = _trace(place, kind or guess_kind(place, id), id, pipeline)
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="driftloop-trace-")))
+        reader = TrafficReader(
+            functools.cache(lambda: _prepare_image(work / "monitor", envs or choose_envs(state))),
+            work,
+        )
+        trace = _trace(place, kind or guess_kind(place, id), id, pipeline, reader)
     if output == "json":
         click.echo(json.dumps(trace.to_json(), indent=1))
         return
     click.echo("\n".join(_format_trace(trace)))
 
 
-def _trace(place: TracePlace, kind: TraceKind, id: str, pipeline: str | None) -> Trace:
+def _prepare_image(folder: Path, envs: Path) -> LocalImage:
+    return prepare_monitor(folder, envs=envs, say=options.print_progress)
+
+
+def _trace(
+    place: TracePlace, kind: TraceKind, id: str, pipeline: str | None, reader: TrafficReader
+) -> Trace:
     match kind:
         case "request":
-            return trace_request(place, id, pipeline)
+            return trace_request(place, id, reader, pipeline)
         case "release":
             return trace_release(place, id)
         case "run":

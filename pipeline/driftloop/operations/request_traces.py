@@ -1,14 +1,34 @@
 """Trace one request, by its id: where it was answered, by which release, and what that comes of."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+from driftloop.contract.captures import (
+    LATENCY,
+    RELEASE_KEY,
+    ROLE,
+    ROW,
+    STATUS,
+    TIME,
+    traffic_key,
+)
 from driftloop.contract.streams import DetectorStreams
 from driftloop.contract.trees import release_path, spec_path
 from driftloop.errors import PipelineError, StoreError
+from driftloop.local.kubelet.images import LocalImage
 from driftloop.operations import releases
 from driftloop.operations.kept_requests import KeptEvent, KeptRequest, find_request, to_moment
 from driftloop.operations.traces import Trace, TraceLink, TracePlace, trace_release
+from driftloop.operations.traffic import (
+    TrafficChoice,
+    TrafficFolder,
+    export_traffic,
+    list_files,
+)
 from driftloop.release import record
 from driftloop.release.record import Release
 from driftloop.spec import load_spec
@@ -18,34 +38,58 @@ MOST_COMMITS = 2000
 
 
 @dataclass(frozen=True)
+class TrafficReader:
+    """How recorded traffic is read: its files are Parquet, which the command line has no library for."""
+
+    make_image: Callable[[], LocalImage]
+    work: Path
+    """An empty folder."""
+
+
+@dataclass(frozen=True)
 class _Search:
     """What one pipeline keeps of a request."""
 
     pipeline: str
     kept: KeptRequest
+    recorded: tuple[dict[str, Any], ...] = ()
+    """Rows of it in the recorded traffic."""
+    days: tuple[str, ...] = ()
+    """Days of the recorded traffic that is kept, the oldest first."""
 
 
-def trace_request(place: TracePlace, id: str, pipeline: str | None = None) -> Trace:
+def trace_request(
+    place: TracePlace, id: str, reader: TrafficReader, pipeline: str | None = None
+) -> Trace:
     """Trace a request of one pipeline, or of any; StoreError says what is kept, and since when, when it
     is not among it."""
     names = (pipeline,) if pipeline is not None else place.list_pipelines()
     searches, notes = [], []
     for name in names:
+        search = _Search(name, KeptRequest((), {}))
         try:
-            searches.append(_search_streams(place, name, id))
+            search = replace(search, kept=_search_streams(place, name, id))
         except PipelineError as error:
-            notes.append(f"the requests of {name} can't be searched: {error.message}")
-    found = [search for search in searches if search.kept.events]
+            notes.append(f"the streams of {name} can't be searched: {error.message}")
+        try:
+            search = _search_recorded(place, search, id, reader)
+        except PipelineError as error:
+            notes.append(f"the recorded traffic of {name} can't be searched: {error.message}")
+        searches.append(search)
+    found = [search for search in searches if search.kept.events or search.recorded]
     if not found:
         raise StoreError(
             f"request `{id}` is not kept: {_describe_kept(searches) or 'no pipeline keeps any'}"
             + "".join(f"; {note}" for note in notes),
-            hint="the id is the answer's header `seldon-puid`; it is kept as long as a monitor has not judged it",
+            hint="the id is the answer's header `seldon-puid`; `capture` in the spec records requests, "
+            "and without it they are kept until a monitor has judged them",
         )
     links: list[TraceLink] = []
     for search in found:
-        links += _link_events(place, search, id)
-        for release in dict.fromkeys(event.release for event in search.kept.events):
+        links += _link_rows(search, id) if search.recorded else _link_events(place, search, id)
+        recorded = (str(row.get(RELEASE_KEY)) for row in search.recorded)
+        streamed = (event.release for event in search.kept.events)
+        for release in dict.fromkeys((*recorded, *streamed)):
             try:
                 trace = trace_release(place, release)
             except PipelineError as error:
@@ -56,14 +100,49 @@ def trace_request(place: TracePlace, id: str, pipeline: str | None = None) -> Tr
     return Trace("request", id, tuple(links), (), tuple(dict.fromkeys(notes)))
 
 
-def _search_streams(place: TracePlace, pipeline: str, id: str) -> _Search:
+def _search_recorded(place: TracePlace, search: _Search, id: str, reader: TrafficReader) -> _Search:
+    """Look for a request in the recorded traffic, the newest day first."""
+    folder = TrafficFolder(place.runs.store, place.runs.bucket / traffic_key(search.pipeline))
+    days = sorted({file.part.day for file in list_files(folder, TrafficChoice())})
+    search = replace(search, days=tuple(days))
+    for number, day in enumerate(reversed(days)):
+        work = reader.work / f"{search.pipeline}-{number}"
+        work.mkdir()
+        written = work / "rows.jsonl"
+        choice = TrafficChoice(day=day, request=id)
+        image = reader.make_image()
+        try:
+            if export_traffic(folder, choice, image, work, form="jsonl", out=written):
+                rows = map(json.loads, written.read_text().splitlines())
+                return replace(search, recorded=tuple(rows))
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return search
+
+
+def _link_rows(search: _Search, id: str) -> Iterator[TraceLink]:
+    """Yield the request and its answer, by release, as the recorder has written them."""
+    for row in search.recorded:
+        release, role = str(row.get(RELEASE_KEY)), str(row.get(ROLE))
+        details = {name: value for name, value in row.items() if value is not None}
+        asked = f"{row.get(TIME)}, of {search.pipeline}, row {row.get(ROW)}, {release} was {role}"
+        yield TraceLink(
+            "request", id, f"{asked}, recorded", {**details, "pipeline": search.pipeline}
+        )
+        if (status := row.get(STATUS)) is not None:
+            latency = row.get(LATENCY)
+            took = f" after {latency:.1f} ms" if isinstance(latency, int | float) else ""
+            yield TraceLink("answer", id, f"status {status}{took}, of {release}")
+
+
+def _search_streams(place: TracePlace, pipeline: str, id: str) -> KeptRequest:
     if place.nats_url is None:
         raise StoreError("NATS is not reachable from here")
     committed = releases.read_pipeline(place.repository.tree(place.tip), pipeline)
     spec = load_spec(committed.spec, path=spec_path(pipeline)).spec
     namespace = committed.release.namespace
     monitors = [DetectorStreams(namespace, pipeline, name, "") for name in spec.monitors or {}]
-    return _Search(pipeline, find_request(place.nats_url, id, monitors))
+    return find_request(place.nats_url, id, monitors)
 
 
 def _link_events(place: TracePlace, search: _Search, id: str) -> Iterator[TraceLink]:
@@ -115,10 +194,13 @@ def _name_role(release: Release | None, id: str) -> str:
 
 
 def _describe_kept(searches: list[_Search]) -> str:
-    parts = [
-        f"monitor {monitor} of {search.pipeline} keeps what came since {since}"
-        for search in searches
-        for monitor, since in search.kept.since.items()
-    ]
-    empty = [search.pipeline for search in searches if not search.kept.since]
-    return "; ".join((*parts, *(f"no monitor of {name} keeps any now" for name in empty)))
+    parts = []
+    for search in searches:
+        name = search.pipeline
+        if search.days:
+            parts.append(f"recorded traffic of {name} is kept since {search.days[0]}")
+        kept = search.kept.since.items()
+        parts += [f"monitor {monitor} of {name} keeps what came since {t}" for monitor, t in kept]
+        if not search.days and not kept:
+            parts.append(f"nothing keeps any of {name} now")
+    return "; ".join(parts)

@@ -64,10 +64,16 @@ class TrafficChoice:
     since: datetime | None = None
     release: str | None = None
     columns: Sequence[str] = field(default=())
+    day: str | None = None
+    """The only day, in UTC."""
+    request: str | None = None
+    """Id of the only request."""
 
     def takes(self, part: TrafficPart) -> bool:
         """Return True for a file that may have rows of it."""
         if self.release is not None and part.release != self.release:
+            return False
+        if self.day is not None and part.day != self.day:
             return False
         return self.since is None or part.day >= self.since.astimezone(UTC).date().isoformat()
 
@@ -155,6 +161,8 @@ def export_traffic(
     words = ["export", "--files", str(fetched), "--form", form, "--out", str(out)]
     if choice.since is not None:
         words += ["--since", choice.since.isoformat()]
+    if choice.request is not None:
+        words += ["--request", choice.request]
     if choice.columns:
         words += ["--columns", ",".join(choice.columns)]
     done = subprocess.run(

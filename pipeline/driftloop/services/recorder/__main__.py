@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     exporting.add_argument("--files", type=Path, required=True, help="folder of parts")
     exporting.add_argument("--form", choices=("parquet", "csv", "jsonl"), required=True)
     exporting.add_argument("--since", help="earliest time of a row, RFC 3339")
+    exporting.add_argument("--request", help="id of the only request whose rows are wanted")
     exporting.add_argument("--columns", help="names of columns, separated by commas")
     exporting.add_argument("--out", type=Path, required=True, help="file to write")
     return parser
@@ -76,6 +77,7 @@ def _export_parts(arguments: argparse.Namespace) -> None:
         arguments.out,
         arguments.form,
         since=arguments.since,
+        request=arguments.request,
         columns=arguments.columns.split(",") if arguments.columns else None,
     )
     print(rows)

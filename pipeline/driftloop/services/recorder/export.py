@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from driftloop.contract.captures import DAY_KEY, RELEASE_KEY, TIME, TrafficPart
+from driftloop.contract.captures import DAY_KEY, RELEASE_KEY, REQUEST, TIME, TrafficPart
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.errors import PipelineError
 
@@ -27,6 +27,7 @@ def export_parts(
     form: str,
     *,
     since: str | None = None,
+    request: str | None = None,
     columns: Sequence[str] | None = None,
 ) -> int:
     """Write the rows of all parts below a folder to one file; their number. ExportError for a column that no
@@ -43,7 +44,7 @@ def export_parts(
                 )
         schema = pa.schema([schema.field(name) for name in columns])
     moment = datetime.fromisoformat(since) if since is not None else None
-    tables = (_read_table(part, file, schema, moment) for part, file in files)
+    tables = (_read_table(part, file, schema, moment, request) for part, file in files)
     match form:
         case "parquet":
             return _write_parquet(tables, out, schema)
@@ -75,12 +76,14 @@ def _unite_schemas(files: Sequence[tuple[TrafficPart, Path]]) -> pa.Schema:
 
 
 def _read_table(
-    part: TrafficPart, file: Path, schema: pa.Schema, since: datetime | None
+    part: TrafficPart, file: Path, schema: pa.Schema, since: datetime | None, request: str | None
 ) -> pa.Table:
     # the file alone: its folders are not to be read as columns
     table = pq.ParquetFile(file).read()
     if since is not None:
         table = table.filter(pc.greater_equal(table[TIME], pa.scalar(since, table[TIME].type)))
+    if request is not None:
+        table = table.filter(pc.equal(table[REQUEST], request))
     said = {DAY_KEY: part.day, RELEASE_KEY: part.release}
     arrays = []
     for field in schema:
