@@ -1,11 +1,13 @@
-"""What the way through the gateway costs a prediction, and what logging every request and answer costs on top.
+"""What the way through the gateway costs a prediction, and what logging every request and answer costs on top, and
+recording them on top of that.
 
     python tests/bench/bench_serving.py [--seconds 6] [--clients 8] [--rounds 3]
 
-One run, three ways to the same real model (the digits example, seldon-core-microservice), in turns, so that a busy
+One run, four ways to the same real model (the digits example, seldon-core-microservice), in turns, so that a busy
 machine is busy for all: direct; through Envoy; through Envoy with the logger, which posts both bodies as CloudEvents to
-the broker, which stores them on JetStream. Nothing may be lost: the stored events are counted at the end. Prints
-predictions/s, p50, p99 and the ratios.
+the broker, which stores them on JetStream; the same with a recorder behind the broker, which writes both bodies as Parquet.
+Nothing may be lost: the stored events are counted at the end, and the recorded rows. Prints predictions/s, p50, p99 and
+the ratios.
 """
 
 import argparse
@@ -22,14 +24,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import uvloop
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from support import monitor  # noqa: E402
 from support.processes import Process, free_port, nats, tell_nats, url  # noqa: E402
+from support.recorder import RecorderWorld  # noqa: E402
 
 from driftloop.clients.nats import open_connection  # noqa: E402
+from driftloop.contract.events import INFERENCE  # noqa: E402
+from driftloop.contract.names import CLUSTER_DOMAIN  # noqa: E402
 from driftloop.local.ground import binaries  # noqa: E402
 from driftloop.local.istio import envoy  # noqa: E402
 from driftloop.local.istio.routes import EnvoyRoutes, LoggerSidecar, ServiceEndpoints  # noqa: E402
@@ -38,7 +45,7 @@ from driftloop.resources.serving.logger import RequestLogger, envoy_bootstrap  #
 
 DIGITS = ROOT / "examples" / "digits"
 BENCH = ROOT / ".driftloop" / "bench"
-TARGET = 0.7
+TARGET, RECORDED_TARGET = 0.7, 0.9
 HOST = "digits-bench.bench.svc.cluster.local"
 BROKER = "broker-ingress.knative-eventing.svc.cluster.local"
 ENVS = ROOT / ".driftloop" / "envs"
@@ -96,22 +103,32 @@ def platform(folder: Path) -> Iterator[dict[str, str]]:
     )
     parameters = [{"name": "model_uri", "value": str(model()), "type": "STRING"}]
     ports = {
-        name: free_port() for name in ("model", "metrics", "broker", "gateway", "proxy", "logger")
+        name: free_port()
+        for name in ("model", "metrics", "broker", "gateway", "proxy", "logger", "recording")
     }
     stream = nats(folder / "nats")
     (folder / "run").mkdir()
     write(folder / "run" / "ports.json", {"nats": stream.port, "broker": ports["broker"]})
     tell_nats(folder, stream)
-    write(folder / "run" / "addresses.json", {})
     broker = {
         "apiVersion": "eventing.knative.dev/v1",
         "kind": "Broker",
         "metadata": {"name": "default", "namespace": "bench"},
     }
-    write(folder / "run" / "objects.json", {"revision": "bench", "objects": [broker]})
+    write(
+        folder / "run" / "objects.json",
+        {"revision": "bench", "objects": [broker, *recorded_objects(broker)]},
+    )
     configure(folder, ports)
+    world = RecorderWorld(folder, monitor.python(), {"every": 5.0}, 256 * 2**20, "record")
+    world.nats = stream
+    recorder = f"digits-recorder.record.{CLUSTER_DOMAIN}:80"
+    write(folder / "run" / "addresses.json", {recorder: f"127.0.0.1:{world.recorder.port}"})
+    world.recorder.environment = world.environment
     parts = [
         stream,
+        world.s3,
+        world.recorder,
         Process(
             [str(server / "bin" / "seldon-core-microservice"), "Digits", "--service-type", "MODEL"],
             folder / "model.log",
@@ -156,39 +173,73 @@ def platform(folder: Path) -> Iterator[dict[str, str]]:
             "direct": f"http://127.0.0.1:{ports['model']}/api/v1.0/predictions",
             "envoy": f"{gateway}/plain/api/v1.0/predictions",
             "logged": f"{gateway}/logged/api/v1.0/predictions",
+            "recorded": f"{gateway}/recorded/api/v1.0/predictions",
             "nats": url(stream),
+            "state": f"{world.address}/state",
         }
+
+
+def recorded_objects(broker: dict[str, object]) -> list[dict[str, object]]:
+    """A Broker of a namespace of its own, and the recorder's Triggers."""
+
+    def trigger(side: str) -> dict[str, object]:
+        return {
+            "apiVersion": "eventing.knative.dev/v1",
+            "kind": "Trigger",
+            "metadata": {"name": f"digits-recorder-{side}", "namespace": "record"},
+            "spec": {
+                "broker": "default",
+                "filter": {"attributes": {"type": f"{INFERENCE}{side}"}},
+                "subscriber": {
+                    "ref": {"apiVersion": "v1", "kind": "Service", "name": "digits-recorder"}
+                },
+                "delivery": {
+                    "retry": 8,
+                    "backoffPolicy": "linear",
+                    "backoffDelay": "PT0.5S",
+                    "timeout": "PT10S",
+                },
+            },
+        }
+
+    own = {**broker, "metadata": {"name": "default", "namespace": "record"}}
+    return [own, trigger("request"), trigger("response")]
 
 
 def configure(folder: Path, ports: dict[str, int]) -> None:
     """The runtime's own Envoy configuration, with one route to the model and one to the logger before it."""
-    logger = RequestLogger(
-        service="digits-bench",
-        namespace="bench",
-        deployment="digits",
-        predictor="bench",
-        node="model",
-        protocol="seldon",
-        broker_host=BROKER,
-        broker_port=80,
-        broker_path="/bench/default",
-        port=8000,
-        model_port=9000,
-        timeout=60,
-    )
+    loggers = {
+        namespace: RequestLogger(
+            service="digits-bench",
+            namespace=namespace,
+            deployment="digits",
+            predictor="bench",
+            node="model",
+            protocol="seldon",
+            broker_host=BROKER,
+            broker_port=80,
+            broker_path=f"/{namespace}/default",
+            port=8000,
+            model_port=9000,
+            timeout=60,
+        )
+        for namespace in ("bench", "record")
+    }
     routes = EnvoyRoutes(
         services=(
             ServiceEndpoints(HOST, 8000, (ports["logger"],)),
+            ServiceEndpoints(HOST, 8001, (ports["recording"],)),
             ServiceEndpoints(HOST, 9000, (ports["model"],)),
         ),
-        virtual_services=(route("plain", 9000), route("logged", 8000)),
-        loggers=(
+        virtual_services=(route("plain", 9000), route("logged", 8000), route("recorded", 8001)),
+        loggers=tuple(
             LoggerSidecar(
-                "bench/digits-bench",
+                f"{namespace}/digits-bench",
                 envoy_bootstrap(logger),
-                ports["logger"],
+                ports["logger" if namespace == "bench" else "recording"],
                 {9000: (ports["model"],)},
-            ),
+            )
+            for namespace, logger in loggers.items()
         ),
         aliases={f"{BROKER}:80": ports["broker"]},
     )
@@ -290,14 +341,13 @@ async def run(seconds: float, clients: int, rounds: int) -> bool:
     """Measure, print, and say whether the target was met and nothing was lost."""
     pixels = await asyncio.to_thread(one_row)
     body = json.dumps({"data": {"ndarray": [pixels]}}).encode()
-    ways = ("direct", "envoy", "logged")
+    ways = ("direct", "envoy", "logged", "recorded")
     found: dict[str, list[Round]] = {way: [] for way in ways}
     with (
         tempfile.TemporaryDirectory(prefix="driftloop-bench-") as folder,
         platform(Path(folder)) as addresses,
     ):
-        for way in ways:
-            await measure(addresses[way], body, clients=clients, seconds=1)
+        warm = [await measure(addresses[way], body, clients=clients, seconds=1) for way in ways]
         await asyncio.sleep(1)
         before = await stored(addresses["nats"])
         for _ in range(rounds):
@@ -312,7 +362,22 @@ async def run(seconds: float, clients: int, rounds: int) -> bool:
             if arrived >= expected:
                 break
             await asyncio.sleep(0.1)
-    return show(found, expected=expected, arrived=arrived, clients=clients, seconds=seconds)
+        asked = sum(len(measured.latencies) for measured in (warm[-1], *found["recorded"]))
+        rows = 0
+        for _ in range(300):
+            rows = await recorded(addresses["state"])
+            if rows >= asked:
+                break
+            await asyncio.sleep(0.2)
+    print(f"  rows: {rows} recorded of {asked} expected")
+    shown = show(found, expected=expected, arrived=arrived, clients=clients, seconds=seconds)
+    return shown and rows == asked
+
+
+async def recorded(state: str) -> int:
+    """Requests that the recorder has written with their answers."""
+    async with aiohttp.ClientSession() as session, session.get(state) as answer:
+        return int((await answer.json())["counts"].get("pairs", 0))
 
 
 def show(
@@ -331,6 +396,7 @@ def show(
         "direct": "direct to the model server",
         "envoy": "through Envoy",
         "logged": "through Envoy, events logged",
+        "recorded": "the same, and recorded",
     }
     for way, name in names.items():
         p50 = 1000 * statistics.median(measured.quantile(0.5) for measured in found[way])
@@ -341,8 +407,10 @@ def show(
     kept = rates["logged"] / rates["envoy"]
     print(f"  Envoy keeps {rates['envoy'] / rates['direct']:.0%} of direct")
     print(f"  logging keeps {kept:.0%} of Envoy (target {TARGET:.0%})")
+    recording = rates["recorded"] / rates["logged"]
+    print(f"  recording keeps {recording:.0%} of logging (target {RECORDED_TARGET:.0%})")
     print(f"  events: {arrived} stored of {expected} expected")
-    return kept >= TARGET and arrived == expected
+    return kept >= TARGET and recording >= RECORDED_TARGET and arrived == expected
 
 
 def main() -> None:

@@ -17,7 +17,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
     [
         ("bench_events.py", ["--events", "1000", "--rounds", "1"], r"verdict .*, \d+% of raw"),
         ("bench_render.py", ["--pipelines", "5"], r"5 pipelines: \d+\.\d+ of plain Hera"),
-        ("bench_serving.py", ["--rounds", "1", "--seconds", "1"], r"logging keeps \d+% of Envoy"),
+        (
+            "bench_serving.py",
+            ["--rounds", "1", "--seconds", "1"],
+            r"logging keeps \d+% of Envoy[^\0]*recording keeps \d+% of logging",
+        ),
+        (
+            "bench_recorder.py",
+            ["--events", "2000", "--rate", "500"],
+            r"acknowledged +\d+ events/s[^\0]*rows +1000 of 1000",
+        ),
         ("bench_tabular.py", ["--rounds", "1"], r"tabular .* ms, KSDrift .* ms, \d+\.\d times"),
         ("bench_detectors.py", ["--only", "tabular"], r"window \d+ ms, \d+ MB; self-test .* s"),
         ("bench_traffic.py", ["--windows", "50"], r"twice: \d+ runs in 50 windows .* of windows"),

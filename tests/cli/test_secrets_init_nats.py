@@ -90,7 +90,7 @@ def test_nothing_in_git_or_at_the_server_is_a_password(init, keys, tmp_path):
         for url in addresses(keys, tmp_path, "a").values()
         if "@" in url
     }
-    assert len(passwords) == 5
+    assert len(passwords) == 6
     for text in (*files(tmp_path).values(), *sealed(keys, tmp_path, USERS).values()):
         assert not any(password.encode() in text for password in passwords)
     document = yaml.safe_load((tmp_path / USERS).read_text())

@@ -48,14 +48,19 @@ driftloop_detector_threshold 0.00015625
 # TYPE driftloop_detector_verdict_time_seconds gauge
 driftloop_detector_verdict_time_seconds 1.7698518e+09
 """
-OPEN_WINDOW = """\
-driftloop_detector_waiting_rows 37.0
-driftloop_detector_waiting_repeated_rows 2.0
-driftloop_detector_waiting_since_seconds 1.7698518e+09
-driftloop_detector_waiting_due_seconds 1.7698734e+09
-driftloop_detector_window_full_rows 500.0
-driftloop_detector_window_least_rows 100.0
-"""
+OPEN_WINDOW = {
+    "release": "rd0a85823",
+    "window": 8,
+    "rows": 37,
+    "full": 500,
+    "least": 100,
+    "repeated": 2,
+    "since": "2026-01-31T09:30:00Z",
+    "due": "2026-01-31T15:30:00Z",
+    "budget": {"month": 1.0, "traffic": 1.0, "assumed": True, "measured": 40.0, "expected": 40.0},
+    "order": "training rows as alike in order as at random",
+    "together": {"window": 8, "windows": 4, "known": 3},
+}
 
 
 class Answers:
@@ -309,35 +314,22 @@ def test_rows_that_can_not_be_read_and_columns_that_changed_are_shown():
     assert (unjudged["rows"], unjudged["reason"]) == (7, "b")
 
 
-def test_an_open_window_is_shown():
-    paths = cluster("digits-released")
-    paths["/api/v1/namespaces/digits/services/digits-drift:8080/proxy/metrics"] = (
-        METRICS + OPEN_WINDOW
-    )
-    found = overview(paths)
-    assert found["windows"] == {
-        "digits/digits/drift": {
-            "release": found["verdicts"]["digits/digits/drift"]["release"],
-            "window": 8,
-            "rows": 37,
-            "full": 500,
-            "least": 100,
-            "repeated": 2,
-            "since": "2026-01-31T09:30:00Z",
-            "due": "2026-01-31T15:30:00Z",
-            "budget": None,
-        }
-    }
+WINDOW_PATH = "/api/v1/namespaces/digits/services/digits-drift:8080/proxy/window"
 
 
-def test_the_budget_of_false_alarms_is_shown_beside_the_traffic():
-    paths = cluster("digits-released")
-    paths["/api/v1/namespaces/digits/services/digits-outlier:8080/proxy/metrics"] = (
-        METRICS + OPEN_WINDOW + "driftloop_detector_traffic_rows_per_second 40.0\n"
+def test_an_open_window_is_shown_as_its_detector_says_it():
+    found = overview(cluster("digits-released", **{WINDOW_PATH: OPEN_WINDOW}))
+    assert found["windows"] == {"digits/digits/drift": OPEN_WINDOW}
+
+
+def test_a_window_that_can_not_be_read_hides_no_verdict():
+    found = overview(cluster("digits-released", **{WINDOW_PATH: {**OPEN_WINDOW, "rows": "many"}}))
+    assert found["windows"] == {}
+    assert "digits/digits/drift" in found["verdicts"]
+    (line,) = found["unknown"]
+    assert line == (
+        'verdict of digits/digits-drift: the open window: `rows` is `"many"`, must be a number of rows'
     )
-    budget = overview(paths)["windows"]["digits/digits/outlier"]["budget"]
-    assert round(budget.pop("expected")) == 40
-    assert budget == {"month": 1.0, "traffic": 1.0, "assumed": True, "measured": 40.0}
 
 
 def test_a_detector_that_has_judged_nothing_yet_has_no_verdict():
@@ -538,8 +530,10 @@ WHY = {
 def kubeconfig(tmp_path):
     """An API server on the loopback that runs `digits-released`, and a kubeconfig for it."""
     services = "/api/v1/namespaces/digits/services"
-    paths = cluster("digits-released", **{f"{services}/digits-decision:8080/proxy/why": WHY})
-    paths[f"{services}/digits-drift:8080/proxy/metrics"] += OPEN_WINDOW
+    paths = cluster(
+        "digits-released",
+        **{f"{services}/digits-decision:8080/proxy/why": WHY, WINDOW_PATH: OPEN_WINDOW},
+    )
 
     class Api(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -581,6 +575,8 @@ def test_the_command(kubeconfig):
         re.match(r"verdict  digits/digits/drift: ALARM, window 7 of rd0a85823, score 1\.5e-09", x)
         for x in lines
     )
+    (window,) = [line for line in lines if line.startswith("window   digits/digits/drift: ")]
+    assert "; training rows as alike in order as at random; windows 5-8 are judged" in window
     assert any(re.match(r"digits/digits-decision-7c9-x2x +- +ready", line) for line in lines)
     found = CliRunner().invoke(
         root, ["status", "--cluster", "--kubeconfig", str(kubeconfig), "--output", "json"]
@@ -595,6 +591,10 @@ def test_why_shows_the_open_windows_of_a_cluster(kubeconfig):
     said, window = done.stdout.splitlines()
     assert said == "digits is idle: waits for 2 alarms in a row of drift."
     assert window.startswith("drift: window 8 of rd0a85823 is open, 37 of 500 rows")
+    assert window.endswith(
+        "; training rows as alike in order as at random; windows 5-8 are judged together when the last of them "
+        "closes, 3 are counted; an alarm of them counts by itself"
+    )
     found = json.loads(CliRunner().invoke(root, [*asked, "--output", "json"]).stdout)
     assert found == {**WHY, "windows": [window]}
     gone = CliRunner().invoke(root, [*asked, "--namespace", "nowhere"])

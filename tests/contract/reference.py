@@ -11,6 +11,7 @@ from types import ModuleType
 
 from driftloop.contract import (
     alibi,
+    captures,
     documents,
     events,
     functions,
@@ -34,6 +35,10 @@ HANDOVERS: dict[type, str] = {
     handovers.GateRule: "`driftloop step gate --gates`, a list of them.",
     handovers.RolloutLimits: "`driftloop step advance --limits`.",
     handovers.RehearsalLimits: "`driftloop step rehearse --limits`.",
+    captures.RecorderSettings: "`driftloop-recorder serve --config`.",
+    captures.RecordedRelease: "One of its `releases`.",
+    captures.WriteOrder: "Input of `driftloop-recorder write`.",
+    captures.PartRange: "`part` of it, and of what the recorder remembers.",
 }
 RECORDS: dict[type, str] = {
     records.Snapshot: "`runs/<run>/snapshot/snapshot.json`, written by `step snapshot`.",
@@ -63,9 +68,13 @@ RECORDS: dict[type, str] = {
     replays.ReplayReport: "Printed by `driftloop-detector replay`, read by `driftloop backtest`.",
     replays.ReplayRecord: "Its `plain`, and one of its `changed`.",
     windows.OpenWindow: "Answer of a detector's `GET /window`; `driftloop status` and `driftloop why` show it.",
+    windows.PendingWindows: "Its `together`.",
     records.LoopRecord: "Data of the event that the loop waits.",
     outcomes.RunOutcome: "`runs/<run>/outcome.json`, and output `outcome` of a Workflow's last step.",
     verdicts.VerdictRecord: "Data of a detector's event, as the decision reads it.",
+    captures.RecorderState: "The last message of a recorder's subject in `DRIFTLOOP_RECORDERS`.",
+    captures.RecorderTrouble: "Its `trouble`.",
+    captures.WriteResult: "Printed by `driftloop-recorder write`.",
 }
 IMAGES: dict[type, str] = {
     images.ImageRecord: "`images/<digest of the ref>/image.json` of the local runtime's state folder.",
@@ -166,6 +175,20 @@ def blocks() -> Iterator[str]:
         yield f"### {record.__name__}"
         yield place
         yield table(("key", "allowed", "default", "meaning"), document_rows(record))
+    yield "## Captured traffic"
+    yield (
+        "`contract/captures.py`: columns of each Parquet file of the recorder, before those of requests (by name) and of "
+        f"answers (`{captures.ANSWER}`, or `{captures.ANSWER}.NAME`). A column of a request with one of these names is "
+        "called `request.NAME`. Files are "
+        f"`{captures.traffic_key(P)}/{captures.TrafficPart('<day>', R, '<stream>', 1, 2, 3, 4).key}` in the bucket, where the "
+        "numbers are those of the part, of its first and last event, and of its rows."
+    )
+    yield table(
+        ("column", "type", "meaning"),
+        ((code(row.name), row.type, row.description) for row in captures.TRAFFIC_COLUMNS),
+    )
+    yield "A recorder counts:"
+    yield table(("count", "of"), ((code(name), text) for name, text in captures.COUNTS.items()))
     yield "## Paths"
     yield "`contract/trees.py`: the cluster repository."
     yield table(("path", "of"), path_rows())
@@ -242,7 +265,13 @@ def field_docs(record: type) -> dict[str, str]:
 
 def sample(method: Callable[..., str]) -> list[object]:
     """Return an argument for each parameter after self."""
-    values: dict[str, object] = {"name": D, "release": R, "nodes": (), "tree": "<tree>"}
+    values: dict[str, object] = {
+        "name": D,
+        "side": "<side>",
+        "release": R,
+        "nodes": (),
+        "tree": "<tree>",
+    }
     return [
         values[name]
         for name, parameter in list(inspect.signature(method).parameters.items())[1:]
@@ -280,6 +309,8 @@ def all_streams() -> Iterator[streams.Stream]:
     yield streams.DEAD_LETTERS
     yield streams.DetectorStreams(N, P, D, R).events_stream
     yield streams.AnalysisStreams(N, P).responses
+    yield streams.RecorderStreams(N, P).events_stream
+    yield streams.RECORDERS
     yield streams.event_bus_stream(N)
 
 

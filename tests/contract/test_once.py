@@ -40,8 +40,8 @@ def strings_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
     [
         r"\bdev\.driftloop\.",
         r"io\.seldon\.serving",
-        r"DRIFTLOOP_(VERDICTS|DEADLETTERS|$)",
-        r"driftloop\.(verdicts|deadletters|events)\.",
+        r"DRIFTLOOP_(VERDICTS|DEADLETTERS|RECORDERS|$)",
+        r"driftloop\.(verdicts|deadletters|events|recorders)\.",
         r"^(KV_|\$KV\.)?driftloop-(decisions|workflows|schedules)",
         r"svc\.cluster\.local",
         r"infra-(base|configs)",
@@ -59,6 +59,8 @@ def strings_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
         r"^cluster/$",
         r"/pipelines/$",
         r"^runs/",
+        r"^traffic/",
+        r"^(day|release)=",
         r"^/work(/|$)",
     ],
 )

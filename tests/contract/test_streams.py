@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from driftloop.contract.streams import (
     BUCKETS,
     DEAD_LETTERS,
+    RECORDERS,
     VERDICTS,
     AnalysisStreams,
     DetectorStreams,
+    RecorderStreams,
     dead_letter_subject,
     event_bus_stream,
     event_bus_subject,
@@ -43,9 +45,19 @@ def test_each_stream_takes_the_subjects_that_are_published(
     assert takes(DEAD_LETTERS.subjects[0], dead_letter_subject(namespace, pipeline))
     analysis = AnalysisStreams(namespace, pipeline)
     assert takes(analysis.responses.subjects[0], analysis.subject(release))
+    recorder = RecorderStreams(namespace, pipeline)
+    assert takes(recorder.events_stream.subjects[0], recorder.event_subject("request"))
+    assert takes(RECORDERS.subjects[0], recorder.state)
     bus = event_bus_stream(namespace)
     assert takes(bus.subjects[0], event_bus_subject(namespace, pipeline, "retrain"))
-    for stream in (streams.events_stream, analysis.responses, bus, VERDICTS, DEAD_LETTERS):
+    for stream in (
+        streams.events_stream,
+        recorder.events_stream,
+        analysis.responses,
+        bus,
+        VERDICTS,
+        DEAD_LETTERS,
+    ):
         assert re.fullmatch(r"[A-Z0-9_]+", stream.name)
     assert "." not in streams.emitter
     assert is_release_token(release)

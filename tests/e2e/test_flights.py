@@ -33,6 +33,7 @@ def shorten(spec: Path) -> None:
         ("rollout: {canary", "rollout: {shadow: {for: 2s, requests: 30}, canary"),
         ("steps: [20], every: 1m", "steps: [50], every: 2s"),
         ("requests: 100}", "requests: 30}"),
+        ("capture: {keep: 30d}", "capture: {keep: 30d, every: 5s, hash: [tailnum]}"),
     ):
         assert old in text
         text = text.replace(old, new)
@@ -48,6 +49,8 @@ class Newcomer:
             kind: (folder / f"{kind}.jsonl").read_text().splitlines() for kind in ("clean", "moved")
         }
         self.next = 0
+        self.asked: list[str] = []
+        """Ids of the requests that were answered."""
 
     async def type(self, *arguments: str) -> str:
         """One command, as a person types it."""
@@ -61,6 +64,7 @@ class Newcomer:
                 async with session.post(self.platform.predictions, json=body) as answer:
                     text = await answer.text()
                     assert answer.status == 200, text
+                    self.asked.append(answer.headers["seldon-puid"])
 
     def windows(self, monitor: str, release: str) -> list[dict[str, Any]]:
         return self.platform.list_verdicts(monitor, release)
@@ -93,9 +97,11 @@ async def test_flights_with_text_and_gaps_from_init_to_a_promotion(
         following = asyncio.create_task(platform.follow_verdicts())
         try:
             await see_what_moved(newcomer, release)
+            await find_traffic(newcomer, release)
             await learn_what_moved(newcomer, release, tmp_path / "labelled" / "moved.csv")
         finally:
             following.cancel()
+        await find_roles(newcomer)
     assert processes_of(platform.state.root) == []
 
 
@@ -141,6 +147,45 @@ async def see_what_moved(newcomer: Newcomer, release: str) -> None:
     status = await newcomer.type("status")
     for words in ("ALARM", "wind_gust missing 7", "carrier UA 1", "dep_delay median -2 -> 2"):
         assert words in status, status
+
+
+async def find_traffic(newcomer: Newcomer, release: str) -> None:
+    """Every request is in the captured traffic once, with its columns and its answer."""
+    asked = list(newcomer.asked)
+
+    async def export() -> list[dict[str, Any]]:
+        columns = "request_id,release,role,carrier,wind_gust,tailnum,answer,status,problem"
+        lines = await newcomer.type("traffic", NAME, "-o", "jsonl", "--columns", columns)
+        return [json.loads(line) for line in lines.splitlines()]
+
+    async def is_written() -> bool:
+        listing = json.loads(await newcomer.type("traffic", NAME, "--output", "json"))["traffic"]
+        return bool(sum(day["rows"] for day in listing) >= len(asked))
+
+    await newcomer.platform.wait_until(is_written, "that traffic is written", within=300, every=2)
+    rows: dict[str, list[dict[str, Any]]] = {id: [] for id in asked}
+    for row in await export():
+        rows.setdefault(row["request_id"], []).append(row)
+    assert {id: len(rows[id]) for id in asked} == dict.fromkeys(asked, 1)
+    for id in asked:
+        (row,) = rows[id]
+        assert (row["release"], row["role"], row["status"]) == (release, "production", 200), row
+        assert isinstance(row["carrier"], str), row
+        assert row["answer"] is not None, row
+        assert not row["problem"], row
+        assert row["tailnum"] is None or re.fullmatch(r"[0-9a-f]{32}", row["tailnum"]), row
+    assert any(row["wind_gust"] is None for (row,) in (rows[id] for id in asked))
+
+
+async def find_roles(newcomer: Newcomer) -> None:
+    """The candidate's traffic is recorded as what it was at the time."""
+
+    async def find() -> bool:
+        lines = await newcomer.type("traffic", NAME, "-o", "jsonl", "--columns", "role")
+        roles = {json.loads(line)["role"] for line in lines.splitlines()}
+        return roles >= {"production", "shadow", "candidate"}
+
+    await newcomer.platform.wait_until(find, "rows of each role", within=120, every=5)
 
 
 async def learn_what_moved(newcomer: Newcomer, release: str, batch: Path) -> None:

@@ -25,6 +25,7 @@ WHOLE = ("digits-released", "minimal", "observability-seldon", "plain-shadow")
 BASES = {
     "autoscale": "plain-shadow",
     "canary": "shadow",
+    "capture": "plain-shadow",
     "graph": "shadow",
     "mesh": "shadow",
     "observability": "plain-shadow",

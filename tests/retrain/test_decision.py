@@ -124,13 +124,13 @@ class TestLasting:
     def test_it_decides_by_itself(self) -> None:
         state = after(EMPTY, alarm(32, lasting=16), policy=self.POLICY)
         assert (state.phase, state.alarm) == (
-            "pending", RetrainCause("drift", "r1", 17, 32, "drift-r1-32")
+            "pending", RetrainCause("drift", "r1", 17, 32, "drift-r1-32", lasting=16)
         )  # fmt: skip
 
     def test_it_is_one_alarm_and_its_windows_are_used_up(self) -> None:
         policy = replace(self.POLICY, while_running="remember")
         state = after(EMPTY, alarm(14), alarm(16, lasting=16), alarm(15), alarm(17), policy=policy)
-        assert state.alarm == RetrainCause("drift", "r1", 1, 16, "drift-r1-16")
+        assert state.alarm == RetrainCause("drift", "r1", 1, 16, "drift-r1-16", lasting=16)
         assert state.remembered is None, "17 has no other one beside it"
 
     def test_k_of_n_windows_are_not_waited_for(self) -> None:
@@ -140,18 +140,37 @@ class TestLasting:
     def test_its_cause_begins_after_the_windows_that_were_used_up(self) -> None:
         policy = replace(self.POLICY, while_running="remember")
         state = after(EMPTY, alarm(9), alarm(10), alarm(16, lasting=16), policy=policy)
-        assert state.remembered == RetrainCause("drift", "r1", 11, 16, "drift-r1-16")
+        assert state.remembered == RetrainCause("drift", "r1", 11, 16, "drift-r1-16", lasting=16)
 
     def test_a_repeat_of_it_counts_nothing(self) -> None:
         policy = replace(self.POLICY, while_running="remember")
         state = after(EMPTY, *[alarm(8, lasting=4)] * 3, policy=policy)
         assert state.remembered is None
 
+    def test_the_explanation_says_that_it_was_enough(self) -> None:
+        words = (
+            "That alarm is of windows 17-32 of drift together: a change that lasts counts by itself"
+        )
+        alone = alarm(32, lasting=16)
+        state = after(EMPTY, alone, policy=self.POLICY)
+        assert words in explain_state(state, "digits", 1.0, self.POLICY).details
+        claim = ClaimEvent("run", state.decision or "", state.cause or "")
+        state = after(state, claim, policy=self.POLICY)
+        assert state.phase == "running"
+        assert words in explain_state(state, "digits", 1.0, self.POLICY).details
+        nothing_new = EndEvent("run", "not-started", "nothing new", "nothing-new")
+        state = after(state, nothing_new, policy=self.POLICY)
+        assert state.phase == "waiting"
+        assert words in explain_state(state, "digits", 1.0, self.POLICY).details
+        assert RetrainState.from_json(state.to_json()) == state
+        row = after(EMPTY, alarm(1), alarm(2), policy=self.POLICY)
+        assert "together" not in explain_state(row, "digits", 1.0, self.POLICY).paragraph
+
     def test_it_halts_where_alarms_halt(self) -> None:
         policy = replace(self.POLICY, halt_on=("drift",))
         state = after(EMPTY, alarm(8, lasting=8), policy=policy)
         assert state.phase == "halted"
-        assert state.halt == "alarm drift-r1-8 (monitor drift)"
+        assert state.halt == "alarm drift-r1-8 (monitor drift, 8 windows together)"
 
 
 class TestCounts:

@@ -21,6 +21,7 @@ COMMANDS = {
     "logs": ("driftloop.cli.logs", "Print the log of one part, or the timeline"),
     "env": ("driftloop.cli.env", "Print addresses and keys of the local platform"),
     "data": ("driftloop.cli.data", "Put labelled batches into a pipeline's data folder"),
+    "traffic": ("driftloop.cli.traffic", "List and export the recorded requests and answers"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
     "why": ("driftloop.cli.why", "Explain what the loop waits for"),
     "events": ("driftloop.cli.events", "List and replay the events that nobody took"),

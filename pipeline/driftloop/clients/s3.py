@@ -122,9 +122,11 @@ class ObjectStore:
         return replace(self, stop=stop)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> "ObjectStore":
+    def from_environment(
+        cls, environment: Mapping[str, str], *, attempts: int = 8
+    ) -> "ObjectStore":
         """The store that a container's environment names (docs/architecture.md, Platform
-        addresses)."""
+        addresses); every call is tried `attempts` times."""
         names = tuple(setting.environment for setting in (S3_ENDPOINT, ACCESS_KEY, SECRET_KEY))
         if missing := [name for name in names if not environment.get(name)]:
             raise StoreError(
@@ -134,7 +136,11 @@ class ObjectStore:
         endpoint, access_key, secret_key = (environment[name] for name in names)
         region = environment.get(S3_REGION.environment) or "us-east-1"
         return cls.from_endpoint(
-            endpoint, access_key=access_key, secret_key=secret_key, region=region
+            endpoint,
+            access_key=access_key,
+            secret_key=secret_key,
+            region=region,
+            attempts=attempts,
         )
 
     def list_objects(self, prefix: StoreLocation) -> Iterator[StoreObject]:

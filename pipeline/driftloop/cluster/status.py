@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from driftloop.cluster.pods import describe_unplaced, find_altered
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
 from driftloop.contract.documents import DocumentError, parse_json, to_json
-from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.names import (
     COMPONENT_LABEL,
     FLUX_NAMESPACE,
@@ -354,14 +353,12 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
         if "--detector" not in args or "--release" not in args:
             continue
         with picture.part(f"verdict of {names.namespace}/{deployment['metadata']['name']}"):
-            text = _asked(picture, names, names.detector(component), "metrics") or ""
+            service = names.detector(component)
+            text = _asked(picture, names, service, "metrics") or ""
             samples = tuple(_samples(text))
             shown = _gauges(samples)
             key = f"{names.namespace}/{names.pipeline}/{component}"
             release = args[args.index("--release") + 1]
-            settings = _read_settings(args)
-            if (window := _read_window(shown, release, settings)) is not None:
-                picture.windows[key] = window
             if (unjudged := _read_unjudged(samples)) is not None:
                 picture.unjudged[key] = unjudged
             if shown.get("driftloop_detector_window"):
@@ -377,6 +374,8 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "lasting": _describe_lasting(shown),
                     "failure": FAILED if shown.get("driftloop_detector_failed") else "",
                 }
+            if (window := _read_window(picture, names, service)) is not None:
+                picture.windows[key] = window
     return verdicts
 
 
@@ -386,33 +385,15 @@ def _describe_lasting(shown: Mapping[str, float]) -> str:
     return f"over {windows} windows" if windows else ""
 
 
-def _read_settings(args: Sequence[str]) -> DetectorSettings | None:
-    """Return the settings of a detector's container; None of one of another version."""
+def _read_window(picture: _Picture, names: Names, service: str) -> Json | None:
+    """Return the window that a detector has open; None from one of an earlier version."""
+    text = _asked(picture, names, service, "window")
+    if text is None:
+        return None
     try:
-        return DetectorSettings.parse(args[args.index("--config") + 1])
-    except (ValueError, IndexError, DocumentError):
-        return None
-
-
-def _read_window(
-    shown: Mapping[str, float], release: str, settings: DetectorSettings | None
-) -> Json | None:
-    """Return the window that a detector has open, of its gauges; None from one of an earlier version."""
-    if "driftloop_detector_window_full_rows" not in shown:
-        return None
-    traffic = shown.get("driftloop_detector_traffic_rows_per_second") or None
-    window = OpenWindow(
-        release=release,
-        budget=settings.compare_budget(traffic) if settings is not None else None,
-        window=int(shown["driftloop_detector_window"]) + 1,
-        rows=int(shown["driftloop_detector_waiting_rows"]),
-        full=int(shown["driftloop_detector_window_full_rows"]),
-        least=int(shown["driftloop_detector_window_least_rows"]),
-        repeated=int(shown["driftloop_detector_waiting_repeated_rows"]),
-        since=_format_time(shown["driftloop_detector_waiting_since_seconds"]),
-        due=_format_time(shown["driftloop_detector_waiting_due_seconds"]),
-    )
-    return to_json(window)
+        return to_json(OpenWindow.read(parse_json(text, label="the open window")))
+    except DocumentError as error:
+        raise ClusterError(error.message) from error
 
 
 def _read_unjudged(samples: Sequence["Sample"]) -> Json | None:

@@ -29,6 +29,7 @@ class NatsAccount(_OfNamespace):
     DETECTOR = "detector"
     JUDGE = "judge"
     DECISION = "decision"
+    RECORDER = "recorder"
     BUS = "bus"
 
 
@@ -38,6 +39,7 @@ class NatsRole(_OfNamespace):
     DETECTOR = "detector"
     JUDGE = "judge"
     DECISION = "decision"
+    RECORDER = "recorder"
     STEP = "step"
     READER = "reader"
     BUS = "bus"
@@ -66,6 +68,9 @@ RIGHTS: dict[NatsRole, NatsRights] = {
     NatsRole.JUDGE: NatsRights(NatsAccount.JUDGE, "the analysis service: what it keeps of answers"),
     NatsRole.DECISION: NatsRights(
         NatsAccount.DECISION, "the decision service: its state, and dead letters"
+    ),
+    NatsRole.RECORDER: NatsRights(
+        NatsAccount.RECORDER, "the recorder: requests and answers that are not written yet"
     ),
     NatsRole.STEP: NatsRights(
         NatsAccount.DECISION,

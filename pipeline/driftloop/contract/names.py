@@ -164,7 +164,7 @@ LONGEST_MONITOR = 18
 hyphen, so that `P-NAME` is nothing of another pipeline."""
 OWN_PARTS = frozenset({
     "access", "advance", "cron", "data", "decision", "deployments", "events", "executor", "finish", "flux",
-    "judge", "mesh", "mirror", "model", "monitors", "network", "release", "retrain", "runs", "sensor",
+    "judge", "mesh", "mirror", "model", "monitors", "network", "recorder", "release", "retrain", "runs", "sensor",
     "serving", "starter", "steps", "train", "unready", "watching", "withdrawn", "workflows",
 })  # fmt: skip
 """Names that no monitor can have: ends of the names of a pipeline's objects, components, and what the
@@ -275,6 +275,15 @@ class Names:
     def judge(self) -> str:
         """Service that measures a rollout."""
         return f"{self.pipeline}-judge"
+
+    @property
+    def recorder(self) -> str:
+        """Service that records the traffic."""
+        return f"{self.pipeline}-recorder"
+
+    def recorded(self, side: str) -> str:
+        """Trigger by which the recorder hears of requests or of answers."""
+        return f"{self.recorder}-{side}"
 
     def detector(self, name: str) -> str:
         """Service of one monitor."""

@@ -15,6 +15,8 @@ BROKER_BYTES = 256 * MIB
 """Room of a Broker's stream where the spec states none."""
 DETECTOR_BYTES = 96 * MIB
 """Room of a detector's stream where the spec states none."""
+RECORDER_BYTES = 128 * MIB
+"""Room of a recorder's stream where the spec states none."""
 
 _RELEASE = re.compile(r"[A-Za-z0-9_-]{1,63}\Z")
 
@@ -85,6 +87,12 @@ DEAD_LETTERS = Stream(
     "events that could not be delivered",
     max_age=30 * DAY,
     max_bytes=64 * MIB,
+)
+RECORDERS = Stream(
+    "DRIFTLOOP_RECORDERS",
+    ("driftloop.recorders.>",),
+    "how far each recorder has written its stream",
+    max_msgs_per_subject=16,
 )
 DECISIONS = Bucket(
     "driftloop-decisions",
@@ -190,6 +198,37 @@ class AnalysisStreams:
     def subject(self, release: str) -> str:
         """Return the subject of a release's responses."""
         return f"driftloop.events.{self.namespace}.{self.pipeline}.judge.{release}"
+
+
+@dataclass(frozen=True)
+class RecorderStreams:
+    """Stream and subjects of the service that records one pipeline's traffic."""
+
+    namespace: str
+    pipeline: str
+    max_bytes: int = RECORDER_BYTES
+    """Room of the stream of events."""
+
+    @property
+    def events_stream(self) -> Stream:
+        """Stream of requests and answers that are not written yet. A full one refuses, so that the broker
+        tries again later: none is thrown away."""
+        return Stream(
+            f"DRIFTLOOP_{stream_token(self.namespace)}_{stream_token(self.pipeline)}_RECORDER",
+            (self.event_subject("*"),),
+            "logged requests and answers that the recorder has not written yet",
+            max_bytes=self.max_bytes,
+            refuses_when_full=True,
+        )
+
+    def event_subject(self, side: str) -> str:
+        """Return the subject of requests or of answers."""
+        return f"driftloop.events.{self.namespace}.{self.pipeline}.recorder.{side}"
+
+    @property
+    def state(self) -> str:
+        """Subject of what the recorder remembers."""
+        return f"driftloop.recorders.{self.namespace}.{self.pipeline}"
 
 
 def event_bus_stream(namespace: str) -> Stream:

@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime
 
+SECOND = 1_000_000_000
+"""Nanoseconds, the unit in which JetStream writes times."""
+
 
 def format_time(moment: datetime) -> str:
     """Return an aware time as RFC 3339 writes it, in UTC and to the second."""

@@ -21,6 +21,31 @@ def _moment(key: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PendingWindows:
+    """Windows that are judged together next."""
+
+    window: int = document_key("window", "a number from 2", lambda v: is_whole(v, 2))
+    """Number of the last of them, with which they are judged."""
+    windows: int = document_key("windows", "a number of windows from 2", lambda v: is_whole(v, 2))
+    """How many they are at most."""
+    known: int = document_key("known", "a number of windows", lambda v: is_whole(v, 0))
+    """Those of them that have closed and are counted."""
+
+    @classmethod
+    def read(cls, document: object) -> "PendingWindows":
+        """Read the record from plain data; DocumentError."""
+        return from_json(cls, document, label="`together` of the open window", closed=False)
+
+    def describe(self) -> str:
+        """Say in words which they are, and what an alarm of them does."""
+        first = self.window - self.windows + 1
+        return (
+            f"windows {first}-{self.window} are judged together when the last of them closes, "
+            f"{self.known} are counted; an alarm of them counts by itself"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class OpenWindow:
     """The window that is not closed yet."""
 
@@ -52,6 +77,8 @@ class OpenWindow:
         omits_none=True,
     )
     """What the fit learnt of the training data's order, in words; None: it learnt nothing of it."""
+    together: PendingWindows | None = part_key("together", PendingWindows)
+    """What is judged together next; None: windows are judged one by one."""
 
     @classmethod
     def read(cls, document: object) -> "OpenWindow":
@@ -65,6 +92,8 @@ class OpenWindow:
             parts.append(self.budget.describe())
         if self.order is not None:
             parts.append(self.order)
+        if self.together is not None:
+            parts.append(self.together.describe())
         return "; ".join(parts)
 
     def _describe_rows(self, now: datetime) -> str:

@@ -23,6 +23,18 @@ def open_cluster_store(
 ) -> Iterator["ObjectStore"]:
     """Open the store that the pipelines of a namespace use: `get` on its settings is needed, and
     `create` on pods/portforward where the store is inside the cluster."""
+    with open_cluster_bucket(reader, namespace, kubeconfig=kubeconfig, context=context) as (
+        store,
+        _,
+    ):
+        yield store
+
+
+@contextlib.contextmanager
+def open_cluster_bucket(
+    reader: ApiReader, namespace: str, *, kubeconfig: Path | None = None, context: str | None = None
+) -> Iterator[tuple["ObjectStore", str]]:
+    """Open that store; also the name of its bucket of runs, models and captured traffic."""
     from driftloop.clients.s3 import ObjectStore
 
     base = f"/api/v1/namespaces/{namespace}"
@@ -30,12 +42,13 @@ def open_cluster_store(
     secrets = _read_settings(reader.get(f"{base}/secrets/{PLATFORM}"), namespace, "Secret")
     endpoint = settings[platform.S3_ENDPOINT.key]
     with reach_url(endpoint, kubeconfig=kubeconfig, context=context) as url:
-        yield ObjectStore.from_endpoint(
+        store = ObjectStore.from_endpoint(
             url,
             access_key=base64.b64decode(secrets[platform.ACCESS_KEY.key]).decode(),
             secret_key=base64.b64decode(secrets[platform.SECRET_KEY.key]).decode(),
             region=settings.get(platform.S3_REGION.key, "us-east-1"),
         )
+        yield store, settings.get(platform.S3_BUCKET.key, platform.S3_BUCKET.example)
 
 
 def _read_settings(

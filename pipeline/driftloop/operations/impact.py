@@ -15,7 +15,7 @@ from driftloop.resources.workflows.fitting import FIT
 from driftloop.spec import InvalidSpec, load_spec
 from driftloop.text.load import load_documents
 
-_OWN = ("decision", "judge")
+_OWN = ("decision", "judge", "recorder")
 """Deployments below monitors/ that are not detectors."""
 
 Json = dict[str, Any]
@@ -207,13 +207,28 @@ def _describe_effects(
         yield from _describe_fits(before, after)
     for component in _OWN:
         if any(
-            _read_component(after.get(key, {})) == component
+            key in before and _read_component(after.get(key, {})) == component
             for key in changed
             if key[0] == "Deployment"
         ):
             yield f"the {component} service restarts and continues where it was"
+    yield from _describe_recorder(before, after)
     if any(kind in ("Broker", "Trigger") for kind, _, _ in changed):
         yield "the routes of events change"
+
+
+def _describe_recorder(before: Mapping[Key, Json], after: Mapping[Key, Json]) -> Iterator[str]:
+    earlier, later = (
+        any(
+            key[0] == "Deployment" and _read_component(item) == "recorder"
+            for key, item in each.items()
+        )
+        for each in (before, after)
+    )
+    if later and not earlier:
+        yield "the traffic is recorded from now on"
+    elif earlier and not later:
+        yield "the traffic is not recorded any longer; what was recorded stays"
 
 
 def _find_served(objects: Mapping[Key, Json]) -> dict[str, tuple[str, Json]]:

@@ -12,7 +12,13 @@ from typing import Any
 
 from driftloop.contract import trees
 from driftloop.contract.names import FLUX_CONTROLLERS
-from driftloop.contract.streams import BROKER_BYTES, DEAD_LETTERS, DETECTOR_BYTES, MIB
+from driftloop.contract.streams import (
+    BROKER_BYTES,
+    DEAD_LETTERS,
+    DETECTOR_BYTES,
+    MIB,
+    RECORDER_BYTES,
+)
 from driftloop.operations.impact import ImpactSurprise
 from driftloop.spec.values import memory_bytes
 from driftloop.text.load import load_documents
@@ -69,8 +75,8 @@ def find_room_surprises(
             "jetstream-full",
             f"{room.describe()} in cluster `{cluster}`, {room.pipelines[pipeline] // MIB}Mi of them "
             f"{pipeline}'s",
-            "a Broker or a detector that finds no room does not start; lower `events.broker` and "
-            "`events.detector`, or raise `config.jetstream.fileStore.maxSize` of the HelmRelease nats",
+            "a Broker, a detector or a recorder that finds no room does not start; lower `events.broker`, "
+            "`events.detector` and `events.recorder`, or raise `config.jetstream.fileStore.maxSize` of the HelmRelease nats",
         )
 
 
@@ -98,7 +104,13 @@ def count_reserved(path: str, text: str) -> int:
     events, monitors = spec.get("events") or {}, spec.get("monitors") or {}
     broker = memory_bytes(events["broker"]) if "broker" in events else BROKER_BYTES
     detector = memory_bytes(events["detector"]) if "detector" in events else DETECTOR_BYTES
-    return broker + detector * sum(monitor is not None for monitor in monitors.values())
+    recorder = memory_bytes(events["recorder"]) if "recorder" in events else RECORDER_BYTES
+    recorded = isinstance(spec.get("capture"), dict)
+    return (
+        broker
+        + recorder * recorded
+        + detector * sum(monitor is not None for monitor in monitors.values())
+    )
 
 
 def _read_size(tree: Mapping[str, str], cluster: str) -> int | None:

@@ -16,7 +16,7 @@ from driftloop.spec.graph import own_nodes
 DRIFTLOOP = f"ghcr.io/driftloop/driftloop:{__version__}"
 """The command line: workflow steps, decision and judge services."""
 MONITOR = f"ghcr.io/driftloop/monitor:{__version__}"
-"""The detector service."""
+"""The detector service, and the recorder."""
 ALIBI = f"ghcr.io/driftloop/alibi:{__version__}"
 """The detector service with all of alibi-detect, for monitors that name a class of it."""
 TRAINER = f"ghcr.io/driftloop/trainer:{__version__}"
@@ -67,7 +67,7 @@ def list_images(pipeline: Pipeline) -> tuple[str, ...]:
     users = [image.ref for name, image in spec.images.items() if name in used]
     ours = [
         DRIFTLOOP,
-        *([MONITOR] if len(adapted) < len(spec.monitors) else []),
+        *([MONITOR] if len(adapted) < len(spec.monitors) or spec.capture is not None else []),
         *([ALIBI] if adapted else []),
         *([ENVOY] if backend_limits(spec.serve).runs_logger else []),
     ]

@@ -31,6 +31,7 @@ from driftloop.plan.check import find_problems
 from driftloop.plan.effects import AlarmEffect, choose_effects, retrain_on, scores_rows
 from driftloop.plan.trials import Trial, plan_trials
 from driftloop.spec import Document, InvalidSpec, Pipeline
+from driftloop.spec.capture import Capture
 from driftloop.spec.detector import (
     AlibiDetect,
     ChiSquared,
@@ -170,6 +171,8 @@ class Plan:
     retrain: Retrain = field(default_factory=Retrain)
     observability: Observability = field(default_factory=Observability)
     events: Events = field(default_factory=Events)
+    capture: Capture | None = None
+    """None: no traffic is recorded."""
     gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
     """The spec's own kinds of GPU."""
 
@@ -341,6 +344,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         signatures=spec.signatures,
         mesh=spec.mesh,
         events=spec.events,
+        capture=spec.capture,
         gpus=spec.gpus,
         retrain=spec.retrain,
         observability=spec.observability,

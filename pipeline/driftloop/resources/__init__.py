@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from driftloop.contract import trees
 from driftloop.plan import Plan
 from driftloop.release.record import Release
-from driftloop.resources import broker, decision, detector, flux, judge, retrain
+from driftloop.resources import broker, decision, detector, flux, judge, recorder, retrain
 from driftloop.resources.guarding import access, entry, mesh, network
 from driftloop.resources.manifest import Manifest
 from driftloop.resources.serving import disruption_budget, seldon, serving_backend
@@ -204,6 +204,22 @@ def judge_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     )
 
 
+def recorder_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+    """Return the recorder and its Triggers; none where the spec does not ask for it."""
+    if plan.capture is None:
+        return ()
+    return _name_files(
+        plan,
+        trees.MONITORS,
+        {
+            "recorder.serviceaccount": recorder.recorder_account(plan),
+            "recorder.deployment": recorder.recorder_deployment(plan, plan.capture, release),
+            "recorder.service": recorder.recorder_endpoint(plan),
+            **{f"recorder-{name}.trigger": trigger for name, trigger in recorder.on_traffic(plan)},
+        },
+    )
+
+
 def detector_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """Production's detectors; none before the first release, and none that were not fitted with
     it."""
@@ -253,6 +269,7 @@ OUTPUTS: tuple[Output, ...] = (
     event_files,
     decision_service,
     judge_service,
+    recorder_service,
     detector_files,
     watching_files,
 )

@@ -194,7 +194,12 @@ def _find_lasting(event: AlarmEvent, source: CauseSource) -> RetrainCause | None
         return None
     first = max(event.window - event.lasting, source.watermark) + 1
     return RetrainCause(
-        event.detector, event.release, first, event.window, source.alarms[event.window]
+        event.detector,
+        event.release,
+        first,
+        event.window,
+        source.alarms[event.window],
+        lasting=event.lasting,
     )
 
 

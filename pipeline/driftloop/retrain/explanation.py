@@ -7,7 +7,7 @@ from typing import assert_never
 
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.retrain.causes import DAY, is_cooling, within_budget
-from driftloop.retrain.state import RetrainState
+from driftloop.retrain.state import RetrainCause, RetrainState
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,18 @@ def _explain_phase(
             tries = "once" if state.fires == 1 else f"{state.fires} times"
             return (
                 f"asked {tries} since {since} for a run because of {state.cause}",
-                ("None has begun: the webhook, the Sensor or Argo has not made it yet",),
+                (
+                    *_explain_lasting(state.alarm),
+                    "None has begun: the webhook, the Sensor or Argo has not made it yet",
+                ),
             )
         case "running" | "evaluating" | "rolling-out":
             verb = "is rolled out" if state.phase == "rolling-out" else f"is {state.phase}"
             end = ("It ends in a halt: " + state.halt,) if state.halt is not None else ()
-            return f"run {state.run} {verb} since {since} because of {state.cause}", end
+            return (
+                f"run {state.run} {verb} since {since} because of {state.cause}",
+                (*_explain_lasting(state.alarm), *end),
+            )
         case "cooling":
             until = state.ended_at + policy.cooldown if policy and state.ended_at else math.nan
             return (
@@ -68,6 +74,17 @@ def _explain_phase(
             return _explain_halt(state, name, since)
         case _:
             assert_never(state.phase)
+
+
+def _explain_lasting(cause: RetrainCause | None) -> tuple[str, ...]:
+    """Say of an alarm of windows together why one of them was enough."""
+    if cause is None or cause.lasting is None:
+        return ()
+    first = cause.last - cause.lasting + 1
+    return (
+        f"That alarm is of windows {first}-{cause.last} of {cause.detector} together: a change that lasts "
+        "counts by itself",
+    )
 
 
 def _explain_idle(
@@ -114,6 +131,7 @@ def _explain_waiting(
     return (
         f"waits for data since {since}: {state.waits.reason}",
         (
+            *_explain_lasting(state.waits.cause),
             f"Its cause is kept, {cause}: the first new batch{place} starts a run because of it",
             "Alarms start nothing until then, and cost no budget",
             f"`driftloop trigger {name} --force` trains without new data",

@@ -106,7 +106,8 @@ def step_halting(
     state, cause = count_alarm(state, event, policy, drops=state.halt is not None)
     if cause is None:
         return state
-    why = f"{cause.text} (monitor {event.detector})"
+    together = "" if cause.lasting is None else f", {cause.lasting} windows together"
+    why = f"{cause.text} (monitor {event.detector}{together})"
     state = _tell_wait(state, f"halt {event.source} {cause.last}", "person", why)
     return replace(halt_loop(state, why, now), breaker=True)
 

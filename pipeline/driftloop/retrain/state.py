@@ -53,7 +53,7 @@ class DecisionError(PipelineError):
 
 @dataclass(frozen=True)
 class RetrainCause:
-    """Why a decision was taken: the last of the alarms in a row."""
+    """Why a decision was taken: the last of the alarms in a row, or an alarm of windows together."""
 
     detector: str
     release: str
@@ -62,6 +62,9 @@ class RetrainCause:
     event: str
     again: int = 0
     """Earlier decisions of the same alarms: one that was withdrawn, or found nothing new."""
+    lasting: int | None = None
+    """Windows up to the last one that alarmed together, which counts by itself; None: alarms in a row, or an
+    entry of an older version."""
 
     def decision(self, pipeline: str) -> str:
         """Twelve hex digits, the same for the same cause."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from driftloop.contract.streams import BROKER_BYTES, DETECTOR_BYTES, MIB
+from driftloop.contract.streams import BROKER_BYTES, DETECTOR_BYTES, MIB, RECORDER_BYTES
 from driftloop.spec.base import SpecModel
 from driftloop.spec.values import Memory, memory_bytes
 
@@ -32,6 +32,10 @@ class Events(SpecModel):
     """Of each detector: events that are not judged yet, and the last window; a full stream
     refuses, and the Broker tries again for hours."""
 
+    recorder: StreamRoom = f"{RECORDER_BYTES // MIB}Mi"
+    """Of the recorder, where there is `capture`: requests and answers that are not written yet; a full
+    stream refuses, and the Broker tries again for hours."""
+
     @property
     def broker_bytes(self) -> int:
         """Room of the Broker's stream in bytes."""
@@ -41,3 +45,8 @@ class Events(SpecModel):
     def detector_bytes(self) -> int:
         """Room of each detector's stream in bytes."""
         return memory_bytes(self.detector)
+
+    @property
+    def recorder_bytes(self) -> int:
+        """Room of the recorder's stream in bytes."""
+        return memory_bytes(self.recorder)

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from driftloop.contract.columns import TARGET
 from driftloop.spec.base import SpecModel
+from driftloop.spec.capture import Capture
 from driftloop.spec.detector import IMPLIED, Detector
 from driftloop.spec.events import Events
 from driftloop.spec.observability import Observability
@@ -439,6 +440,12 @@ class Spec(SpecModel):
     traffic: Traffic | None = None
     """Rows that the model is asked, by s, min, h or day, such as `40/s`: so many windows share
     `falseAlarms`. When left out one a second, and `driftloop status` compares it with what comes."""
+    capture: Annotated[
+        Capture | None,
+        BeforeValidator(_read_off, json_schema_input_type=Capture | Literal["off", False] | None),
+    ] = None
+    """Recorded traffic: `capture: {}` records all requests with their answers for 30 days. When left out, or
+    `off`, nothing is recorded."""
     retrain: Retrain = Retrain()
     """Training runs that alarms start."""
     rollout: Rollout = Rollout()

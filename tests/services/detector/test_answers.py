@@ -15,6 +15,7 @@ from support.payloads import json_documents
 
 from driftloop.contract.handovers import DetectorKind, DetectorSettings
 from driftloop.contract.verdicts import ColumnChange, describe_changes, read_changes
+from driftloop.release.tables import read_answer_table
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict, fit_detector
 from driftloop.services.detector.fitting import artifact
 from driftloop.services.detector.fitting.answer_learning import gather_answers
@@ -23,7 +24,6 @@ from driftloop.services.detector.rows.answers import (
     ANSWER_NAMES,
     ANSWER_WIDTH,
     AnswerDecoder,
-    read_answer_table,
 )
 from driftloop.services.detector.rows.decoding import choose_decoder
 from driftloop.services.detector.rows.payload import PAYLOAD

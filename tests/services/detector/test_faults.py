@@ -22,9 +22,10 @@ from support.streams import stored
 
 from driftloop.clients import events
 from driftloop.clients.nats import open_connection, read_position
+from driftloop.contract.times import SECOND
 from driftloop.contract.verdicts import LastingRecord
 from driftloop.services.detector.rows.payload import DecodedRows
-from driftloop.services.detector.stream.windows import SECOND, WindowCutter, WindowRule
+from driftloop.services.detector.stream.windows import WindowCutter, WindowRule
 
 SUBJECT = "driftloop.verdicts.n.digits.drift.r1"
 WINDOW = 50

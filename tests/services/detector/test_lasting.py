@@ -14,6 +14,7 @@ from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings, RetrainPolicy
 from driftloop.contract.profiles import ColumnProfile, ColumnType, TableProfile
 from driftloop.contract.streams import DetectorStreams
+from driftloop.contract.times import SECOND
 from driftloop.contract.verdicts import (
     WindowRecord,
     describe_changes,
@@ -31,7 +32,7 @@ from driftloop.services.detector.detectors.statistics import find_most, score_ga
 from driftloop.services.detector.rows.values import RowFaults
 from driftloop.services.detector.stream.judging import WindowJudge, build_judge
 from driftloop.services.detector.stream.scoring import build_verdict
-from driftloop.services.detector.stream.windows import SECOND, EventWindow
+from driftloop.services.detector.stream.windows import EventWindow
 
 Random = np.random.Generator
 Table = NDArray[np.float64]
@@ -358,11 +359,34 @@ def test_windows_of_another_reference_are_not_judged_with_ours() -> None:
     assert verdict.counts is not None
 
 
+def test_what_is_judged_together_next_is_told() -> None:
+    random = np.random.default_rng(8)
+    judge = judge_of(random.normal(size=(3000, 3)), size=50)
+
+    def find_pending(number: int) -> tuple[int, int, int]:
+        pending = judge.find_pending(number)
+        assert pending is not None
+        return pending.window, pending.windows, pending.known
+
+    told = []
+    for number in range(1, 13):
+        told.append(find_pending(number))
+        record = verdict_of(judge, number, random.normal(size=(50, 3)))
+        lasting = read_lasting(record.details)
+        judged = lasting.windows if lasting is not None and lasting.window == number else 0
+        last, windows, _ = told[-1]
+        assert judged == (windows if last == number else 0)
+    assert told[:4] == [(4, 4, 0), (4, 4, 1), (4, 4, 2), (4, 4, 3)]
+    assert told[4:8] == [(6, 4, 2), (6, 4, 3), (8, 8, 6), (8, 8, 7)]
+    assert told[8:] == [(10, 4, 2), (10, 4, 3), (12, 8, 6), (12, 8, 7)]
+
+
 def test_it_can_be_turned_off_and_needs_a_reference() -> None:
     random = np.random.default_rng(6)
     rows = random.normal(size=(3000, 3))
     off = judge_of(rows, lasting=False)
     assert list(off.describe()) == []
+    assert off.find_pending(4) is None
     verdict = verdict_of(off, 4, rows[:200])
     assert verdict.counts is None
     assert "lasting" not in verdict.details
@@ -372,5 +396,6 @@ def test_it_can_be_turned_off_and_needs_a_reference() -> None:
         "least 200 that this takes"
     ]
     assert verdict_of(few, 4, rows[:200]).counts is None
+    assert few.find_pending(4) is None
     wide = judge_of(rows, size=7000)
     assert next(iter(wide.describe())).endswith("4 windows of 7000 rows are more than 25600")

@@ -8,10 +8,10 @@ from prometheus_client import CollectorRegistry
 from driftloop.contract.budgets import AlarmBudget, find_rate
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.times import SECOND
 from driftloop.contract.windows import OpenWindow
 from driftloop.services.detector.stream.pace import LONG, PACE, TrafficPace
 from driftloop.services.detector.stream.telemetry import OpenWindowMetrics
-from driftloop.services.detector.stream.windows import SECOND
 
 BEGIN = 1_800_000_000 * SECOND
 SETTINGS = DetectorSettings(
@@ -65,7 +65,7 @@ def test_verdicts_of_an_earlier_version_have_none() -> None:
 
 def test_status_says_what_the_traffic_makes_of_the_budget() -> None:
     registry = CollectorRegistry()
-    metrics = OpenWindowMetrics(registry, SETTINGS, "r1")
+    metrics = OpenWindowMetrics(registry, SETTINGS, "r1", lambda _: None)
     metrics.order = "thresholds allow for the order of 1 column, up to 12 times the variance"
     before = metrics.build_record()
     assert before.budget is not None

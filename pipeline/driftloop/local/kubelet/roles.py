@@ -29,7 +29,13 @@ class ImageRole:
 
 TRAINER = ImageRole("trainer", {"driftloop-train": "driftloop.services.trainer.__main__:main"})
 SERVER = ImageRole("server", {})
-DETECTOR = ImageRole("monitor", {"driftloop-detector": "driftloop.services.detector.__main__:main"})
+DETECTOR = ImageRole(
+    "monitor",
+    {
+        "driftloop-detector": "driftloop.services.detector.__main__:main",
+        "driftloop-recorder": "driftloop.services.recorder.__main__:main",
+    },
+)
 ALIBI = ImageRole("alibi", DETECTOR.scripts)
 
 _BASES = {f"ghcr.io/driftloop/{role.name}": role for role in (TRAINER, SERVER)}

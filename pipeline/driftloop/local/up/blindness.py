@@ -1,5 +1,6 @@
 """What the loop does not see: predictions that are answered and not logged, a broker or subscriber
-that takes nothing, dead letters, a detector that is behind. Said with since when and why."""
+that takes nothing, dead letters, a detector that is behind, traffic that is not written. Said with since when
+and why."""
 
 import asyncio
 import json
@@ -15,7 +16,9 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 
-from driftloop.contract.streams import DEAD_LETTERS, DetectorStreams
+from driftloop.contract.captures import RecorderState
+from driftloop.contract.documents import DocumentError
+from driftloop.contract.streams import DEAD_LETTERS, RECORDERS, DetectorStreams, RecorderStreams
 from driftloop.contract.times import format_time
 from driftloop.errors import LocalError
 from driftloop.local.ground import files
@@ -92,12 +95,13 @@ class BlindnessWatch:
             try:
                 found |= await self._read_letters(now)
                 found |= await self._read_detectors(now)
+                found |= await self._read_recorders()
             except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
                 # NATS is away, which its process tells: what it said last is kept
                 found |= {
                     key: spot
                     for key, spot in self._spots.items()
-                    if key.startswith(("letters ", "detector "))
+                    if key.startswith(("letters ", "detector ", "recorder "))
                 }
             self._tell_changes(found, now)
             await asyncio.sleep(PERIOD)
@@ -168,6 +172,29 @@ class BlindnessWatch:
             pipeline = subject.rpartition(".")[2]
             text = f"{pipeline}: {count} events wait as dead letters, `driftloop events ls {pipeline}` lists them"
             spots[f"letters {subject}"] = BlindSpot(now, text, 0.0)
+        return spots
+
+    async def _read_recorders(self) -> dict[str, BlindSpot]:
+        """Recorders that write nothing: what comes waits, and nothing is lost yet."""
+        try:
+            info = await self._js.stream_info(RECORDERS.name, subjects_filter=RECORDERS.subjects[0])
+        except nats.js.errors.NotFoundError:
+            return {}
+        spots = {}
+        for subject in info.state.subjects or {}:
+            namespace, pipeline = subject.split(".")[2:]
+            stored = await self._js.get_last_msg(RECORDERS.name, subject)
+            try:
+                trouble = RecorderState.parse(stored.data or b"").trouble
+                kept = await self._js.stream_info(
+                    RecorderStreams(namespace, pipeline).events_stream.name
+                )
+            except (DocumentError, nats.js.errors.NotFoundError):
+                continue
+            if trouble is not None:
+                text = f"{pipeline}: its traffic is not written, {kept.state.messages} events wait: {trouble.why}"
+                since = datetime.fromisoformat(trouble.since)
+                spots[f"recorder {namespace}/{pipeline}"] = BlindSpot(since, text, PATIENCE)
         return spots
 
     async def _read_detectors(self, now: datetime) -> dict[str, BlindSpot]:

@@ -33,7 +33,7 @@ from driftloop.kube.networking import (
     Port,
 )
 from driftloop.plan import Plan
-from driftloop.resources import decision, judge, parts
+from driftloop.resources import decision, judge, parts, recorder
 from driftloop.resources.serving import serving_backend
 from driftloop.resources.serving.servers import installs_packages
 from driftloop.resources.workflows.steps import CLAIM, FINISH, JUDGE
@@ -199,6 +199,13 @@ def _build_roles(plan: Plan) -> Iterator[NetworkRole]:
         (OpenPort(SERVICE_PORT, (filters, watching, advancing)),),
         (nats, OutgoingCall(_own_pods(model), (PREDICTOR_PORT,), home)),
     )
+    if plan.capture is not None:
+        yield NetworkRole(
+            "recorder",
+            _select_all(parts.object_labels(names, recorder.COMPONENT)),
+            (OpenPort(SERVICE_PORT, (filters, watching)),),
+            (storage, nats),
+        )
     if plan.monitors:
         named = LabelRequirement(
             key=COMPONENT_LABEL,

@@ -9,7 +9,7 @@ from driftloop.contract.names import COMPONENT_LABEL, NAME_LABEL
 from driftloop.kube.base import LabelRequirement, LabelSelector, ObjectMeta
 from driftloop.kube.prometheus import MetricsEndpoint, PodMonitor, PodMonitorSpec
 from driftloop.plan import Plan
-from driftloop.resources import decision, judge, parts
+from driftloop.resources import decision, judge, parts, recorder
 from driftloop.resources.serving import serving_backend
 from driftloop.resources.watching import series
 
@@ -17,8 +17,12 @@ COMPONENT = "watching"
 
 
 def services_monitor(plan: Plan) -> PodMonitor:
-    """The retrain decision, the judge and the detectors."""
-    components = (decision.COMPONENT, judge.COMPONENT, *(monitor.name for monitor in plan.monitors))
+    """The retrain decision, the judge, the recorder and the detectors."""
+    components = (
+        *(decision.COMPONENT, judge.COMPONENT),
+        *((recorder.COMPONENT,) if plan.capture is not None else ()),
+        *(monitor.name for monitor in plan.monitors),
+    )
     return _build_monitor(
         plan,
         series.SERVICES,

@@ -124,6 +124,15 @@ class LastingTest:
             if number >= scale.windows and number % scale.hop == 0
         )
 
+    def find_next(self, number: int) -> tuple[int, int] | None:
+        """Return the number of the window, this one or a later one, with which windows are judged together
+        next, and how many at most; None: there is too little reference for any."""
+        dues = [
+            (max(math.ceil(number / scale.hop) * scale.hop, scale.windows), scale.windows)
+            for scale in self.scales
+        ]
+        return min(dues, key=lambda due: (due[0], -due[1]), default=None)
+
     def test_windows(self, windows: Sequence[Counts]) -> LastingChange:
         """Judge the counts of windows together, as many as are due."""
         scale = next(scale for scale in self.scales if scale.windows == len(windows))

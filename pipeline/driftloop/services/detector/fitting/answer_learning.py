@@ -25,6 +25,7 @@ from driftloop.contract.columns import FileColumns
 from driftloop.contract.handovers import MIXED_KINDS, DetectorKind, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
 from driftloop.contract.suggestions import suggest_closest
+from driftloop.release.tables import BAD_PAYLOAD, AnswerTable, read_answer_table
 from driftloop.services.detector.fitting.artifact import (
     ArtifactError,
     DetectorArtifact,
@@ -38,12 +39,9 @@ from driftloop.services.detector.fitting.learning import (
 )
 from driftloop.services.detector.rows.answers import (
     DIGITS,
-    AnswerTable,
     assemble_rows,
     find_classes,
-    read_answer_table,
 )
-from driftloop.services.detector.rows.payload import BAD_PAYLOAD
 from driftloop.services.detector.rows.tables import TableFile
 from driftloop.services.detector.rows.values import Rows, category_key, round_numbers
 

@@ -14,9 +14,9 @@ import numpy as np
 from driftloop.contract.columns import NOT_THERE
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.replays import ReplayOrder
+from driftloop.contract.times import SECOND
 from driftloop.services.detector.fitting.artifact import ArtifactError, read_files, read_folder
 from driftloop.services.detector.rows.tables import TableFile, Values
-from driftloop.services.detector.stream.windows import SECOND
 
 Names = tuple[str, ...]
 

@@ -18,6 +18,7 @@ from driftloop.contract.replays import (
     ReplayReport,
 )
 from driftloop.contract.streams import DetectorStreams
+from driftloop.contract.times import SECOND
 from driftloop.contract.verdicts import WindowRecord
 from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.fitting.artifact import ArtifactError, DetectorArtifact
@@ -28,7 +29,7 @@ from driftloop.services.detector.rows.payload import DecodedRows
 from driftloop.services.detector.rows.tables import TableFile
 from driftloop.services.detector.stream.judging import WindowJudge, build_judge
 from driftloop.services.detector.stream.scoring import build_verdict
-from driftloop.services.detector.stream.windows import SECOND, EventWindow, WindowCutter, WindowRule
+from driftloop.services.detector.stream.windows import EventWindow, WindowCutter, WindowRule
 
 REPLAY = "replay"
 """Stands for the release, which the rows are not of."""

@@ -9,24 +9,14 @@ Numbers are read to six digits: the same row asked alone and among others has an
 equal answers would no longer be.
 """
 
-import json
 from collections import Counter
-from dataclasses import dataclass
-from itertools import chain
-from typing import Any
 
 import numpy as np
 
-from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
-from driftloop.release import payloads
+from driftloop.contract.profiles import ColumnProfile, TableProfile
+from driftloop.release.tables import BAD_PAYLOAD, AnswerTable, read_answer_table
 from driftloop.services.detector.rows.marks import PAYLOAD
-from driftloop.services.detector.rows.payload import (
-    BAD_PAYLOAD,
-    DecodedRows,
-    drop_gaps,
-    flatten_values,
-    shape_rows,
-)
+from driftloop.services.detector.rows.payload import DecodedRows, drop_gaps
 from driftloop.services.detector.rows.values import ColumnEncoder, RowFaults, Rows, round_numbers
 
 ANSWER_WIDTH = "an answer has another number of values than those of the rehearsal"
@@ -34,18 +24,6 @@ ANSWER_NAMES = "an answer has other names than those of the rehearsal"
 """Why answers are not judged."""
 DIGITS = 6
 """Significant digits of a number."""
-
-_PROTOCOL_KEYS = frozenset({"data", "instances", "predictions", "inputs", "outputs"})
-
-
-@dataclass(frozen=True)
-class AnswerTable:
-    """The answers in one response."""
-
-    names: tuple[str, ...]
-    """Names of the columns; empty when they have none."""
-    rows: list[list[Any]]
-    """Values of each answer."""
 
 
 class AnswerDecoder:
@@ -99,50 +77,6 @@ class AnswerDecoder:
             if name in self._encoders:
                 encoded[:, number] = self._encoders[name].encode_values(list(values[name]), faults)
         return assemble_rows(self._profile, encoded)
-
-
-def read_answer_table(body: bytes, protocol: str | None = None) -> AnswerTable:
-    """Return the answers in a response of any protocol; ValueError, TypeError or KeyError for what holds
-    none."""
-    document = json.loads(body)
-    if isinstance(document, dict) and "jsonData" in document and "data" not in document:
-        inner, protocol = document["jsonData"], None
-        whole = isinstance(inner, list) or (
-            isinstance(inner, dict) and bool(inner.keys() & _PROTOCOL_KEYS)
-        )
-        document = inner if whole else [inner]
-    tables = [_read_part(part) for part in payloads.read_parts(document, protocol)]
-    if len({len(table.rows) for table in tables}) != 1:
-        raise ValueError("outputs of different lengths")
-    named = all(table.names for table in tables)
-    return AnswerTable(
-        tuple(name for table in tables for name in table.names) if named else (),
-        [
-            list(chain.from_iterable(parts))
-            for parts in zip(*(table.rows for table in tables), strict=True)
-        ],
-    )
-
-
-def _read_part(part: payloads.PayloadPart) -> AnswerTable:
-    rows = shape_rows(part)
-    if not rows:
-        raise ValueError("no rows")
-    if all(isinstance(row, dict) for row in rows):
-        keys = tuple(dict.fromkeys(str(key) for row in rows for key in row))
-        return AnswerTable(keys, [[row.get(key) for key in keys] for row in rows])
-    flat = [list(flatten_values(row)) if isinstance(row, list) else [row] for row in rows]
-    widths = {len(row) for row in flat}
-    width = widths.pop()
-    if widths:
-        return AnswerTable((), flat)
-    names = part.names
-    if part.name is not None:
-        numbered = (name_element(part.name, number) for number in range(width))
-        names = (part.name,) if width == 1 else tuple(numbered)
-    if len(set(names)) != width or names == tuple(f"t:{number}" for number in range(width)):
-        names = ()
-    return AnswerTable(names, flat)
 
 
 def assemble_rows(profile: TableProfile, values: Rows) -> Rows:

@@ -8,14 +8,10 @@ release, and each is counted with the reason.
 from collections import Counter
 
 from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
+from driftloop.release.tables import BAD_PAYLOAD, read_answer_table
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
-from driftloop.services.detector.rows.answers import AnswerDecoder, read_answer_table
-from driftloop.services.detector.rows.payload import (
-    BAD_PAYLOAD,
-    DecodedRows,
-    EventDecoder,
-    RowDecoder,
-)
+from driftloop.services.detector.rows.answers import AnswerDecoder
+from driftloop.services.detector.rows.payload import DecodedRows, EventDecoder, RowDecoder
 from driftloop.services.detector.rows.values import RowFaults, Rows
 
 OTHER_SIDE = {

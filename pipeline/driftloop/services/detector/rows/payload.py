@@ -18,6 +18,14 @@ from numpy.typing import NDArray
 
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.release import payloads
+from driftloop.release.tables import (
+    BAD_PAYLOAD,
+    flatten_values,
+    join_parts,
+    shape_column,
+    shape_rows,
+    transpose_columns,
+)
 from driftloop.services.detector.rows.marks import NAMES, PAYLOAD, WIDTH, add_marks
 from driftloop.services.detector.rows.values import (
     ColumnEncoder,
@@ -29,15 +37,6 @@ from driftloop.services.detector.rows.values import (
 
 GAPS = "a value is missing or unreadable in column"
 """Why a detector of numbers does not judge a row."""
-BAD_PAYLOAD = (
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    OverflowError,
-    RecursionError,
-)
-"""What reading a payload raises that has no rows of any protocol."""
 
 
 @dataclass(frozen=True)
@@ -155,9 +154,9 @@ class RowDecoder:
             table = shape_rows(part)
             return self._read_table(table, part.names, faults)
         if any(part.name is None for part in parts):
-            columns = [_shape_column(part) for part in parts]
-            return self._read_table(_transpose(columns), (), faults)
-        named = {str(part.name): _shape_column(part) for part in parts}
+            columns = [shape_column(part) for part in parts]
+            return self._read_table(transpose_columns(columns), (), faults)
+        named = {str(part.name): shape_column(part) for part in parts}
         if len({len(values) for values in named.values()}) != 1:
             raise ValueError("columns of different lengths")
         return self._read_named(named, faults)
@@ -235,7 +234,7 @@ class RowDecoder:
         """Flatten each row to the numbers of the array."""
         ((name, _),) = self._profile.arrays
         own = tuple(part for part in parts if part.name == name)
-        values = _join_parts(own or parts)
+        values = join_parts(own or parts)
         array = _read_numbers(values)
         if array is not None and (rows := _shape_array(array, self._width)) is not None:
             return self._encode_numbers(rows, faults)
@@ -317,50 +316,6 @@ def _fill_array(rows: Rows, column: _Field, values: Any, faults: RowFaults) -> N
         for offset, element in enumerate(array.reshape(-1)):
             encoded = column.encoders[offset].encode_values([element], faults)
             rows[number, column.first + offset] = encoded[0]
-
-
-def _transpose(columns: list[Any]) -> list[list[Any]]:
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def shape_rows(part: payloads.PayloadPart) -> Any:
-    """Return the rows of a table: lists, or an array of numbers (n x width)."""
-    if part.shape is None:
-        return part.values
-    flat = list(flatten_values(part.values))
-    if math.prod(part.shape) != len(flat) or not part.shape:
-        raise ValueError("the values don't fill the shape")
-    count = part.shape[0]
-    width = len(flat) // count if count else 0
-    return [flat[n * width : (n + 1) * width] for n in range(count)]
-
-
-def _shape_column(part: payloads.PayloadPart) -> list[Any]:
-    """Return the values of a named column; one of single numbers in lists is flattened."""
-    values = part.values if part.shape is None else shape_rows(part)
-    if all(isinstance(value, list) and len(value) == 1 for value in values):
-        return [value[0] for value in values]
-    return values
-
-
-def flatten_values(value: Any) -> Any:
-    """Yield the values of nested lists, in their order."""
-    if isinstance(value, list):
-        for item in value:
-            yield from flatten_values(item)
-    else:
-        yield value
-
-
-def _join_parts(parts: tuple[payloads.PayloadPart, ...]) -> Any:
-    """Return one part as it is, several side by side."""
-    if len(parts) == 1:
-        (part,) = parts
-        return part.values if part.shape is None else shape_rows(part)
-    columns = [_shape_column(part) for part in parts]
-    if len({len(column) for column in columns}) != 1:
-        raise ValueError("columns of different lengths")
-    return _transpose(columns)
 
 
 def _read_numbers(values: Any) -> NDArray[Any] | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.verdicts import LastingRecord, WindowRecord, read_lasting
+from driftloop.contract.windows import PendingWindows
 from driftloop.services.detector.detectors import (
     MOST_SHOWN,
     WindowDetector,
@@ -65,6 +66,16 @@ class WindowJudge:
         """Yield what a person should know of windows that are judged together, a line each."""
         if self._lasting is not None:
             yield from self._lasting.describe()
+
+    def find_pending(self, number: int) -> PendingWindows | None:
+        """Return which windows are judged together next while the one of a number is open; None: windows are
+        judged one by one."""
+        due = self._lasting.find_next(number) if self._lasting is not None else None
+        if due is None:
+            return None
+        last, windows = due
+        known = sum(each in self._kept for each in range(last - windows + 1, number))
+        return PendingWindows(window=last, windows=windows, known=known)
 
     def recall_windows(self, records: Iterable[WindowRecord]) -> int:
         """Take the last stored verdicts of the release in place of what was judged; return how many of them

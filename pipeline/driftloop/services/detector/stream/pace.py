@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftloop.contract.documents import is_number
-from driftloop.services.detector.stream.windows import SECOND
+from driftloop.contract.times import SECOND
 
 PACE = "pace"
 """Key of a verdict's details."""

@@ -28,7 +28,7 @@ from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verdict_id
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.streams import VERDICTS, DetectorStreams
-from driftloop.contract.times import format_now
+from driftloop.contract.times import SECOND, format_now
 from driftloop.contract.verdicts import (
     NOT_JUDGED,
     WindowRecord,
@@ -40,7 +40,6 @@ from driftloop.services.detector.rows.payload import DecodedRows, EventDecoder
 from driftloop.services.detector.rows.values import RowFaults
 from driftloop.services.detector.stream.judging import WindowJudge, WindowJudgement
 from driftloop.services.detector.stream.pace import PACE, TrafficPace
-from driftloop.services.detector.stream.reading import GRACE, LONGEST_WAIT, CaughtUp, EventReader
 from driftloop.services.detector.stream.room import EventRoom
 from driftloop.services.detector.stream.telemetry import (
     OpenWindowMetrics,
@@ -48,7 +47,8 @@ from driftloop.services.detector.stream.telemetry import (
     format_moment,
 )
 from driftloop.services.detector.stream.unjudged import UnjudgedWindows
-from driftloop.services.detector.stream.windows import SECOND, EventWindow, WindowCutter, WindowRule
+from driftloop.services.detector.stream.windows import EventWindow, WindowCutter, WindowRule
+from driftloop.services.reading import GRACE, LONGEST_WAIT, CaughtUp, EventReader
 
 log = logging.getLogger("detector")
 
@@ -96,7 +96,7 @@ class WindowScorer:
         self._reader = EventReader(js, names.stream, names.event_subject(names.release))
         self._room = EventRoom(js, names, registry)
         self._metrics = VerdictMetrics(registry)
-        self.open = OpenWindowMetrics(registry, config, names.release)
+        self.open = OpenWindowMetrics(registry, config, names.release, judge.find_pending)
         self._pace = TrafficPace()
         self._behind = Gauge(
             "driftloop_detector_behind_events",

@@ -1,15 +1,16 @@
 """The last verdict, the open window, and the rows that are not judged, as metrics."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.contract.times import format_time
+from driftloop.contract.times import SECOND, format_time
 from driftloop.contract.verdicts import WindowRecord, read_columns, read_failure, read_lasting
-from driftloop.contract.windows import OpenWindow
+from driftloop.contract.windows import OpenWindow, PendingWindows
 from driftloop.services.detector.rows.values import RowFaults
-from driftloop.services.detector.stream.windows import SECOND, WindowCutter, WindowRule
+from driftloop.services.detector.stream.windows import WindowCutter, WindowRule
 
 ALARMS = ("true", "false", "unknown")
 ROWS = ("judged", "rejected", "repeated", "failed")
@@ -143,9 +144,14 @@ class OpenWindowMetrics:
     """The window that is not closed yet, as metrics and as a record."""
 
     def __init__(
-        self, registry: CollectorRegistry, settings: DetectorSettings, release: str
+        self,
+        registry: CollectorRegistry,
+        settings: DetectorSettings,
+        release: str,
+        find_pending: Callable[[int], PendingWindows | None],
     ) -> None:
         self._settings = settings
+        self._find_pending = find_pending
         self._rule = rule = WindowRule.from_settings(settings)
         self._release = release
         self._pace: float | None = None
@@ -232,6 +238,7 @@ class OpenWindowMetrics:
             due=format_moment(self._end) if self._end else None,
             budget=self._settings.compare_budget(self._pace),
             order=self.order,
+            together=self._find_pending(self._number),
         )
 
     def describe_window(self) -> str:

@@ -25,13 +25,13 @@ from driftloop.clients.nats import read_position
 from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.events import PROTOCOL
 from driftloop.contract.streams import VERDICTS, DetectorStreams
-from driftloop.contract.times import format_time
+from driftloop.contract.times import SECOND, format_time
 from driftloop.contract.verdicts import UnjudgedRecord
 from driftloop.errors import StoreError
 from driftloop.services.detector.rows.payload import EventDecoder
 from driftloop.services.detector.rows.values import RowFaults
-from driftloop.services.detector.stream.reading import CaughtUp, EventReader
-from driftloop.services.detector.stream.windows import SECOND, WindowRule
+from driftloop.services.detector.stream.windows import WindowRule
+from driftloop.services.reading import CaughtUp, EventReader
 
 log = logging.getLogger("detector")
 

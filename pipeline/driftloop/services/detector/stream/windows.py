@@ -14,12 +14,11 @@ from typing import Literal
 import numpy as np
 
 from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.times import SECOND
 from driftloop.services.detector.rows.payload import DecodedRows
 from driftloop.services.detector.rows.repeats import RepeatedRows
 from driftloop.services.detector.rows.values import RowFaults, Rows, drop_noise
 
-SECOND = 1_000_000_000
-"""Nanoseconds, the unit of stored times."""
 WindowEnd = Literal["rows", "time"]
 
 

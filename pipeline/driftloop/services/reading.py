@@ -1,5 +1,5 @@
-"""Reading the events of one release from a detector's stream, in order and without a gap, and
-knowing when all of them were read."""
+"""Reading the events of a subject from a service's stream, in order and without a gap, and knowing
+when all of them were read."""
 
 import asyncio
 import json
@@ -17,10 +17,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from driftloop.clients.jetstream import Puller
 from driftloop.clients.nats import HINT, read_position
+from driftloop.contract.times import SECOND
 from driftloop.errors import StoreError
-from driftloop.services.detector.stream.windows import SECOND
 
-log = logging.getLogger("detector")
+log = logging.getLogger("reading")
 
 BATCH = 500
 QUIET = 12
@@ -60,7 +60,7 @@ class EventReader:
             consumer = await self._js.add_consumer(
                 self._stream,
                 ConsumerConfig(
-                    name=f"judge_{secrets.token_hex(8)}",
+                    name=f"read_{secrets.token_hex(8)}",
                     filter_subject=self._subject,
                     deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
                     opt_start_seq=after + 1,

@@ -1,0 +1,187 @@
+"""`driftloop traffic`."""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import click
+
+from driftloop.cli import options
+from driftloop.cli.data import in_cluster, namespace_option
+from driftloop.cli.try_ import choose_envs
+from driftloop.cluster.reader import ApiReader
+from driftloop.local.kubelet.images import prepare_monitor
+from driftloop.operations.place import StateChoice
+from driftloop.operations.traffic import (
+    FORMS,
+    NONE_HINT,
+    ExportForm,
+    TrafficChoice,
+    TrafficCount,
+    TrafficFolder,
+    count_traffic,
+    export_traffic,
+    list_files,
+    open_cluster_traffic,
+    open_local_traffic,
+    read_since,
+)
+from driftloop.text.words import count_noun
+
+EXAMPLES = """\b
+Examples:
+  driftloop traffic digits
+  driftloop traffic digits --since 7d --release r1a2b3c4d
+  driftloop traffic digits --since 2026-11-30 -o csv --columns time,request_id,answer > answers.csv
+  driftloop traffic digits -o parquet --file traffic.parquet --cluster"""
+
+
+def _parse_since(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return read_since(value, datetime.now(UTC))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _parse_columns(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    names = tuple(name.strip() for name in value.split(","))
+    if not all(names):
+        raise click.BadParameter(f"`{value}` must be names of columns, separated by commas")
+    return names
+
+
+@click.command("traffic", epilog=EXAMPLES)
+@click.argument("name")
+@click.option(
+    "--since",
+    callback=_parse_since,
+    help="Only from this time on: 12h or 7d ago, a day, a time.  [default: everything]",
+)
+@click.option("--release", help="Only of this release.  [default: all]")
+@click.option(
+    "--columns",
+    callback=_parse_columns,
+    help="Columns to export, separated by commas.  [default: all]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json", *FORMS]),
+    default="text",
+    show_default=True,
+    help="A listing (text, json), or the rows in one file.",
+)
+@click.option(
+    "--file",
+    "out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write the rows to.  [default: standard output, but for parquet]",
+)
+@options.envs
+@options.state
+@in_cluster
+@options.kubeconfig
+@options.context
+@namespace_option
+def command(
+    *,
+    name: str,
+    since: datetime | None,
+    release: str | None,
+    columns: tuple[str, ...],
+    output: str,
+    out: Path | None,
+    envs: Path | None,
+    state: StateChoice,
+    in_cluster: bool,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str | None,
+) -> None:
+    """List the captured traffic of pipeline NAME by day and release, or export its rows.
+
+    The listing counts whole days; an export has the rows from `--since` on. `capture` in the spec says what
+    is recorded, and for how long. docs/guides/captured-traffic.md shows how to read the files themselves.
+    """
+    exports = output in FORMS
+    if not exports and (columns or out is not None):
+        raise click.UsageError("--columns and --file go with -o parquet, csv or jsonl")
+    if output == "parquet" and out is None:
+        raise click.UsageError("-o parquet needs --file: a terminal can't show it")
+    choice = TrafficChoice(since, release, columns)
+    with contextlib.ExitStack() as stack:
+        if in_cluster:
+            reader = ApiReader(kubeconfig, context)
+            folder = stack.enter_context(
+                open_cluster_traffic(
+                    reader,
+                    name,
+                    namespace=namespace or name,
+                    kubeconfig=kubeconfig,
+                    context=context,
+                )
+            )
+        else:
+            folder = stack.enter_context(open_local_traffic(state.ensure_exists(), name))
+        if exports:
+            place = envs or choose_envs(state)
+            _export_rows(folder, choice, cast(ExportForm, output), out, place)
+        else:
+            _print_counts(folder, choice, output)
+
+
+def _export_rows(
+    folder: TrafficFolder, choice: TrafficChoice, form: ExportForm, out: Path | None, envs: Path
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="driftloop-traffic-") as made:
+        work = Path(made)
+        image = prepare_monitor(work / "monitor", envs=envs, say=options.print_progress)
+        written = work / f"traffic.{form}"
+        rows = export_traffic(folder, choice, image, work, form=form, out=written)
+        if out is None:
+            with written.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.flush()
+        else:
+            shutil.move(written, out)
+        options.print_progress(f"{count_noun(rows, 'row')} of {folder.place}")
+
+
+def _print_counts(folder: TrafficFolder, choice: TrafficChoice, output: str) -> None:
+    counts = count_traffic(list_files(folder, choice))
+    if output == "json":
+        document = {
+            "in": str(folder.place),
+            "traffic": [dataclasses.asdict(count) for count in counts],
+        }
+        click.echo(json.dumps(document))
+        return
+    for line in _format_counts(counts):
+        click.echo(line)
+    total = count_noun(sum(count.rows for count in counts), "row")
+    options.print_progress(f"{total} in {folder.place}")
+    if not counts:
+        options.print_progress(f"hint: {NONE_HINT}")
+
+
+def _format_counts(counts: list[TrafficCount]) -> Iterator[str]:
+    for count in counts:
+        yield (
+            f"{count.day}  {count.release:<9}  {count_noun(count.rows, 'row'):>14}  "
+            f"{count_noun(count.files, 'file'):>10}  {count.bytes:>12} bytes"
+        )

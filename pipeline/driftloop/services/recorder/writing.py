@@ -1,0 +1,220 @@
+"""The writer: reads one range of the recorder's stream, joins it, stores its rows, and says what it did.
+
+It is told what to do on its input and answers on its output, both JSON. It decides nothing that a repeat
+could decide otherwise: the range and the moment are in the order, and the rest follows from the stream.
+"""
+
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from datetime import UTC, datetime
+
+from nats.js import JetStreamContext
+
+from driftloop.clients import events
+from driftloop.clients.nats import open_connection, read_position
+from driftloop.contract.captures import (
+    DAY,
+    MOST_BYTES,
+    ROLE_ATTRIBUTE,
+    TRAFFIC_ROLES,
+    PartRange,
+    TrafficPart,
+    WriteOrder,
+    WriteResult,
+    first_kept_day,
+)
+from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
+from driftloop.contract.events import INFERENCE_REQUEST, PROTOCOL, RELEASE, REQUEST_ID
+from driftloop.contract.platform import SECRET_KEY
+from driftloop.contract.profiles import TableProfile
+from driftloop.contract.streams import RecorderStreams
+from driftloop.contract.times import SECOND
+from driftloop.services.reading import CaughtUp, EventReader
+from driftloop.services.recorder.columns import Concealment, RequestReader, derive_key
+from driftloop.services.recorder.joining import KeptEvent, join_events
+from driftloop.services.recorder.parts import PartRows, write_parquet
+from driftloop.services.recorder.storage import TrafficFolder
+
+log = logging.getLogger("recorder")
+
+SINGLE = 500
+"""Waiting events that are fetched one by one; more of them are read with all that lies between."""
+EARLIEST, LATEST = round(DAY) * SECOND, 300 * SECOND
+"""Nanoseconds that a logger's time may be before and after the time at which the event was stored."""
+
+
+async def write_part(
+    order: WriteOrder, nats_url: str, environment: Mapping[str, str]
+) -> WriteResult:
+    """Write the part of an order, or delete what is not kept; StoreError when a store is away."""
+    folder = TrafficFolder.open(environment, order.pipeline)
+    if order.part is None:
+        return WriteResult(counts={"deleted": delete_old(order, folder, datetime.now(UTC))})
+    names = RecorderStreams(order.namespace, order.pipeline)
+    async with open_connection(nats_url, name=f"{order.pipeline}-writer") as js:
+        kept, last = await read_range(js, names, order.part, order.open)
+    joined = join_events(kept, order.part.moment)
+    settings = order.settings
+    secret = environment.get(SECRET_KEY.environment, "")
+    rows = PartRows(
+        read_profiles(order, folder, {event.release for event in kept}),
+        Concealment(
+            frozenset(settings.drop),
+            frozenset(settings.hash),
+            derive_key(secret, order.namespace, order.pipeline),
+        ),
+    )
+    for exchange in joined.exchanges:
+        rows.add_exchange(exchange)
+    store_rows(order, order.part, last, rows, folder)
+    return WriteResult(
+        last=last, open=tuple(event.sequence for event in joined.open), counts=dict(rows.counts)
+    )
+
+
+async def read_range(
+    js: JetStreamContext, names: RecorderStreams, part: PartRange, waiting: tuple[int, ...]
+) -> tuple[list[KeptEvent], int]:
+    """Return the events that waited and those of the range, in order, and the last of the range: fewer than
+    asked for where they are large."""
+    kept: list[KeptEvent] = []
+    first = part.first
+    chosen = set(waiting)
+    if len(waiting) <= SINGLE:
+        for sequence in sorted(waiting):
+            message = await js.get_msg(names.events_stream.name, sequence)
+            stored = message.time.timestamp() if message.time is not None else 0.0
+            kept.append(read_event(message.data or b"", sequence, round(stored * SECOND)))
+    else:
+        first = min(waiting)
+    last, size = part.first - 1, 0
+    if first > part.last:
+        return kept, last
+    async for sequence, stored_at, data in _read_messages(js, names, first - 1):
+        if sequence > part.last:
+            break
+        if sequence >= part.first:
+            last, size = sequence, size + len(data)
+        elif sequence not in chosen:
+            continue
+        kept.append(read_event(data, sequence, stored_at))
+        if last == part.last or size >= MOST_BYTES:
+            break
+    return kept, last
+
+
+async def _read_messages(
+    js: JetStreamContext, names: RecorderStreams, after: int
+) -> AsyncGenerator[tuple[int, int, bytes], None]:
+    reader = EventReader(js, names.events_stream.name, names.event_subject("*"))
+    async for message in reader.read_events(after):
+        if isinstance(message, CaughtUp):
+            continue
+        where = read_position(message)
+        yield where.stream, where.time, message.data
+
+
+def read_event(message: bytes, sequence: int, stored: int) -> KeptEvent:
+    """Return an event of the stream, which the recorder's handler wrote."""
+    event = events.unpack_event(message)
+    time = _read_time(event.get("time"))
+    exact = time is not None and stored - EARLIEST <= time <= stored + LATEST
+    role = event.get(ROLE_ATTRIBUTE)
+    return KeptEvent(
+        sequence,
+        stored,
+        time if time is not None and exact else stored,
+        "request" if event.type == INFERENCE_REQUEST else "answer",
+        event.get(REQUEST_ID) or event.id,
+        event.get(RELEASE) or "",
+        next((each for each in TRAFFIC_ROLES if each == role), "unknown"),
+        event.body,
+        event.get(PROTOCOL),
+        exact,
+    )
+
+
+def _read_time(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
+    whole = moment.replace(microsecond=0)
+    return round(whole.timestamp()) * SECOND + moment.microsecond * 1000
+
+
+def read_profiles(
+    order: WriteOrder, folder: TrafficFolder, releases: set[str]
+) -> dict[str, RequestReader]:
+    """Return the readers of releases that come in a part; one without a profile has none."""
+    readers = {}
+    for release in order.settings.releases:
+        if release.id not in releases or release.detectors is None:
+            continue
+        profiles = []
+        for text in folder.read_profiles(release.detectors):
+            try:
+                label = f"a profile of {release.id}"
+                document = parse_json(text, label=label, longest=LONGEST_FILE)
+                profile = TableProfile.read(document)
+            except DocumentError as error:
+                log.warning("%s: its columns have the types of their values", error.message)
+                continue
+            if profile.of == "rows":
+                profiles.append(profile)
+        if profiles:
+            readers[release.id] = RequestReader(profiles)
+    return readers
+
+
+def store_rows(
+    order: WriteOrder, part: PartRange, last: int, rows: PartRows, folder: TrafficFolder
+) -> None:
+    """Store a file of each day and release; a repeat leaves none that an earlier attempt wrote otherwise."""
+    written: list[TrafficPart] = []
+    for day, release, table in rows.list_tables():
+        file = TrafficPart(
+            day, release, order.stream, part.number, part.first, last, table.num_rows
+        )
+        data = write_parquet(table)
+        folder.write_part(file, data)
+        rows.counts["files"] += 1
+        rows.counts["bytes"] += len(data)
+        written.append(file)
+    if not order.again:
+        return
+    for day in {file.day for file in written}:
+        for stored in folder.list_parts(day):
+            if stored.part.repeats(written[0]) and stored.part not in written:
+                folder.delete_part(stored.part)
+
+
+def delete_old(order: WriteOrder, folder: TrafficFolder, now: datetime) -> int:
+    """Delete the days that are not kept any longer; the number of their files."""
+    settings = order.settings
+    stored = folder.list_parts()
+    sizes: dict[str, int] = {}
+    for each in stored:
+        sizes[each.part.day] = sizes.get(each.part.day, 0) + each.size
+    old = set()
+    if settings.keep is not None:
+        first = first_kept_day(now, settings.keep)
+        old = {day for day in sizes if day < first}
+    if settings.most is not None:
+        left = sum(size for day, size in sizes.items() if day not in old)
+        # the present day stays, however large it is
+        for day in sorted(sizes.keys() - old - {now.date().isoformat()}):
+            if left <= settings.most:
+                break
+            old.add(day)
+            left -= sizes[day]
+    gone = [each.part for each in stored if each.part.day in old]
+    for part in gone:
+        folder.delete_part(part)
+    for day in sorted(old):
+        log.info("the traffic of %s is deleted: it is not kept any longer", day)
+    return len(gone)
