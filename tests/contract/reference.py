@@ -22,6 +22,7 @@ from driftloop.contract import (
     platform,
     records,
     replays,
+    runs,
     streams,
     trees,
     verdicts,
@@ -54,6 +55,12 @@ RECORDS: dict[type, str] = {
     records.CapturedRequests: "requests.json, written by `step claim`, read by `step rehearse`.",
     records.Rehearsal: "rehearsal.json, written by `step rehearse`, read by `step register` and `step finish`.",
     records.RunRecord: "Data of the events of a run.",
+    runs.RunReport: "`runs/<run>/run.json`, written by `step snapshot` and `step finish`, shown by `driftloop runs`.",
+    runs.RunAlarm: "Its `alarm`.",
+    runs.RunStep: "One of its `steps`.",
+    runs.RunData: "Its `data`.",
+    runs.RunTrial: "One of its `trials`.",
+    runs.RunDigests: "Its `digests`.",
     verdicts.WindowRecord: "A message of the verdict stream, written and read by `driftloop-detector`.",
     verdicts.ColumnChange: "A column that the details of a verdict name, in `columns`.",
     verdicts.LastingRecord: "`lasting` in the details of a verdict.",
@@ -153,8 +160,8 @@ def blocks() -> Iterator[str]:
         yield table(("key", "allowed", "default", "meaning"), document_rows(record))
     yield "## Records"
     yield (
-        "`contract/records.py` and `contract/verdicts.py`: files of a run in the bucket, and data of events. A reader checks the keys "
-        "it needs and leaves others alone."
+        "`contract/records.py`, `contract/runs.py` and `contract/verdicts.py`: files of a run in the bucket, and data of "
+        "events. A reader checks the keys it needs and leaves others alone."
     )
     for record, place in RECORDS.items():
         yield f"### {record.__name__}"
@@ -347,6 +354,7 @@ def path_rows() -> Iterator[tuple[str, str]]:
 def key_rows() -> Iterator[tuple[str, str]]:
     run = "<run>"
     yield code(trees.run_key(run)), "Folder of a run"
+    yield code(trees.report_key(run)), "Everything about the run, from its trigger to its outcome"
     yield code(trees.snapshot_key(run)), "Data that the run saw"
     yield code(trees.verdict_key(run)), "Gates and how the candidate did"
     yield code(trees.release_key(run)), "Model and detectors of the release"

@@ -1,5 +1,6 @@
 """Commands typed one after the other beside a running platform: each finds the state by its spec or by the folder."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -67,6 +68,30 @@ def test_the_pair_of_the_readme(shell: Shell) -> None:
     assert "nothing changes" in plan
 
 
+def _check_runs(shell: Shell) -> str:
+    """The one run is listed and shown whole; its id."""
+    name = starter.NAME
+    (listed,) = json.loads(shell.types(name, "runs", name, "-o", "json"))
+    assert (listed["phase"], listed["trigger"]) == ("released", "person")
+    shown = json.loads(shell.types(name, "runs", "show", listed["run"], "-o", "json"))
+    assert shown["notes"] == []
+    steps = [step["name"] for step in shown["steps"]]
+    assert steps[:2] == ["claim", "snapshot"]
+    assert all(step["startedAt"] and step["finishedAt"] for step in shown["steps"])
+    assert shown["trials"][0]["rank"] == 1
+    assert shown["trials"][0]["chosen"]
+    assert shown["gates"]["passed"]
+    assert shown["metrics"]["candidate"]["all"]
+    assert shown["environment"]["libraries"]
+    for digest in ("data", "recipe", "code", "model", "images"):
+        assert shown["digests"][digest], digest
+    assert "same model   sha256:" in shell.types(name, "reproduce", listed["run"])
+    (release,) = json.loads(shell.types(name, "releases", name, "-o", "json"))
+    assert (release["release"], release["marks"]) == (shown["release"], ["production"])
+    assert release["modelDigest"] == shown["digests"]["model"]
+    return str(listed["run"])
+
+
 def test_up_takes_the_spec_of_its_folder_and_plan_knows_what_serves(shell: Shell) -> None:
     spec = starter.project(shell.home)
     state = shell.up(starter.NAME)
@@ -75,6 +100,8 @@ def test_up_takes_the_spec_of_its_folder_and_plan_knows_what_serves(shell: Shell
     assert "released" in shell.types(starter.NAME, "trigger", starter.NAME, "--wait")
     status = shell.types(starter.NAME, "status")
     assert "release  mine: stable; production r" in status
+    run = _check_runs(shell)
+    assert run.startswith(f"{starter.NAME}-")
     # found by the spec, from a folder that has no state
     plan = shell.types("", "plan", str(spec))
     assert "nothing changes" in plan

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.listeners import is_loopback, listeners_of
@@ -124,6 +125,14 @@ async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(env
             lambda: is_all_heard(platform, "drift"), "the detector to hear of all", within=60
         )
         runs = await platform.list_runs()
+        production = platform.read_release().production
+        assert production is not None
+        way = (await trace(platform, after.ids[-1]))["links"]
+        assert {link["kind"] for link in way} >= {"request", "release", "run", "batch", "window"}
+        assert way[0]["role"] == "production"
+        assert {link["id"] for link in way if link["kind"] == "run"} == {production.run}
+        assert {link["id"] for link in way if link["kind"] == "model"} == {production.model_digest}
+        assert await is_reproduced(platform, production.run)
         moves = (await platform.run_git("log", "--reverse", "--format=%s", "main")).splitlines()
     print(clean, shifted, after, sep="\n")
     assert clean.failed == shifted.failed == after.failed == 0
@@ -189,11 +198,32 @@ async def test_outliers_start_a_run(envs, tmp_path):
                 assert await platform.list_runs() == runs
         finally:
             verdicts.cancel()
+        kinds = {link["kind"]: link for link in (await trace(platform, second))["links"]}
+        assert kinds["alarm"]["release"] == production.id
+        assert kinds["window"]["alarm"]
+        assert await is_reproduced(platform, first)
     alarm = next(
         verdict for verdict in platform.list_verdicts("outlier", production.id) if verdict["alarm"]
     )
     assert set(alarm["requests"]) <= set(tally.ids)
     assert processes_of(platform.state.root) == []
+
+
+async def trace(platform: DemoPlatform, id: str) -> dict[str, Any]:
+    """Everything that a request, release or run comes of."""
+    state = ("--state", str(platform.state.root))
+    document: dict[str, Any] = json.loads(
+        await platform.run_command("trace", id, *state, "-o", "json")
+    )
+    return document
+
+
+async def is_reproduced(platform: DemoPlatform, run: str) -> bool:
+    """Whether a run that is run again makes the very same model."""
+    state = ("--state", str(platform.state.root))
+    said = json.loads(await platform.run_command("reproduce", run, *state, "-o", "json"))
+    assert said["metrics"] == []
+    return bool(said["same"])
 
 
 def upload(platform: DemoPlatform, folder: Path, kind: str) -> None:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from digits import BRIGHTEST, CLASSES, PIXELS, read_all
+from stable import rewrite_model
 
 BATCH = 32
 HELD_BACK = 0.15
@@ -71,6 +72,7 @@ def train(epochs: int, learning_rate: float, data: Path, out: Path) -> dict[str,
         verbose=0,
     ).history
     model.export(out / "model.onnx", format="onnx", verbose=False)
+    rewrite_model(out / "model.onnx")
     return {
         "loss": float(history["loss"][-1]),
         "train_accuracy": float(history["accuracy"][-1]),

@@ -57,11 +57,12 @@ class StoreLocation:
 
 @dataclass(frozen=True, slots=True)
 class StoreObject:
-    """One stored object; `size` in bytes, `etag` without quotes."""
+    """One stored object; `size` in bytes, `etag` without quotes, `modified` in seconds since 1970."""
 
     key: str
     size: int
     etag: str
+    modified: float = 0.0
 
 
 def parse_location(uri: str) -> StoreLocation:
@@ -153,7 +154,8 @@ class ObjectStore:
         while (page := self._ask_store(prefix, lambda: next(pending, None))) is not None:
             for entry in page.get("Contents", []):
                 if not entry["Key"].endswith("/"):
-                    yield StoreObject(entry["Key"], entry["Size"], entry["ETag"].strip('"'))
+                    etag, modified = entry["ETag"].strip('"'), entry["LastModified"].timestamp()
+                    yield StoreObject(entry["Key"], entry["Size"], etag, modified)
 
     def list_folder(self, prefix: StoreLocation) -> list[StoreObject]:
         """The objects below `<prefix>/`: never a neighbour whose name only starts alike."""

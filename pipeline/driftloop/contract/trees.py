@@ -125,6 +125,7 @@ REQUESTS_FILE = "requests.json"
 REHEARSAL_FILE = "rehearsal.json"
 ANSWERS_FILE = "answers.jsonl"
 OUTCOME_FILE = "outcome.json"
+RUN_FILE = "run.json"
 PRODUCTION_FILE = "release.json"
 METADATA_FILE = "metadata.yaml"
 DETECTOR_FILE = "detector.json"
@@ -155,6 +156,21 @@ def rehearsal_key(run: str) -> str:
 def outcome_key(run: str) -> str:
     """Return the key of a run's outcome.json."""
     return run_key(run, OUTCOME_FILE)
+
+
+def report_key(run: str) -> str:
+    """Return the key of a run's run.json."""
+    return run_key(run, RUN_FILE)
+
+
+def metrics_key(run: str) -> str:
+    """Return the key of a run's metrics.json."""
+    return run_key(run, "evaluation", METRICS_FILE)
+
+
+def trials_key(run: str, *parts: str) -> str:
+    """Return the key of the folder with a run's trials, or of something below it."""
+    return run_key(run, "trials", *parts)
 
 
 def release_key(run: str, *parts: str) -> str:

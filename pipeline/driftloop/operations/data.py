@@ -1,7 +1,6 @@
 """Labelled batches in the folder that a pipeline trains on: put some there, list what is there."""
 
 import contextlib
-import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from driftloop.local.ground.state import StateFolder
 from driftloop.operations.cluster_store import open_cluster_store
 from driftloop.operations.columns import check_columns
 from driftloop.operations.environment import read_environment
+from driftloop.operations.run_workflows import read_options
 
 Json = Mapping[str, Any]
 
@@ -112,7 +112,7 @@ def list_files(folder: DataFolder) -> list[StoreObject]:
 
 def open_folder(store: ObjectStore, template: Json) -> DataFolder:
     """Return the folder that a training WorkflowTemplate takes its snapshot of."""
-    steps = [_read_options(step) for step in template["spec"]["templates"]]
+    steps = [read_options(step) for step in template["spec"]["templates"]]
     settings = (
         DetectorSettings.parse(step["--detector"])
         for step in steps
@@ -128,13 +128,6 @@ def open_folder(store: ObjectStore, template: Json) -> DataFolder:
         f"WorkflowTemplate {template['metadata']['name']} takes no snapshot of a folder",
         hint="`driftloop commit` the spec again: another version rendered it",
     )
-
-
-def _read_options(step: Json) -> dict[str, str]:
-    """Return each argument of a container with the one after it."""
-    container = step.get("container") or {}
-    arguments = [*(container.get("command") or ()), *(container.get("args") or ())]
-    return {str(name): str(value) for name, value in itertools.pairwise(arguments)}
 
 
 def _is_training(item: Json, name: str) -> bool:

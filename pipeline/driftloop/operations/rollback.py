@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from driftloop.clients.s3 import ObjectStore
 
 MOST_COMMITS = 200
-"""Commits of release.yaml that are read for earlier versions."""
+"""Commits of release.yaml that are read one by one for earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -216,8 +216,7 @@ def _choose_version(
     elif release.production.id == to:
         raise ReleaseError(f"{to} is production of `{name}` already")
     else:
-        history = _read_history(target.repository, name)
-        version = history[to][0] if to in history else None
+        version = _find_production(target.repository, name, to)
     if version is None:
         problem = (
             f"`{name}` has no previous version to roll back to"
@@ -286,6 +285,25 @@ def _read_history(repository: Repository, name: str) -> dict[str, tuple[Version,
             time = datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="seconds")
             versions.setdefault(production.id, (production, time))
     return versions
+
+
+def _find_production(repository: Repository, name: str, id: str) -> Version | None:
+    """Return a version that was production; None when it never was. One of long ago is found by the
+    last commit that names it."""
+    history = _read_history(repository, name)
+    if id in history:
+        return history[id][0]
+    tip = repository.tip()
+    commit = repository.find(tip, "Driftloop-Release", id) if tip is not None else None
+    if commit is None or commit.trailers.get("Driftloop-Pipeline") != name:
+        return None
+    path = release_path(name)
+    text = repository.tree(commit.commit.sha).get(path)
+    try:
+        production = record.load_release(text, path=path).production if text else None
+    except PipelineError:
+        return None
+    return production if production is not None and production.id == id else None
 
 
 def _build_message(name: str, before: Release, after: Release, cause: str) -> TransitionMessage:

@@ -131,3 +131,13 @@ def apply_once(
             return (await store.apply_event(event, policy or KEEP)).state
 
     return cancellation.run(once())
+
+
+def read_once(url: str, namespace: str, pipeline: str) -> RetrainState:
+    """Return the state now, for programs without an event loop; StoreError when NATS is away."""
+
+    async def once() -> RetrainState:
+        async with open_connection(url, name=f"{pipeline}-step") as js:
+            return await (await DecisionStore.open_bucket(js, namespace, pipeline)).read_state()
+
+    return cancellation.run(once())

@@ -5,7 +5,7 @@ its rollout; a run that succeeded without a commit was refused by the gate.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,24 @@ from driftloop.contract.outcomes import (
     write_outcome,
 )
 from driftloop.contract.records import GateVerdict, Rehearsal
+from driftloop.contract.runs import RunAlarm
 from driftloop.contract.trees import rehearsal_key, verdict_key
 from driftloop.errors import PipelineError
 from driftloop.git.repository import LoggedCommit, Repository
 from driftloop.operations import releases as pipelines
 from driftloop.operations.releases import TransitionMessage
+from driftloop.operations.run_reports import (
+    KnownRun,
+    RunFolder,
+    compose_report,
+    find_report,
+    write_report,
+)
+from driftloop.operations.run_workflows import is_idle_look
 from driftloop.release import record
 from driftloop.release.record import Release, Version
 from driftloop.retrain import store as decisions
-from driftloop.retrain.state import EndEvent, MoveEvent
+from driftloop.retrain.state import EndEvent, MoveEvent, RetrainState
 from driftloop.steps import options
 from driftloop.steps.outcomes import read_outcome, store_outcome
 from driftloop.steps.settings import StepSettings, write_parameters
@@ -75,13 +84,19 @@ def command(
     decision = decision or run.removeprefix(f"{pipeline}-")
     names = Names(pipeline, namespace)
     progress = read_progress(settings, names, run, status, rollout=release is not None)
+    workflow = f"{names.release}-{release}" if release is not None else run
+    known = KnownRun(pipeline=pipeline, namespace=namespace, decision=decision)
     if isinstance(progress, RolloutProgress):
-        decisions.apply_once(
+        state = decisions.apply_once(
             settings.nats_url, namespace, pipeline, MoveEvent(run, "rolling-out", progress.workflow)
         )
+        alarm = _read_alarm(state, run)
+        rollout = replace(known, alarm=alarm, release=release_id(run), rollout=progress.workflow)
+        _store_report(settings, names, run, workflow, rollout)
         write_parameters(out, outcome="", rollout=progress.workflow)
         options.print_progress(f"{run} goes on in {progress.workflow}")
         return
+    alarm = _read_alarm(decisions.read_once(settings.nats_url, namespace, pipeline), run)
     state = decisions.apply_once(
         settings.nats_url,
         namespace,
@@ -93,6 +108,7 @@ def command(
     outcome = store_outcome(settings.store, settings.bucket, run, progress)
     write_parameters(out, outcome=write_outcome(outcome), rollout="")
     options.print_progress(f"{run}: {outcome.text}")
+    _store_report(settings, names, run, workflow, replace(known, alarm=alarm, outcome=outcome))
     if run in state.ended[-2:] and state.outcome not in (None, outcome.kind):
         options.print_progress(f"the outcome was {state.outcome} before; its event was sent")
         return
@@ -108,6 +124,47 @@ def command(
         sdk.send_event(names.broker_url, event)
     except EventRefusedError as error:
         options.print_progress(f"the event was not taken: {error.message}")
+
+
+def _read_alarm(state: RetrainState, run: str) -> RunAlarm | None:
+    """Return the alarms behind the run that holds the lease; None for any other run."""
+    if state.run != run or state.alarm is None:
+        return None
+    alarm = state.alarm
+    return RunAlarm(
+        event=alarm.event.partition(":")[0],
+        monitor=alarm.detector,
+        release=alarm.release,
+        first=max(alarm.first, 1),
+        last=max(alarm.last, 1),
+    )
+
+
+def _store_report(
+    settings: StepSettings, names: Names, run: str, workflow: str, known: KnownRun
+) -> None:
+    """Write run.json. The run has ended without it, too: what keeps it from being written is
+    told and no failure."""
+    folder = RunFolder(settings.store, settings.bucket, run)
+    content = _read_workflow(settings, names, workflow)
+    if is_idle_look(content):
+        return
+    try:
+        try:
+            earlier = find_report(folder)
+        except DocumentError as error:
+            options.print_progress(f"run.json is composed anew: {error.message}")
+            earlier = None
+        cause = None
+        if earlier is None and workflow != run:
+            cause = _read_trailer(settings.open_repository(), run, "Driftloop-Cause") or None
+        report = compose_report(folder, replace(known, cause=cause), content or None, earlier)
+        write_report(folder, report)
+    except PipelineError as error:
+        options.print_progress(f"run.json is not written: {error.message}")
+        return
+    for note in report.notes:
+        options.print_progress(f"note: {note}")
 
 
 def read_progress(

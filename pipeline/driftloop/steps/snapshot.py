@@ -23,6 +23,7 @@ from driftloop.git.head import read_head
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
 from driftloop.operations.columns import check_columns
+from driftloop.operations.run_reports import KnownRun, RunFolder, begin_report
 from driftloop.release.record import Version
 from driftloop.release.signing import verify_version
 from driftloop.retrain.batches import store_batches
@@ -82,7 +83,8 @@ def command(
         )
     store = settings.store
     repository = settings.open_repository()
-    release = pipelines.read_pipeline(repository.tree(repository.tip()), pipeline).release
+    tip = repository.tip()
+    release = pipelines.read_pipeline(repository.tree(tip), pipeline).release
     production = release.production
     if production is not None and (
         signatures == "require" or (signatures == "write" and production.signature is not None)
@@ -100,7 +102,16 @@ def command(
         check_columns(batches_by_key, features, target=target)
     digest = s3.combined_digest({batch.key: batch.sha256 for batch in batches})
     marked = tuple(replace(batch, recent=batch.key in recent) for batch in batches)
-    _write_json(out / "snapshot" / SNAPSHOT_FILE, to_json(Snapshot(uri, marked, digest)))
+    snapshot = Snapshot(uri, marked, digest)
+    _write_json(out / "snapshot" / SNAPSHOT_FILE, to_json(snapshot))
+    begin_report(
+        RunFolder(store, settings.bucket, run),
+        KnownRun(pipeline=pipeline, namespace=release.namespace, cause=cause),
+        commit=tip,
+        production=production.id if production is not None else None,
+        recipe=recipe,
+        snapshot=snapshot,
+    )
     # recency is part of it: it decides which rows are held out, and which ones detectors are fitted on
     layout = s3.combined_digest(
         {f"{batch.key in recent} {batch.key}": batch.sha256 for batch in batches}

@@ -1,0 +1,297 @@
+"""`driftloop runs`."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from driftloop.cli import options
+from driftloop.cli.data import in_cluster, namespace_option
+from driftloop.cli.show_run import format_run
+from driftloop.contract.documents import to_json
+from driftloop.contract.outcomes import OUTCOME_KINDS, OutcomeKind
+from driftloop.contract.runs import TRIGGERS, RunReport, Trigger
+from driftloop.contract.times import format_time
+from driftloop.operations.place import StateChoice
+from driftloop.operations.run_diffs import compare_runs, describe_difference
+from driftloop.operations.run_store import (
+    ListedRun,
+    RunFilter,
+    RunPlace,
+    list_runs,
+    open_cluster_runs,
+    open_local_runs,
+    require_run,
+)
+from driftloop.text.words import count_noun
+
+EXAMPLES = """\b
+Examples:
+  driftloop runs digits
+  driftloop runs digits --outcome rejected --since 7d
+  driftloop runs show digits-4f0c1d2e3a5b
+  driftloop runs diff digits-4f0c1d2e3a5b digits-9a8b7c6d5e4f"""
+
+LIST_EXAMPLES = """\b
+Examples:
+  driftloop runs digits
+  driftloop runs digits --trigger alarm --since 7d -o json
+  driftloop runs digits --cluster --context staging"""
+
+SHOW_EXAMPLES = """\b
+Examples:
+  driftloop runs show digits-4f0c1d2e3a5b
+  driftloop runs show digits-4f0c1d2e3a5b -o json"""
+
+DIFF_EXAMPLES = """\b
+Examples:
+  driftloop runs diff digits-4f0c1d2e3a5b digits-9a8b7c6d5e4f"""
+
+LIST = "ls"
+
+
+class _RunsGroup(click.Group):
+    """A group whose first argument may be a pipeline: then the runs of it are listed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
+            args = [LIST, *args]
+        return super().parse_args(ctx, args)
+
+
+_UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def _read_since(
+    _context: click.Context, _parameter: click.Parameter, text: str | None
+) -> str | None:
+    """Return a time of an option as records have it."""
+    if text is None:
+        return None
+    try:
+        if text[:-1].isdecimal() and text[-1:] in _UNITS:
+            seconds = int(text[:-1]) * _UNITS[text[-1]]
+            return format_time(datetime.now(UTC) - timedelta(seconds=seconds))
+        return format_time(datetime.fromisoformat(text).astimezone())
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(
+            f"`{text}` is not a time, must be like 7d, 36h, 2026-01-31 or 2026-01-31T09:30:00Z"
+        ) from error
+
+
+output = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Format of the output.",
+)
+
+
+@click.group(
+    "runs", cls=_RunsGroup, epilog=EXAMPLES, subcommand_metavar="[NAME | COMMAND] [ARGS]..."
+)
+def command() -> None:
+    """List the training runs of a pipeline, show one, compare two.
+
+    `driftloop runs NAME` is short for `driftloop runs ls NAME`.
+    """
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Where the runs are, as the options say."""
+
+    in_cluster: bool
+    kubeconfig: Path | None
+    context: str | None
+    namespace: str | None
+
+    def open_place(
+        self, state: StateChoice, pipeline: str | None
+    ) -> contextlib.AbstractContextManager[RunPlace]:
+        """Open the runs of the state folder or of the cluster; `pipeline` names its namespace."""
+        if self.in_cluster:
+            namespace = self.namespace or pipeline
+            if namespace is None:
+                raise click.UsageError("--cluster needs the NAME of a pipeline, or --namespace")
+            return open_cluster_runs(self.kubeconfig, self.context, namespace)
+        if self.kubeconfig or self.context or self.namespace:
+            raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
+        return open_local_runs(state.ensure_exists(), os.environ)
+
+
+@command.command(LIST, epilog=LIST_EXAMPLES)
+@click.argument("name", required=False)
+@click.option(
+    "--outcome", "outcomes", multiple=True, type=click.Choice(OUTCOME_KINDS),
+    help="Only runs that ended so; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--trigger", "triggers", multiple=True, type=click.Choice(TRIGGERS),
+    help="Only runs that this started; repeatable.",
+)  # fmt: skip
+@click.option("--since", callback=_read_since, help="Only runs since then: 7d, 36h, 2026-01-31.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=20, show_default=True, help="Most runs listed."
+)
+@click.option("--all", "idle", is_flag=True, help="Also runs that never began.")
+@options.state
+@in_cluster
+@options.kubeconfig
+@options.context
+@namespace_option
+@output
+def list_command(
+    *,
+    name: str | None,
+    outcomes: tuple[OutcomeKind, ...],
+    triggers: tuple[Trigger, ...],
+    since: str | None,
+    limit: int,
+    idle: bool,
+    state: StateChoice,
+    in_cluster: bool,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str | None,
+    output: str,
+) -> None:
+    """List the runs of pipeline NAME, or of all, the newest first."""
+    where = ClusterOptions(in_cluster, kubeconfig, context, namespace)
+    wanted = RunFilter(name, outcomes, triggers, since, idle)
+    with where.open_place(state, name) as place:
+        listed = list_runs(place, wanted, limit)
+    if output == "json":
+        click.echo(json.dumps([_summarize(run) for run in listed], indent=1))
+        return
+    if listed:
+        click.echo("\n".join(_format_table(listed)))
+    options.print_progress(f"{count_noun(len(listed), 'run')} listed")
+
+
+@command.command("show", epilog=SHOW_EXAMPLES)
+@click.argument("run")
+@options.state
+@in_cluster
+@options.kubeconfig
+@options.context
+@namespace_option
+@output
+def show(
+    *,
+    run: str,
+    state: StateChoice,
+    in_cluster: bool,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str | None,
+    output: str,
+) -> None:
+    """Show everything about a RUN: trigger, steps, data, trials, metrics, gates, digests, outcome.
+
+    With --cluster, --namespace is the pipeline's where it is not the start of the run's name.
+    """
+    where = ClusterOptions(in_cluster, kubeconfig, context, namespace)
+    with where.open_place(state, run.rpartition("-")[0] or run) as place:
+        found = require_run(place, run)
+    if output == "json":
+        click.echo(json.dumps({"phase": found.phase, **to_json(found.report)}, indent=1))
+        return
+    click.echo("\n".join(format_run(found)))
+
+
+@command.command("diff", epilog=DIFF_EXAMPLES)
+@click.argument("first")
+@click.argument("second")
+@options.state
+@in_cluster
+@options.kubeconfig
+@options.context
+@namespace_option
+@output
+def diff(
+    *,
+    first: str,
+    second: str,
+    state: StateChoice,
+    in_cluster: bool,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str | None,
+    output: str,
+) -> None:
+    """Say what differs between two runs: parameters, data, code, environment, metrics."""
+    where = ClusterOptions(in_cluster, kubeconfig, context, namespace)
+    with where.open_place(state, first.rpartition("-")[0] or first) as place:
+        before, after = require_run(place, first), require_run(place, second)
+        difference = compare_runs(place, before.report, after.report)
+    if output == "json":
+        click.echo(json.dumps(difference.to_json(), indent=1))
+        return
+    click.echo("\n".join(describe_difference(difference)))
+
+
+def _summarize(run: ListedRun) -> dict[str, Any]:
+    report = run.report
+    return {
+        "pipeline": report.pipeline,
+        "run": report.run,
+        "phase": run.phase,
+        "trigger": report.trigger,
+        "cause": report.cause,
+        "startedAt": report.started,
+        "finishedAt": report.finished,
+        "release": report.release,
+        "dataDigest": report.digests.data,
+        "modelDigest": report.digests.model,
+        "metrics": report.metrics.candidate.get("all") if report.metrics is not None else None,
+        "reason": report.outcome.reason if report.outcome is not None else None,
+    }
+
+
+def _format_table(listed: Sequence[ListedRun]) -> Iterator[str]:
+    rows = [("RUN", "STARTED", "TOOK", "TRIGGER", "OUTCOME", "RELEASE", "METRIC", "CAUSE")]
+    for run in listed:
+        report = run.report
+        rows.append(
+            (
+                report.run,
+                report.started or "-",
+                _format_span(report),
+                report.trigger,
+                run.phase,
+                report.release or "-",
+                _format_metric(report),
+                report.cause if len(report.cause) <= 48 else f"{report.cause[:45]}...",
+            )
+        )
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _format_metric(report: RunReport) -> str:
+    """Return the metric that decided: that of the search, else of the first gate, else the first."""
+    values = (report.metrics.candidate.get("all") or {}) if report.metrics is not None else {}
+    gates = report.gates.gates if report.gates is not None else ()
+    names = (report.metric, *(gate.metric for gate in gates), *values)
+    name = next((name for name in names if name in values), None)
+    return "-" if name is None else f"{name} {values[name]:.4g}"
+
+
+def _format_span(report: RunReport) -> str:
+    if report.started is None or report.finished is None:
+        return "-"
+    span = datetime.fromisoformat(report.finished) - datetime.fromisoformat(report.started)
+    seconds = max(0, round(span.total_seconds()))
+    if seconds < 120:
+        return f"{seconds}s"
+    return f"{seconds // 60}m" if seconds < 7200 else f"{seconds / 3600:.1f}h"

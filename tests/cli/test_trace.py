@@ -1,0 +1,229 @@
+"""`driftloop trace`: requests, releases, runs, commits and batches of a pipeline with a drift story."""
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.stored_runs import Shelf
+
+from driftloop.clients import events
+from driftloop.clients.nats import ensure_contract_stream, open_connection, publish_message
+from driftloop.contract.documents import to_json
+from driftloop.contract.events import inference_type
+from driftloop.contract.names import release_id
+from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.runs import RunAlarm
+from driftloop.contract.streams import VERDICTS, DetectorStreams
+from driftloop.contract.trees import report_key, run_key
+from driftloop.contract.verdicts import WindowRecord
+from driftloop.operations.run_reports import KnownRun
+from driftloop.release import record
+from driftloop.release.record import Version
+from tests.steps.conftest import nats_url, s3_url
+
+__all__ = ["nats_url", "s3_url"]
+
+A, B, C = "digits-aaaaaaaaaaaa", "digits-bbbbbbbbbbbb", "digits-cccccccccccc"
+ID = "6b1f8a1e-request"
+ALARM = RunAlarm(event="e4", monitor="drift", release=release_id(A), first=3, last=4)
+
+
+@dataclass(frozen=True)
+class Story:
+    shelf: Shelf
+    a: Version
+    b: Version
+    promotion: str
+
+    def traces(self, *arguments: str) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(
+            self.shelf.types("trace", *arguments, "-o", "json").stdout
+        )
+        return document
+
+
+def ended(kind, reason):
+    return RunOutcome(kind=kind, reason=reason, time="2026-01-31T10:00:00Z")
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory, s3_url: str, nats_url: str) -> Story:
+    shelf = Shelf.open(tmp_path_factory.mktemp("trace"), s3_url)
+    first = ended("released", "the first release")
+    shelf.put_run(
+        A,
+        batches={"a.npz": "one"},
+        known=KnownRun(pipeline="digits", namespace="digits", cause="person eve", outcome=first),
+    )
+    both = {"a.npz": "one", "b.npz": "two"}
+    cause = "alarm e4: hue 1 -> 2"
+    about = KnownRun(
+        pipeline="digits",
+        namespace="digits",
+        cause=cause,
+        alarm=ALARM,
+        outcome=ended("released", "it is production"),
+    )
+    shelf.put_run(B, parameters=({"rate": 0.2},), batches=both, known=about)
+    refused = ended("refused", "accuracy 0.5 is below 0.9")
+    shelf.put_run(
+        C,
+        accuracies=(0.5,),
+        batches=both,
+        known=KnownRun(pipeline="digits", namespace="digits", cause="schedule", outcome=refused),
+    )
+    a, b = shelf.make_version(A), shelf.make_version(B)
+    shelf.move(lambda it: record.release_first(it, a), a, outcome=ended("released", "first"))
+    shelf.move(lambda it: record.start_shadow(it, b), b, cause=cause)
+    promotion = shelf.move(
+        record.promote_candidate, b, cause=cause, outcome=ended("released", "it is production")
+    )
+    asyncio.run(publish(nats_url, a, b))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NATS_READER_URL", nats_url)
+        yield Story(shelf, a, b, promotion)
+
+
+async def publish(url: str, a: Version, b: Version) -> None:
+    """What the monitor `drift` keeps: verdicts on the first release, and the last events of the second."""
+    async with open_connection(url, name="test") as js:
+        old = DetectorStreams("digits", "digits", "drift", a.id)
+        await ensure_contract_stream(js, VERDICTS)
+        for window in range(1, 6):
+            verdict = WindowRecord(
+                detector="drift", release=a.id, window=window, size=50, first=window, last=window,
+                alarm=window > 2, score=window / 10, threshold=0.25, time="2026-01-31T09:00:00Z",
+                details={}, requests=(),
+            )  # fmt: skip
+            await publish_message(js, old.verdicts, json.dumps(to_json(verdict)).encode())
+        new = DetectorStreams("digits", "digits", "drift", b.id)
+        await ensure_contract_stream(js, new.events_stream)
+        for id in ("another", ID, f"{ID}-2"):
+            event = events.make_event(
+                inference_type("request"), "test", {"data": {"ndarray": [[1]]}},
+                endpoint=b.id, requestid=id,
+            )  # fmt: skip
+            await publish_message(js, new.event_subject(b.id), events.pack_event(event))
+
+
+def kinds(document: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(link["kind"] for link in document["links"]))
+
+
+def ids(document: dict[str, Any], kind: str, side: str = "links") -> list[str]:
+    return [link["id"] for link in document[side] if link["kind"] == kind]
+
+
+WHOLE = [
+    "release",
+    "model",
+    "run",
+    "parameters",
+    "data",
+    "batch",
+    "code",
+    "commit",
+    "cause",
+    "alarm",
+    "window",
+]
+
+
+def test_a_request_leads_to_the_window_of_the_alarm_that_made_its_model(story: Story) -> None:
+    document = story.traces(ID)
+    assert document["kind"] == "request"
+    assert kinds(document) == ["request", *WHOLE]
+    request = document["links"][0]
+    assert (request["id"], request["release"], request["role"]) == (ID, story.b.id, "production")
+    assert ids(document, "release") == [story.b.id]
+    assert ids(document, "model") == [story.b.model_digest]
+    assert ids(document, "run") == [B]
+    assert ids(document, "batch") == ["a.npz", "b.npz"]
+    assert ids(document, "cause") == ["alarm e4: hue 1 -> 2"]
+    assert ids(document, "alarm") == ["e4"]
+    assert ids(document, "window") == ["3", "4"]
+    assert document["notes"] == []
+    text = story.shelf.types("trace", ID).stdout.splitlines()
+    assert any(line.startswith(f"request     {ID}  20") for line in text)
+    assert "window      3  score 0.3 against 0.25, 50 rows" in text
+
+
+def test_a_request_that_is_not_kept_is_told_with_what_is(story: Story) -> None:
+    said = story.shelf.types("trace", "no-such-request", code=1).stderr
+    assert (
+        "request `no-such-request` is not kept: monitor drift of digits keeps what came since 20"
+        in said
+    )
+
+
+def test_a_release_leads_back_and_forth(story: Story) -> None:
+    document = story.traces(story.a.id)
+    assert document["kind"] == "release"
+    assert kinds(document) == [
+        "release",
+        "model",
+        "run",
+        "parameters",
+        "data",
+        "batch",
+        "code",
+        "commit",
+        "cause",
+    ]
+    assert ids(document, "run", "leadsTo") == [B]
+    assert ids(document, "release", "leadsTo") == [story.b.id]
+    assert kinds(story.traces(story.b.id)) == WHOLE
+
+
+def test_a_run_leads_to_its_release_and_a_refused_one_to_none(story: Story) -> None:
+    document = story.traces(B)
+    assert document["kind"] == "run"
+    assert document["links"][0]["id"] == B
+    assert ids(document, "release", "leadsTo") == [story.b.id]
+    refused = story.traces(C)
+    assert "refused: accuracy 0.5 is below 0.9" in refused["links"][0]["text"]
+    assert refused["leadsTo"] == []
+
+
+def test_a_commit_leads_to_the_release_that_it_is_about(story: Story) -> None:
+    for revision in (story.promotion, story.promotion[:9]):
+        document = story.traces(revision)
+        assert document["kind"] == "commit"
+        assert document["links"][0]["id"] == story.promotion
+        assert ids(document, "release") == [story.b.id]
+    code = story.traces("f" * 40, "--as", "commit")
+    assert ids(code, "run", "leadsTo") == [A, B, C]
+    unknown = story.shelf.types("trace", "0" * 12, "--as", "commit", code=1).stderr
+    assert "`000000000000` is no commit of" in unknown
+
+
+def test_a_batch_leads_to_the_runs_that_were_trained_on_it(story: Story) -> None:
+    document = story.traces("b.npz")
+    assert document["kind"] == "batch"
+    assert ids(document, "run", "leadsTo") == [B, C]
+    assert ids(document, "release", "leadsTo") == [story.b.id]
+    digest = document["links"][0]["sha256"]
+    for name in ("s3://digits/batches/b.npz", f"sha256:{digest}", digest):
+        same = story.traces(name, "--as", "batch")
+        assert same["leadsTo"] == document["leadsTo"]
+    assert (
+        "no stored run was trained on a batch `c.npz`"
+        in story.shelf.types("trace", "c.npz", code=1).stderr
+    )
+
+
+def test_a_release_whose_run_is_pruned_is_told_from_git(tmp_path: Path, s3_url: str) -> None:
+    shelf = Shelf.open(tmp_path, s3_url)
+    shelf.put_run(A)
+    a = shelf.make_version(A)
+    shelf.move(lambda it: record.release_first(it, a), a)
+    for entry in shelf.store.list_folder(shelf.bucket / run_key(A)):
+        shelf.store.delete_object(type(shelf.bucket)(shelf.bucket.bucket, entry.key))
+    assert not shelf.store.has_object(shelf.bucket / report_key(A))
+    document = json.loads(shelf.types("trace", a.id, "-o", "json").stdout)
+    assert kinds(document) == ["release", "model", "run", "data", "code", "commit", "cause"]
+    assert ids(document, "data") == [a.data_digest]
+    assert any("are not stored any more" in note for note in document["notes"])
