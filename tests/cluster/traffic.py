@@ -73,6 +73,8 @@ class Traffic:
             with self._lock:
                 kind, logged = self._kind, self._logged
                 if kind is None:
+                    # the gateway ends connections that are idle for long
+                    connection.close()
                     continue
                 self._count += 1
                 number = self._count
