@@ -75,6 +75,9 @@ def build_parser() -> argparse.ArgumentParser:
     replaying.add_argument(
         "--on", type=Path, required=True, help="file of rows, or folder of such files"
     )
+    replaying.add_argument(
+        "--answers", type=Path, help="answers to the rows, one a line, for a detector of answers"
+    )
     replaying.add_argument("--order", default="{}", help="times and changes, as JSON")
     return parser
 
@@ -139,12 +142,14 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
 
 def _replay_files(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector.fitting import artifact
-    from driftloop.services.detector.replays.asking import read_tables
+    from driftloop.services.detector.replays.asking import read_answers, read_tables
     from driftloop.services.detector.replays.replay import replay_tables
 
     order = ReplayOrder.parse(arguments.order)
     fitted = artifact.load_artifact(arguments.artifact)
-    print(json.dumps(to_json(replay_tables(fitted, read_tables(arguments.on), order))))
+    answers = None if arguments.answers is None else read_answers(arguments.answers)
+    report = replay_tables(fitted, read_tables(arguments.on), order, answers)
+    print(json.dumps(to_json(report)))
 
 
 def _serve_detector(arguments: argparse.Namespace) -> None:
