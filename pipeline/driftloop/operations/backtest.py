@@ -168,6 +168,8 @@ class Backtest:
 
     def _find_obstacle(self, monitor: Monitor) -> str | None:
         """Return why a monitor can't be replayed; None for one that can."""
+        if monitor.detector.on == "label":
+            return "it judges answers with their labels, which no file of rows has"
         if monitor.detector.on == "response" and self.answers is None:
             return (
                 "its reference are the answers of a rehearsal, and it judges answers: --rehearsal and --answers "

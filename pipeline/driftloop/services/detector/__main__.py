@@ -104,12 +104,20 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector.detectors.function import FunctionProgram
     from driftloop.services.detector.fitting import artifact
     from driftloop.services.detector.fitting.answer_learning import gather_answers
+    from driftloop.services.detector.fitting.artifact import ArtifactError
+    from driftloop.services.detector.fitting.labelled_learning import gather_labelled
     from driftloop.services.detector.fitting.order import calibrate_fit
     from driftloop.services.detector.fitting.selftest import examine_fit
     from driftloop.services.detector.stream.judging import build_judge
 
     config = DetectorSettings.parse(arguments.detector)
-    if arguments.answers is not None:
+    if config.kind == "quality":
+        if arguments.answers is None:
+            raise ArtifactError(
+                "a detector of labels is fitted on answers", hint="give `--answers answers.jsonl`"
+            )
+        fit = gather_labelled(arguments.answers, config)
+    elif arguments.answers is not None:
         fit = gather_answers(arguments.answers, config)
     else:
         fit = artifact.gather_reference(
