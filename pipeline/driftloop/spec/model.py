@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from driftloop.contract.columns import TARGET
+from driftloop.contract.columns import TARGET, ColumnUse
 from driftloop.spec.base import SpecModel
 from driftloop.spec.capture import Capture
 from driftloop.spec.detector import IMPLIED, Detector
@@ -107,6 +107,9 @@ class Data(SpecModel):
     but the target."""
     target: ColumnName = TARGET
     """Column (.npz: array) with the right answers; never an input of the detectors."""
+    columns: dict[ColumnName, ColumnUse] = Field(default_factory=dict, max_length=1000)
+    """What a column is where it is learnt wrong, by its name: `number`, `category` (`zip`, a number that
+    counts nothing), `boolean`, `time`, `text`, or `ignore`: no detector gets it. Others are learnt from the files."""
 
 
 class Best(SpecModel):
