@@ -6,8 +6,8 @@ Streams are those of river's generators (BSD-3-Clause, in an environment of its 
 2000 rows train a model, 2000 are held out, 4000 follow in which nothing changes, then the change. Prints a Markdown table: for each
 monitor in how many of the seeds' streams it alarms after the change, and the median of the rows until it does.
 
-Only monitors of inputs and answers are driftloop's. The last two columns are no monitors yet: they show what labels, once
-they come, would tell by the same test.
+`quality` reads labels, which come a while after the answers: its delay is that of rows with labels. The last two columns are no
+monitors: they show what the right answers alone, and the model's mistakes, would tell by the test of inputs.
 """
 
 import argparse
@@ -33,6 +33,7 @@ TITLES = {
     "inputs": "inputs (`tabular`)",
     "together": "inputs (`mmd`)",
     "answers": "answers (`tabular`)",
+    "quality": "labels (`quality`)",
     "labels": "right answers",
     "mistakes": "mistakes",
 }

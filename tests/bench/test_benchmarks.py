@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
         (
             "bench_streams.py",
             ["--seeds", "1", "--after", "400", "--only", "STAGGER"],
-            r"STAGGER \| 0\.00 -> 0\.\d+ \| not seen \| not seen \| not seen \| 200 rows \| 200 rows \|",
+            r"STAGGER \| 0\.00 -> 0\.\d+ \| not seen \| not seen \| not seen \| 200 rows \| 200 rows \| 200 rows \|",
         ),
         ("bench_platform.py", ["--starts", "1", "--idle", "1"], r"idle, \d+ programs +\d+ MB"),
         (

@@ -21,6 +21,7 @@ from tests.local.conftest import envs
 __all__ = ["envs"]
 
 WIDTH = 4
+SPEC = "pipeline.yaml"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,41 @@ def test_a_change_that_the_rows_have_parts_false_alarms_from_delay(
         assert told in backtest(project, envs, *words[:4], *more, code=1).stderr
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_monitors_of_answers_judge_the_answers_that_are_given(tmp_path: Path, envs: Path) -> None:
+    project = make_project(
+        tmp_path,
+        "{drift: {window: 100, alarmRate: 0.001}, answers: {on: response, window: 100, alarmRate: 0.001}}",
+    )
+    rows(tmp_path / "batches" / "one.npz", 0, 2000)
+    rows(tmp_path / "on.npz", 1, 400)
+    random = np.random.default_rng(0)
+
+    def write(name: str, classes: Any, *, rehearsed: bool) -> str:
+        responses = [{"data": {"ndarray": [int(each)]}} for each in classes]
+        lines = (
+            {"recent": True, "candidate": {"answer": [1], "response": each}} if rehearsed else each
+            for each in responses
+        )
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return f"../{name}"
+
+    rehearsal = write("rehearsal.jsonl", random.random(1000) < 0.5, rehearsed=True)
+    share = np.repeat([0.5, 0.95], 200)
+    answers = write("answers.jsonl", random.random(400) < share, rehearsed=False)
+    words = ("--data", "../batches", "--on", "../on.npz", "--inject", "lost:x[0]")
+    done = backtest(project, envs, *words)
+    assert "answers is not replayed: its reference are the answers of a rehearsal" in done.stderr
+    lines = backtest(
+        project, envs, *words, "--rehearsal", rehearsal, "--answers", answers
+    ).stdout.splitlines()
+    assert "drift (tabular): 4 windows, 0 alarms" in lines
+    assert "answers (tabular): 4 windows, 2 alarms" in lines
+    assert any(line.startswith("  window 3, rows 201-300: score ") for line in lines)
+    assert "  answers does not look at the column" in lines
+
+
 @pytest.mark.parametrize(
     ("monitors", "words", "told"),
     [
@@ -193,6 +229,16 @@ def test_a_change_that_the_rows_have_parts_false_alarms_from_delay(
             "{drift: {detector: tabular, on: response}}",
             ("--on", "pipeline.yaml"),
             "has no monitor of requests",
+        ),
+        (
+            "{drift: {detector: tabular}}",
+            ("--on", SPEC, "--answers", SPEC),
+            "--rehearsal and --answers go together",
+        ),
+        (
+            "{drift: {detector: tabular}}",
+            ("--on", SPEC, "--answers", SPEC, "--rehearsal", SPEC),
+            "has no monitor of answers",
         ),
         ("{drift: {detector: tabular}}", ("--on", "gone"), "does not exist"),
         (
@@ -226,7 +272,7 @@ def test_what_can_not_be_replayed_is_refused_at_once(
     monitors: str, words: tuple[str, ...], told: str, tmp_path: Path
 ) -> None:
     project = make_project(tmp_path, monitors)
-    code = 1 if "has no monitor" in told else 2
+    code = 1 if "has no monitor of" in told else 2
     assert told in backtest(project, tmp_path / "envs", *words, code=code).stderr
 
 

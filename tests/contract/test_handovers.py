@@ -31,12 +31,18 @@ POLICIES = st.builds(
 )
 TIMES = st.none() | st.tuples(st.floats(0, 1e9, exclude_min=True), st.integers(2, 100))
 DETECTORS = st.builds(
-    lambda timed, **settings: DetectorSettings(
-        at_most=timed and timed[0], least=timed and timed[1], **settings
+    lambda timed, kind, on, wait, **settings: DetectorSettings(
+        kind,
+        on="label" if kind == "quality" else on,
+        at_most=timed and timed[0],
+        least=timed and timed[1],
+        wait=wait if kind == "quality" else None,
+        **settings,
     ),
     timed=TIMES,
     kind=st.sampled_from(DETECTOR_KINDS),
     on=st.sampled_from(["request", "response"]),
+    wait=st.none() | st.floats(1, 1e9),
     window=st.integers(100, 100_000),
     alarm_rate=st.floats(0, 1, exclude_min=True, exclude_max=True),
     seed=st.integers(),
@@ -95,7 +101,7 @@ def test_gates_read_back_as_they_were_written(rules: tuple[GateRule, ...]) -> No
             DetectorSettings.parse,
             "{}",
             "the detector's settings has no key `kind`, must be one of: tabular, schema, mmd, ks, cvm, chi2, iforest, "
-            "mahalanobis, function, alibi",
+            "mahalanobis, function, alibi, quality",
         ),
         (
             DetectorSettings.parse,

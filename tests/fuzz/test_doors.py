@@ -152,7 +152,7 @@ async def test_hostile_requests(doors: Doors, hostile: HostileInputs) -> None:
         (ports["gateway"], ("/seldon/digits/model/predict", "/seldon/digits/other", "/")),
         (ports["webhook"], ("/retrain", "/health", "/")),
         (ports["api"], ("/status", "/healthz", "/apis/argoproj.io/v1alpha1/namespaces/digits/workflows/x")),
-        (doors.port("decision"), ("/halt", "/resume", "/state", "/why", "/metrics")),
+        (doors.port("decision"), ("/halt", "/resume", "/labels", "/state", "/why", "/metrics")),
         (doors.port("judge"), ("/judgement?production=r1&candidate=r2&since=0", "/judgement", "/metrics")),
     )  # fmt: skip
 

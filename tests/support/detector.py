@@ -34,6 +34,8 @@ class Settings:
     at_most: float | None = None
     least: int | None = None
     on: str = "request"
+    wait: float = 3600.0
+    """Seconds for which answers wait; of labels."""
     function: str = ""
     """URL of the program of the user's function; of kind `function`."""
 
@@ -42,7 +44,8 @@ class Settings:
         settings = {"kind": self.kind, "window": self.window, "alarmRate": 0.001, "on": self.on}
         timed = {} if self.at_most is None else {"atMost": self.at_most, "least": self.least}
         run = {"function": {"run": "watch:judge", "timeout": 2.0}} if self.function else {}
-        return json.dumps({**settings, **timed, **run})
+        wait = {"wait": self.wait} if self.on == "label" else {}
+        return json.dumps({**settings, **timed, **run, **wait})
 
     @property
     def function_options(self) -> tuple[str, ...]:
@@ -80,14 +83,19 @@ def profile_rows(
 
 
 def write_answers(
-    file: Path, responses: list[dict[str, Any]], *, recent: int | None = None
+    file: Path,
+    responses: list[dict[str, Any]],
+    *,
+    recent: int | None = None,
+    labels: Sequence[Any] = (),
 ) -> Path:
     """answers.jsonl of a rehearsal, whose first rows are recent (default: all)."""
     recent = len(responses) if recent is None else recent
     with file.open("w") as stream:
         for number, response in enumerate(responses):
             reply = {"status": 200, "seconds": 0.01, "answer": 0, "response": response}
-            line = {"row": number, "recent": number < recent, "label": None}
+            label = labels[number] if labels else None
+            line = {"row": number, "recent": number < recent, "label": label}
             stream.write(json.dumps({**line, "candidate": reply, "production": None}) + "\n")
     return file
 

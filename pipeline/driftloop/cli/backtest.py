@@ -14,14 +14,14 @@ from driftloop.contract.budgets import TRAFFIC, read_traffic
 from driftloop.contract.replays import InjectedChange, ReplayOrder
 from driftloop.errors import StepError
 from driftloop.local.kubelet.images import prepare_monitor
-from driftloop.operations.backtest import Backtest, choose_changes, read_change
+from driftloop.operations.backtest import AnswerFiles, Backtest, choose_changes, read_change
 from driftloop.operations.charts import draw_result
 from driftloop.operations.place import StateChoice
 from driftloop.operations.project import validate_project
 from driftloop.operations.replays import BacktestResult
 from driftloop.operations.suggesting import Suggestion, suggest_settings
 from driftloop.operations.tryout import ProjectTry
-from driftloop.plan import make_plan
+from driftloop.plan import Plan, make_plan
 from driftloop.spec.values import duration
 
 NO_CHANGE, PICTURE = "none", ".svg"
@@ -30,7 +30,8 @@ Examples:
   driftloop backtest pipeline.yaml --on ../last-week --time requested_at
   driftloop backtest pipeline.yaml --data ../batches --on ../last-week/requests.parquet --rate 40/s
   driftloop backtest pipeline.yaml --on ../last-week --inject shift:fare:0.5@3000 --inject lost:carrier
-  driftloop backtest pipeline.yaml --on ../last-week --time requested_at -o report.svg --suggest"""
+  driftloop backtest pipeline.yaml --on ../last-week --time requested_at -o report.svg --suggest
+  driftloop backtest pipeline.yaml --on ../last-week --rehearsal answers.jsonl --answers ../last-week.jsonl"""
 
 
 def _parse_rate(
@@ -84,6 +85,31 @@ def _parse_picture(
     return value
 
 
+def _pair_answers(rehearsal: Path | None, answers: Path | None) -> AnswerFiles | None:
+    """Return the files of monitors of answers, which come together."""
+    if rehearsal is not None and answers is not None:
+        return AnswerFiles(rehearsal, answers)
+    if rehearsal is not None or answers is not None:
+        raise click.UsageError(
+            "--rehearsal and --answers go together: monitors of answers are fitted on the one, and judge the other"
+        )
+    return None
+
+
+def _check_monitors(spec: Path, plan: Plan, files: AnswerFiles | None) -> None:
+    """Refuse a spec of which nothing can be replayed; StepError."""
+    if files is not None and not plan.answer_monitors:
+        raise StepError(
+            f"{spec} has no monitor of answers, and --answers names some",
+            hint="one of them has `on: response`",
+        )
+    if files is None and not plan.request_monitors:
+        raise StepError(
+            f"{spec} has no monitor of requests",
+            hint="add one below `monitors`, or name the answers that those of answers judge: --rehearsal, --answers",
+        )
+
+
 def _write_picture(file: Path, result: BacktestResult) -> None:
     try:
         file.write_text(draw_result(result), encoding="utf-8")
@@ -105,6 +131,17 @@ def _write_picture(file: Path, result: BacktestResult) -> None:
     "--data",
     type=click.Path(path_type=Path, exists=True),
     help="Folder of batches that the monitors are fitted on.  [default: the last ones of the spec's data.uri]",
+)
+@click.option(
+    "--answers",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
+    help="File of the model's answers to the rows, one a line as its server gave it, `null` for none: monitors of "
+    "answers judge them.",
+)
+@click.option(
+    "--rehearsal",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
+    help="answers.jsonl of a run's rehearsal, on which monitors of answers are fitted.",
 )
 @click.option(
     "--rate",
@@ -161,6 +198,8 @@ def command(
     spec: Path,
     rows: Path,
     data: Path | None,
+    answers: Path | None,
+    rehearsal: Path | None,
     rate: float | None,
     column: str | None,
     changes: tuple[InjectedChange, ...] | None,
@@ -178,19 +217,16 @@ def command(
 
     Data steps and split run as in `driftloop try data`; each monitor of requests is fitted on the
     training side, as a run fits it, and gets the rows one request each, by the code that judges
-    traffic. Its alarms go through the decision's own state machine. The same files and the same seed give the
-    same report.
+    traffic; monitors of answers get those of files. Alarms go through the decision's own state machine. The same
+    files and the same seed give the same report.
     """
     if rate is not None and column is not None:
         raise click.UsageError("--rate and --time exclude each other: rows with times have a rate")
+    files = _pair_answers(rehearsal, answers)
     project = validate_project(spec)
     options.print_notes(project.notes)
     pipeline, plan = project.document.pipeline, make_plan(project.document)
-    if not plan.request_monitors:
-        raise StepError(
-            f"{spec} has no monitor of requests",
-            hint="add one below `monitors`, or none is replayed",
-        )
+    _check_monitors(spec, plan, files)
     envs = envs or choose_envs(state)
     with tempfile.TemporaryDirectory(prefix="driftloop-backtest-") as folder:
         work = Path(folder)
@@ -205,11 +241,11 @@ def command(
         )
         own.run_stages("data")
         image = prepare_monitor(work / "monitor", envs=envs, say=options.print_progress)
-        backtest = Backtest(plan, image, work, options.print_progress, run)
+        backtest = Backtest(plan, image, work, options.print_progress, run, files)
         batches = work / "split" / "train" / "recent"
         fitted = backtest.fit_monitors(batches)
         if changes is None:
-            changes = choose_changes(each.profile for each in fitted)
+            changes = choose_changes(each.profile for each in fitted if each.looks_at_requests)
         rate = rate or read_traffic(pipeline.spec.traffic or "") or TRAFFIC
         order = ReplayOrder(rate=None if column else rate, time=column, changes=changes, seed=seed)
         result = backtest.replay_rows(fitted, rows, order, changed_at)

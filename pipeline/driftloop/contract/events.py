@@ -10,6 +10,7 @@ _PREFIX = "dev.driftloop."
 RUN_STARTED = f"{_PREFIX}run.started"
 RUN_FINISHED = f"{_PREFIX}run.finished"
 LOOP_WAITS = f"{_PREFIX}loop.waits"
+LABELS_GIVEN = f"{_PREFIX}labels.given"
 INFERENCE = "io.seldon.serving.inference."
 """Prefix of what model servers log; Seldon's executor uses the same types."""
 INFERENCE_REQUEST = f"{INFERENCE}request"
@@ -73,6 +74,13 @@ EVENT_TYPES: tuple[EventType, ...] = (
         "UUIDv5 of namespace, pipeline, detector, release and window",
     ),
     EventType(
+        LABELS_GIVEN,
+        "the decision service, for labels that were posted to `/labels`",
+        "detectors with `on: label`",
+        "LabelBatch",
+        "a fresh UUID",
+    ),
+    EventType(
         INFERENCE_REQUEST,
         "the model servers' loggers",
         "detectors with `on: request`",
@@ -82,7 +90,7 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         INFERENCE_RESPONSE,
         "the model servers' loggers",
-        "the analysis service; detectors with `on: response`",
+        "the analysis service; detectors with `on: response` and `on: label`",
         "the response's body",
         "the logger's UUID",
     ),
@@ -105,9 +113,9 @@ def detector_of(type: str) -> str:
     return type.removeprefix(_PREFIX)
 
 
-def inference_type(side: Literal["request", "response"]) -> str:
-    """Return the type of logged requests or responses."""
-    return f"{INFERENCE}{side}"
+def inference_type(side: Literal["request", "response", "label"]) -> str:
+    """Return the type of logged requests or responses; labels are of responses."""
+    return INFERENCE_REQUEST if side == "request" else INFERENCE_RESPONSE
 
 
 def event_source(namespace: str, pipeline: str, detector: str | None = None) -> str:

@@ -37,10 +37,11 @@ DetectorKind = Literal[
     "mahalanobis",
     "function",
     "alibi",
+    "quality",
 ]
 DETECTOR_KINDS: tuple[DetectorKind, ...] = get_args(DetectorKind)
-OWN_KINDS = tuple(kind for kind in DETECTOR_KINDS if kind not in ("function", "alibi"))
-"""Detectors of ours, which need nothing but the monitor image and its settings."""
+OWN_KINDS = tuple(kind for kind in DETECTOR_KINDS if kind not in ("function", "alibi", "quality"))
+"""Detectors of ours of rows, which need nothing but the monitor image and its settings."""
 MIXED_KINDS: tuple[DetectorKind, ...] = (
     "tabular",
     "schema",
@@ -210,10 +211,13 @@ class DetectorSettings:
         "kind", f"one of: {', '.join(DETECTOR_KINDS)}", lambda v: v in DETECTOR_KINDS
     )
     """Algorithm."""
-    on: Literal["request", "response"] = document_key(
-        "on", "one of: request, response", lambda v: v in ("request", "response"), default="request"
+    on: Literal["request", "response", "label"] = document_key(
+        "on",
+        "one of: request, response, label",
+        lambda v: v in ("request", "response", "label"),
+        default="request",
     )
-    """Events that carry the rows."""
+    """Events that carry the rows; of `label` responses, and the labels to them."""
     window: int = document_key(
         "window", "an integer from 2 to 100000", lambda v: is_whole(v, 2, 100_000), default=200
     )
@@ -287,12 +291,25 @@ class DetectorSettings:
     """The user's function; of `function`."""
     alibi: AlibiSettings | None = part_key("alibi", AlibiSettings)
     """Class of alibi-detect; of `alibi`."""
+    wait: float | None = document_key(
+        "wait",
+        "seconds, more than 0",
+        lambda v: v is None or (is_number(v) and v > 0),
+        default=None,
+        omits_none=True,
+    )
+    """Seconds for which an answer and its label wait for each other; of `quality`."""
     seed: int = document_key(
         "seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0
     )
     """Seed of everything random."""
 
     def __post_init__(self) -> None:
+        if (self.on == "label") != (self.kind == "quality"):
+            raise DocumentError(
+                f"the detector's settings: `on` is `{self.on}` of kind `{self.kind}`, must be `label` of "
+                "`quality`, and of no other kind"
+            )
         if (self.at_most is None) != (self.least is None):
             raise DocumentError(
                 "the detector's settings have one of `atMost` and `least`, must have both or none"

@@ -293,6 +293,10 @@ class Names:
         """Trigger by which the decision hears of one monitor's alarms."""
         return f"{self.decision}-{name}"
 
+    def labels(self, name: str) -> str:
+        """Trigger by which one monitor hears of labels."""
+        return f"{self.detector(name)}-labels"
+
     def predictor(self, release: str) -> str:
         """Deployment and Service of one model version."""
         return f"{self.pipeline}-{release}"

@@ -21,7 +21,7 @@ ColumnType = Literal["number", "boolean", "category", "text", "time"]
 COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 """Shares of the values of a column that lie below its quantiles."""
-TableKind = Literal["rows", "answers"]
+TableKind = Literal["rows", "answers", "labelled"]
 TABLE_KINDS: tuple[TableKind, ...] = get_args(TableKind)
 TRUTHS = ("false", "true")
 """Categories of a column of booleans, in the order of their codes."""
@@ -108,10 +108,11 @@ class TableProfile:
     of: TableKind = document_key(
         "of", f"one of: {', '.join(TABLE_KINDS)}", lambda v: v in TABLE_KINDS, default="rows"
     )
-    """Rows of the training data, or answers of the model, whose columns `order` has."""
+    """Rows of the training data, or answers of the model, whose columns `order` has; `labelled`: how right
+    answers are, the answer and its label."""
     chosen: str = document_key("chosen", "a text", lambda v: isinstance(v, str), default="")
     """Column with the name of the largest number of an answer, its class; empty when the numbers are not
-    probabilities."""
+    probabilities. Of labelled answers `names` or `places`: what labels call the classes by."""
 
     features: tuple[str, ...] | None = document_key(
         "features",

@@ -75,6 +75,8 @@ def is_release_token(text: str) -> bool:
 
 UNJUDGED = "unjudged"
 """Last token of the subject of windows that are not judged, beside the release's verdicts."""
+GIVEN_LABELS = "labels"
+"""Last token of the subject of labels, in the stream of a detector that reads them; no release has that name."""
 VERDICTS = Stream(
     "DRIFTLOOP_VERDICTS",
     ("driftloop.verdicts.>",),
@@ -146,7 +148,7 @@ class DetectorStreams:
         return Stream(
             f"DRIFTLOOP_{tokens}",
             (self.event_subject(">"),),
-            "logged requests or responses that a detector reads",
+            "logged requests or responses that a detector reads, and labels",
             max_bytes=self.max_bytes,
             refuses_when_full=True,
         )
@@ -159,6 +161,11 @@ class DetectorStreams:
     def event_subject(self, release: str) -> str:
         """Return the subject of a release's events."""
         return f"driftloop.events.{self.namespace}.{self.pipeline}.{self.detector}.{release}"
+
+    @property
+    def labels(self) -> str:
+        """Subject of the labels, of answers of all releases."""
+        return self.event_subject(GIVEN_LABELS)
 
     @property
     def verdicts(self) -> str:

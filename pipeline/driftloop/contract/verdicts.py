@@ -167,7 +167,7 @@ def describe_unjudged(reference: str, release: str, reason: str = "") -> str:
 
 ChangeKind = Literal[
     "shift", "level", "mix", "missing", "unseen", "length", "relation",
-    "unreadable", "below", "above", "other", "stuck", "rejected", "duplicated",
+    "unreadable", "below", "above", "other", "stuck", "rejected", "duplicated", "quality",
 ]  # fmt: skip
 CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
@@ -187,7 +187,8 @@ class ColumnChange:
     """`shift` and `length`: the values, or lengths of texts, lie elsewhere; `level` and `mix`: the
     share of a value; `missing`: the share of rows without a value; `unseen`: of values that the training
     data do not have; `relation`: how the column goes together with another. The others are those of
-    `schema`: `unreadable` values, values `below` and `above` the training data's, values `other` than their
+    `quality` (how good answers are), and of `schema`: `unreadable`
+    values, values `below` and `above` the training data's, values `other` than their
     only one, one value only (`stuck`), rows that are none of the model's (`rejected`), and rows that the
     window has more than once (`duplicated`)."""
     of: str = document_key("of", "a text", lambda v: isinstance(v, str), default="")
@@ -228,6 +229,14 @@ class ColumnChange:
         omits_none=True,
     )
     """The effect that it lacks to be an alarm, though it moved for certain; None of all others."""
+    rows: int | None = document_key(
+        "rows",
+        "a number of rows, or null",
+        lambda v: v is None or is_whole(v, 0),
+        default=None,
+        omits_none=True,
+    )
+    """Labelled rows that the figure is of; None of all others."""
 
     @classmethod
     def read(cls, document: object) -> "ColumnChange":
@@ -252,7 +261,13 @@ class ColumnChange:
             "stuck": f"always {self.of}",
             "rejected": f"not judged ({self.of})",
             "duplicated": "duplicated",
+            "quality": self.of,
         }
+        if self.kind == "quality":
+            of = f" {self.of}" if self.of else ""
+            over = f" over {self.rows} labelled rows" if self.rows is not None else ""
+            figures = f"{_format_figure(self.before)} -> {_format_figure(self.after)}"
+            return escape_text(f"{self.column}{of} {figures}{over}")
         if self.kind in ("shift", "length"):
             figures = f"{_format_figure(self.before)} -> {_format_figure(self.after)}"
         elif self.kind == "relation":

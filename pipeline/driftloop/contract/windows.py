@@ -6,6 +6,7 @@ from typing import Any
 
 from driftloop.contract.budgets import BudgetUse
 from driftloop.contract.documents import document_key, from_json, is_whole, part_key
+from driftloop.contract.labels import LabelCounts
 from driftloop.contract.outcomes import is_time
 from driftloop.contract.records import name_key
 
@@ -80,6 +81,9 @@ class OpenWindow:
     together: PendingWindows | None = part_key("together", PendingWindows)
     """What is judged together next; None: windows are judged one by one."""
 
+    labels: LabelCounts | None = part_key("labels", LabelCounts)
+    """How good the release's answers are by all labels so far; None of a detector that reads none."""
+
     @classmethod
     def read(cls, document: object) -> "OpenWindow":
         """Read the record from plain data; DocumentError."""
@@ -88,6 +92,8 @@ class OpenWindow:
     def describe(self, now: datetime) -> str:
         """Say in words what it has, when it closes, and what the budget of false alarms is."""
         parts = [self._describe_rows(now)]
+        if self.labels is not None:
+            parts.append(self.labels.describe())
         if self.budget is not None:
             parts.append(self.budget.describe())
         if self.order is not None:

@@ -70,12 +70,27 @@ def choose_changes(profiles: Iterable[TableProfile]) -> tuple[InjectedChange, ..
 
 
 @dataclass(frozen=True)
+class AnswerFiles:
+    """What monitors of answers are fitted on, and what they judge."""
+
+    rehearsed: Path
+    """The answers.jsonl of a rehearsal."""
+    given: Path
+    """Answers to the rows that are replayed, one a line."""
+
+
+@dataclass(frozen=True)
 class FittedMonitor:
-    """A monitor of requests, fitted on the data that a run has split."""
+    """A monitor, fitted on the data that a run has split, or on the answers of a rehearsal."""
 
     monitor: Monitor
     artifact: Path
     profile: TableProfile
+
+    @property
+    def looks_at_requests(self) -> bool:
+        """Return False for a monitor of answers."""
+        return self.monitor.detector.on == "request"
 
 
 @dataclass(frozen=True)
@@ -89,23 +104,18 @@ class Backtest:
     report: Callable[[str], None]
     run: float = RUN
     """Seconds that a run is taken to last."""
+    answers: AnswerFiles | None = None
+    """None: monitors of answers are not replayed."""
 
     def fit_monitors(self, data: Path) -> tuple[FittedMonitor, ...]:
-        """Fit each monitor of requests; StepError when one can't be."""
-        for monitor in self.plan.answer_monitors:
-            self.report(
-                f"{monitor.name} is not replayed: its reference are the answers of a rehearsal"
-            )
+        """Fit each monitor that can be replayed; StepError when one can't be fitted, or there is none."""
         replayed: list[Monitor] = []
-        for monitor in self.plan.request_monitors:
-            if monitor.function_image is not None:
-                why = "its function runs in a container of its own"
-            elif isinstance(monitor.detector, AlibiDetect):
-                why = "its class of alibi-detect runs in an image of its own"
-            else:
+        for monitor in (*self.plan.request_monitors, *self.plan.answer_monitors):
+            why = self._find_obstacle(monitor)
+            if why is None:
                 replayed.append(monitor)
-                continue
-            self.report(f"{monitor.name} is not replayed: {why}")
+            else:
+                self.report(f"{monitor.name} is not replayed: {why}")
         if not replayed:
             raise StepError(
                 "no monitor can be replayed", hint="add one of ours, such as `drift: {}`"
@@ -146,7 +156,7 @@ class Backtest:
         told."""
         try:
             plan = make_plan(pipeline)
-            sizes = (monitor.detector.window_rows for monitor in plan.request_monitors)
+            sizes = (monitor.detector.window_rows for monitor in plan.monitors)
             windows = ", ".join(map(str, dict.fromkeys(sizes)))
             other = replace(self, plan=plan, report=lambda _: None)
             result = other.replay_rows(other.fit_monitors(data), rows, order, changed_at)
@@ -156,8 +166,24 @@ class Backtest:
         self.report(f"tried: windows of {windows} rows")
         return result
 
+    def _find_obstacle(self, monitor: Monitor) -> str | None:
+        """Return why a monitor can't be replayed; None for one that can."""
+        if monitor.detector.on == "label":
+            return "it judges answers with their labels, which no file of rows has"
+        if monitor.detector.on == "response" and self.answers is None:
+            return (
+                "its reference are the answers of a rehearsal, and it judges answers: --rehearsal and --answers "
+                "name files of both"
+            )
+        if monitor.function_image is not None:
+            return "its function runs in a container of its own"
+        if isinstance(monitor.detector, AlibiDetect):
+            return "its class of alibi-detect runs in an image of its own"
+        return None
+
     def _check_column(self, change: InjectedChange, fitted: Sequence[FittedMonitor]) -> None:
-        names = list(dict.fromkeys(name for each in fitted for name in each.profile.names))
+        profiles = (each.profile for each in fitted if each.looks_at_requests)
+        names = list(dict.fromkeys(name for profile in profiles for name in profile.names))
         if change.column not in names:
             shown = ", ".join(f"`{name}`" for name in names[:20])
             raise StepError(
@@ -167,9 +193,11 @@ class Backtest:
 
     def _fit_monitor(self, monitor: Monitor, data: Path) -> FittedMonitor:
         artifact = self.work / "detectors" / monitor.name
+        source = ("--reference", str(data), *self.plan.column_options)
+        if monitor.detector.on == "response" and self.answers is not None:
+            source = ("--answers", str(self.answers.rehearsed))
         told = self._call(
-            *("fit", "--detector", monitor.detector_config, "--reference", str(data)),
-            *(*self.plan.column_options, "--out", str(artifact)),
+            *("fit", "--detector", monitor.detector_config, *source, "--out", str(artifact)),
             doing=f"{monitor.name} can't be fitted",
         )
         self.report(f"{monitor.name}: {told.strip()}")
@@ -180,10 +208,13 @@ class Backtest:
     def _replay_monitor(
         self, fitted: FittedMonitor, rows: Path, order: ReplayOrder
     ) -> MonitorReplay:
-        name = fitted.monitor.name
+        name, answers = fitted.monitor.name, self.answers
+        given = (
+            () if fitted.looks_at_requests or answers is None else ("--answers", str(answers.given))
+        )
         printed = self._call(
             *("replay", "--artifact", str(fitted.artifact), "--on", str(rows)),
-            *("--order", json.dumps(to_json(order))),
+            *("--order", json.dumps(to_json(order)), *given),
             doing=f"{name} can't judge the rows",
         )
         try:

@@ -223,7 +223,8 @@ def _find_injected(
 ) -> Detection:
     """Return what a monitor said of an injected change. A window that alarms without it, too, says nothing."""
     alarmed = frozenset((window.first, window.last) for window in replay.alarms)
-    looks = change.column in replay.columns
+    # what a model answers to changed rows is not known
+    looks = replay.monitor.detector.on == "request" and change.column in replay.columns
     return _detect(replay, replay.report.changed[place], start, alarmed, looks=looks)
 
 

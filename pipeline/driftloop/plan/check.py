@@ -277,11 +277,11 @@ def _check_answers(pipeline: Pipeline) -> Iterator[SpecFinding]:
         server = "a graph" if spec.serve.graph is not None else f"`server: {spec.serve.server}`"
         hint = f"{server} can't be rehearsed, only a model behind a class of your own; watch the requests: `on: request`"
     for name, detector in spec.monitors.items():
-        if detector.on == "response":
+        if detector.on != "request":
             location = ("spec", "monitors", name, "on")
             yield SpecFinding(
                 location,
-                f"{_format_location(location)} is `response`, must be `request` without a rehearsal: its "
+                f"{_format_location(location)} is `{detector.on}`, must be `request` without a rehearsal: its "
                 "reference is what the candidate's own server answers to held-out rows",
                 hint,
             )

@@ -41,6 +41,7 @@ from driftloop.spec.detector import (
     KolmogorovSmirnov,
     Mahalanobis,
     MaximumMeanDiscrepancy,
+    Quality,
     Schema,
     Tabular,
     UserFunction,
@@ -126,6 +127,7 @@ class Monitor:
             lasting=False if isinstance(detector, Tabular) and not detector.lasting else None,
             function=_describe_function(detector) if isinstance(detector, UserFunction) else None,
             alibi=_describe_class(detector) if isinstance(detector, AlibiDetect) else None,
+            wait=detector.wait.total_seconds() if isinstance(detector, Quality) else None,
         )
 
     @property
@@ -193,7 +195,12 @@ class Plan:
     @property
     def answer_monitors(self) -> tuple[Monitor, ...]:
         """Monitors that are fitted on the model's own answers, in its rehearsal."""
-        return tuple(monitor for monitor in self.monitors if monitor.detector.on == "response")
+        return tuple(monitor for monitor in self.monitors if monitor.detector.on != "request")
+
+    @property
+    def label_monitors(self) -> tuple[Monitor, ...]:
+        """Those of them that read labels, too."""
+        return tuple(monitor for monitor in self.monitors if monitor.detector.on == "label")
 
     @property
     def rehearsed_rows(self) -> int:
@@ -426,6 +433,7 @@ def detector_kind(detector: Detector) -> DetectorKind:
             | Mahalanobis()
             | UserFunction()
             | AlibiDetect()
+            | Quality()
         ):
             return detector.detector
         case _:

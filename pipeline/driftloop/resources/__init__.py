@@ -237,6 +237,7 @@ def detector_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
                 f"{monitor.name}.deployment": detector.detector_deployment(plan, monitor, version),
                 f"{monitor.name}.service": detector.detector_endpoint(plan, monitor),
                 f"{monitor.name}.trigger": detector.on_traffic(plan, monitor, release),
+                f"{monitor.name}-labels.trigger": detector.on_labels(plan, monitor),
             },
         )
     )

@@ -2,7 +2,7 @@
 trained."""
 
 from driftloop.contract.accounts import NatsRole
-from driftloop.contract.events import RELEASE, inference_type
+from driftloop.contract.events import LABELS_GIVEN, RELEASE, inference_type
 from driftloop.contract.names import DETECTOR_FOLDER, SERVICE_PORT
 from driftloop.kube import apps, core, knative
 from driftloop.plan import Monitor, Plan
@@ -100,3 +100,13 @@ def on_traffic(plan: Plan, monitor: Monitor, release: Release) -> knative.Trigge
     if release.phase != "shadow" or production is None:
         return build_trigger(plan, name, monitor.name, name, type=kind)
     return build_trigger(plan, name, monitor.name, name, type=kind, **{RELEASE: production.id})
+
+
+def on_labels(plan: Plan, monitor: Monitor) -> knative.Trigger | None:
+    """All labels; they do not say whose answers they are of. None for a monitor that reads none."""
+    if monitor.detector.on != "label":
+        return None
+    name = plan.names.detector(monitor.name)
+    return build_trigger(
+        plan, plan.names.labels(monitor.name), monitor.name, name, type=LABELS_GIVEN
+    )

@@ -77,9 +77,7 @@ class Alarms(SpecModel):
         return self
 
 
-class _Detector(SpecModel):
-    on: Literal["request", "response"] = "request"
-    """Requests, compared with the training data, or answers, compared with those of the rehearsal."""
+class _Monitor(SpecModel):
     window: WindowForm = 200
     """Rows that are judged together; a mapping when time closes a window, too."""
     alarm_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -110,6 +108,11 @@ class _Detector(SpecModel):
         if isinstance(self.window, int) or self.window.at_most is None:
             return self.window_rows
         return self.window.least or max(FEWEST_ROWS, self.window.rows // 5)
+
+
+class _Detector(_Monitor):
+    on: Literal["request", "response"] = "request"
+    """Requests, compared with the training data, or answers, compared with those of the rehearsal."""
 
 
 class LeastEffects(SpecModel):
@@ -260,6 +263,27 @@ class AlibiDetect(_Detector):
     """The class and its settings."""
 
 
+class Quality(_Monitor):
+    """Compares answers with the right ones, once their labels come: the share of right answers, or the absolute
+    error of numbers, with those of held-out rows."""
+
+    detector: Literal["quality"] = "quality"
+    """The algorithm; may be left out beside `on: label`."""
+    on: Literal["label"] = "label"
+    """Answers, together with their labels."""
+    at_least: Effect = 0.02
+    """A smaller loss is no alarm: of the share of right answers; of numbers, how much oftener than in half of
+    all cases an error is larger than one of the held-out rows."""
+    wait: PositiveDuration = timedelta(days=30)
+    """Time for which an answer waits for its label, and a label for its answer. Both are kept as long."""
+
+    @model_validator(mode="after")
+    def _all_columns(self) -> Self:
+        if self.columns is not None:
+            raise ValueError("must have no `columns`: it looks at answers and labels")
+        return self
+
+
 IMPLIED: tuple[tuple[str, str], ...] = (("run", "function"), ("alibi", "alibi"))
 """Keys of a monitor without `detector` that say which it is."""
 
@@ -269,7 +293,8 @@ def _choose_detector(value: Any) -> str | None:
     if not isinstance(value, dict):
         tag = getattr(value, "detector", "tabular")
         return tag if isinstance(tag, str) else repr(tag)
-    implied = next((name for key, name in IMPLIED if key in value), "tabular")
+    default = "quality" if value.get("on") == "label" else "tabular"
+    implied = next((name for key, name in IMPLIED if key in value), default)
     chosen = value.get("detector", implied)
     return chosen if chosen is None or isinstance(chosen, str) else repr(chosen)
 
@@ -284,7 +309,8 @@ Detector = Annotated[
     | Annotated[IsolationForest, Tag("iforest")]
     | Annotated[Mahalanobis, Tag("mahalanobis")]
     | Annotated[UserFunction, Tag("function")]
-    | Annotated[AlibiDetect, Tag("alibi")],
+    | Annotated[AlibiDetect, Tag("alibi")]
+    | Annotated[Quality, Tag("quality")],
     Discriminator(_choose_detector),
 ]
 """Any of them."""

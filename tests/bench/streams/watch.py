@@ -2,13 +2,15 @@
 
     python watch.py FOLDER TRAIN REFERENCE CLEAN WINDOW RATE
 
-The first TRAIN rows train a model, the next REFERENCE rows are held out: monitors of answers, labels and mistakes are
-fitted on these, monitors of inputs on both. CLEAN rows follow, then the change.
+The first TRAIN rows train a model, the next REFERENCE rows are held out: monitors of answers, of labelled answers (`quality`), of
+the right answers and of mistakes are fitted on these, monitors of inputs on both. CLEAN rows follow, then the change. Labels
+come in groups, a window late and in another order than the answers.
 """
 
 import csv
 import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +21,21 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from driftloop.contract.columns import FileColumns
 from driftloop.contract.handovers import DetectorKind, DetectorSettings
+from driftloop.contract.labels import LabelBatch, RequestLabel
 from driftloop.contract.replays import ReplayOrder
+from driftloop.contract.times import SECOND
+from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.fitting.artifact import draw_reference
+from driftloop.services.detector.fitting.labelled_learning import gather_labelled
 from driftloop.services.detector.fitting.learning import learn_table
 from driftloop.services.detector.replays.replay import replay_tables
+from driftloop.services.detector.rows.join import LabelJoin
+from driftloop.services.detector.rows.labelled import LabelledReader
 from driftloop.services.detector.rows.tables import TableFile
+from driftloop.services.detector.stream.windows import WindowCutter, WindowRule
 
+GROUP = 50
+"""Labels that come together."""
 Columns = dict[str, np.ndarray]
 MONITORS: dict[str, tuple[str, DetectorKind]] = {
     "inputs": ("x", "tabular"),
@@ -79,6 +90,48 @@ def watch(columns: Columns, reference: slice, rest: slice, config: DetectorSetti
     return [window.alarm for window in report.plain.windows]
 
 
+def watch_labels(
+    said: np.ndarray, y: np.ndarray, split: Split, window: int, rate: float
+) -> list[bool]:
+    """Return which windows of labelled answers alarm."""
+    config = DetectorSettings(
+        "quality", on="label", window=window, alarm_rate=rate, at_least=0.02, wait=1e6
+    )
+    known = split.train + split.held
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "answers.jsonl"
+        with file.open("w") as stream:
+            for answer, label in zip(
+                said[split.train : known], y[split.train : known], strict=True
+            ):
+                response = {"data": {"ndarray": [[answer]]}}
+                reply = {"answer": answer, "response": response}
+                stream.write(
+                    json.dumps({"recent": True, "label": label, "candidate": reply}) + "\n"
+                )
+        fitted = gather_labelled(file, config)
+    detector = fit_detector(config, fitted.reference, fitted.profile)
+    reader = LabelledReader(fitted.profile)
+    join, cutter = LabelJoin(reader, round(1e6 * SECOND)), WindowCutter(WindowRule(window, window))
+    random = np.random.default_rng(0)
+    alarms = []
+    for start in range(known, len(y), GROUP):
+        rows = range(start, min(start + GROUP, len(y)))
+        for row in rows:
+            join.add_answers(row, row, str(row), reader.read_response(_respond(said[row])).answers)
+        labels = tuple(
+            RequestLabel(request=str(row), label=float(y[row])) for row in random.permutation(rows)
+        )
+        decoded = join.add_labels(start, start, str(start), LabelBatch(given=start, labels=labels))
+        for cut in cutter.add_event(start, start, decoded, "").windows:
+            alarms.append(detector.score_window(cut.rows).alarm)
+    return alarms
+
+
+def _respond(answer: float) -> bytes:
+    return json.dumps({"data": {"ndarray": [[float(answer)]]}}).encode()
+
+
 def watch_stream(file: Path, split: Split, window: int, rate: float) -> dict[str, Any]:
     x, y = read(file)
     answers, mistakes, errors = answer(x, y, split)
@@ -89,6 +142,8 @@ def watch_stream(file: Path, split: Split, window: int, rate: float) -> dict[str
         reference = slice(0 if of == "x" else split.train, known)
         config = DetectorSettings(kind, window=window, alarm_rate=rate)
         alarms[name] = watch(watched[of], reference, slice(known, None), config)
+    said = answers["answer"] if "answer" in answers else answers["class"]
+    alarms["quality"] = watch_labels(said, y, split, window, rate)
     return {
         "stream": file.stem.partition("-")[0],
         "error": [float(errors[known:change].mean()), float(errors[change:].mean())],

@@ -24,13 +24,16 @@ from driftloop.clients.nats import (
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.events import run_id, verdict_id
 from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.labels import LabelBatch, LabelReceipt
 from driftloop.contract.outcomes import is_time
 from driftloop.contract.streams import DECISIONS, VERDICTS, DetectorStreams, decision_key
 from driftloop.git.repository import Repository
 from driftloop.operations import releases as pipelines
 from driftloop.operations.guard import refuse_harm
+from driftloop.operations.labels import load_labels
 from driftloop.operations.releases import TransitionMessage
 from driftloop.operations.rollback import roll_back
+from driftloop.operations.suspend import DecisionEndpoint
 from driftloop.operations.target import CommitTarget
 from driftloop.release import record
 from driftloop.release.record import Release, Version
@@ -148,6 +151,7 @@ async def service(
     port = free_port()
     policy = {"consecutive": 2, "cooldown": 0, "whileRunning": "drop", "budget": 4, "on": ["drift"]}
     policy |= getattr(request, "param", {})
+    labels = policy.pop("labels", False)
     argv = [
         sys.executable,
         "-m",
@@ -164,6 +168,7 @@ async def service(
         "--broker",
         f"http://127.0.0.1:{world.port}/broker",
     ]
+    argv += ["--labels"] if labels else []
     environment = {
         "NATS_URL": url(server),
         "NATS_READER_URL": url(server),
@@ -683,3 +688,109 @@ async def _head_is_read(service: Service) -> bool:
 def test_a_wrong_policy_is_a_clear_error(policy: str, says: str) -> None:
     with pytest.raises(DocumentError, match=says):
         RetrainPolicy.parse(policy)
+
+
+READS_LABELS = pytest.mark.parametrize("service", [{"labels": True}], indirect=True)
+
+
+async def label(service: Service, body: Any, token: str = TOKEN) -> tuple[int, str]:
+    async with service.session.post(
+        f"http://127.0.0.1:{service.process.port}/labels",
+        data=body if isinstance(body, bytes) else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {token}"},
+    ) as answer:
+        return answer.status, await answer.text()
+
+
+@READS_LABELS
+async def test_labels_are_events_once_the_broker_has_them(service: Service) -> None:
+    sent = [{"request": f"q{n}", "label": n} for n in range(250)]
+    status, text = await label(service, {"labels": [*sent, {"request": "q", "label": None}]})
+    assert status == 202
+    receipt = LabelReceipt.read(json.loads(text))
+    assert (receipt.accepted, receipt.malformed) == (250, 1)
+    assert "label 251" in receipt.reasons[0]
+    batches = [LabelBatch.read(event.parse_json()) for event in service.world.heard]
+    assert [each.request for batch in batches for each in batch.labels] == [
+        each["request"] for each in sent
+    ]
+    assert [len(batch.labels) for batch in batches] == [100, 100, 50]
+    given = [batch.given for batch in batches]
+    assert given == sorted(set(given))
+    event = service.world.heard[0]
+    assert (event.type, event.get("inferenceservicename")) == (
+        "dev.driftloop.labels.given",
+        service.pipeline,
+    )
+    assert await label(service, {"request": "q1", "label": ["a", True, 1.5]}) == (
+        202,
+        '{"accepted": 1, "malformed": 0, "reasons": []}',
+    )
+
+
+@READS_LABELS
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"{", "is not JSON"),
+        ([], "must be a label"),
+        ("x", "must be a label"),
+        ([{"request": "q", "label": 1}] * 10_001, "10001 labels, must be at most 10000"),
+        ({"request": "", "label": 1}, '`request` is `\\"\\"`'),
+        ({"request": "q", "label": {}}, "must be a text, a number or a boolean"),
+        ({"request": "q", "label": "x" * 1025}, "must be a text, a number or a boolean"),
+        ({"request": "q", "label": "\ud800"}, "must be a text, a number or a boolean"),
+        ({"request": "q", "label": [1] * 1001}, "must be a text, a number or a boolean"),
+        ({"request": "q", "label": 1, "when": 3}, "unknown key `when`"),
+    ],
+)
+async def test_what_are_no_labels_is_refused_by_its_reason(
+    service: Service, body: Any, says: str
+) -> None:
+    status, text = await label(service, body)
+    assert (status, service.world.heard) == (400, [])
+    assert says in text
+
+
+@READS_LABELS
+async def test_the_door_of_labels_is_bounded_and_wants_the_token(service: Service) -> None:
+    one = {"request": "q", "label": 1}
+    assert (await label(service, one, token="other"))[0] == 401
+    assert (await label(service, b"x" * (1024 * 1024 + 1)))[0] == 413
+    many = [one] * 3000
+    statuses = [
+        status for status, _ in await asyncio.gather(*(label(service, many) for _ in range(16)))
+    ]
+    assert set(statuses) == {202, 429}
+    assert len(service.world.heard) == 30 * statuses.count(202)
+
+
+@READS_LABELS
+async def test_labels_that_the_broker_does_not_take_are_told_by_their_number(
+    service: Service,
+) -> None:
+    service.world.deaf = 1
+    sent = [{"request": f"q{n}", "label": n} for n in range(150)]
+    status, text = await label(service, sent)
+    assert status == 503
+    assert json.loads(text)["accepted"] == 0
+    file = service.process.log.with_name("labels.csv")
+    file.write_text("id,label\n" + "".join(f"q{n},{n}\n" for n in range(2500)) + "q9,\n")
+    service.world.heard.clear()
+    service.world.deaf = 3
+    decision = DecisionEndpoint(f"http://127.0.0.1:{service.process.port}", TOKEN)
+    progress: list[int] = []
+    loaded = await asyncio.to_thread(
+        load_labels, decision, file, request="id", report=progress.append
+    )
+    assert (loaded.accepted, loaded.malformed, progress) == (2500, 1, [1000, 2000, 2500])
+    assert "labels.csv, line 2502" in loaded.reasons[0]
+    batches = [LabelBatch.read(event.parse_json()) for event in service.world.heard]
+    found = [each.request for batch in batches for each in batch.labels]
+    assert found == [f"q{n}" for n in range(2500)]
+
+
+async def test_labels_that_no_monitor_reads_are_refused(service: Service) -> None:
+    status, text = await label(service, {"request": "q", "label": 1})
+    assert status == 404
+    assert "`on: label`" in text

@@ -200,7 +200,8 @@ def test_windows_together_alarm_no_oftener_than_two_in_a_row_would(
     for release in range(8):
         random = np.random.default_rng(release)
         reference = make(random, 1000)
-        test = LastingTest(config, references(reference, types), reference)
+        columns = references(reference, types)
+        test = LastingTest(config, CountGrid(columns), columns, reference)
         assert test.most_windows == 64
         counts = [test.grid.count_rows(make(random, 50)) for _ in range(64)]
         own = 0
@@ -314,7 +315,8 @@ def test_moves_of_the_training_data_themselves_are_no_alarm() -> None:
 
     config = DetectorSettings("tabular", window=200)
     reference = day(0, 40_000)
-    test = LastingTest(config, references(reference), reference)
+    columns = references(reference)
+    test = LastingTest(config, CountGrid(columns), columns, reference)
     (line, seasonal) = test.describe()
     assert line.startswith("lasting changes: up to 128 windows (25600 rows) are judged together")
     assert "`c1` moves by 0.1" in seasonal

@@ -23,7 +23,7 @@ from driftloop.contract.verdicts import describe_changes, read_changes
 from driftloop.services.detector.fitting import artifact
 from driftloop.services.detector.fitting.answer_learning import gather_answers
 from driftloop.services.detector.fitting.artifact import ArtifactError, DetectorArtifact
-from driftloop.services.detector.replays.asking import build_rows, read_tables
+from driftloop.services.detector.replays.asking import build_rows, read_answers, read_tables
 from driftloop.services.detector.replays.replay import replay_tables
 from driftloop.services.detector.rows.marks import WIDTH
 
@@ -300,6 +300,60 @@ def test_answers_are_not_rows(tmp_path: Path) -> None:
     fitted = gather_answers(write_answers(tmp_path / "answers.jsonl", answers), config)
     with pytest.raises(ArtifactError, match="judges answers"):
         replay(fitted, flights(tmp_path / "on.csv", 0, 5))
+
+
+def answers_of(random: np.random.Generator, rows: int, *, sevens: float = 0.1) -> list[Any]:
+    """Classes of which a share is 7."""
+    shares = np.full(10, (1 - sevens) / 9)
+    shares[7] = sevens
+    return [{"data": {"ndarray": [int(n)]}} for n in random.choice(10, p=shares, size=rows)]
+
+
+def fit_answers(folder: Path) -> DetectorArtifact:
+    config = DetectorSettings("tabular", on="response", window=100, alarm_rate=0.001)
+    rehearsed = answers_of(np.random.default_rng(0), 2000)
+    return gather_answers(write_answers(folder / "rehearsal.jsonl", rehearsed), config)
+
+
+def test_answers_to_rows_are_judged_in_the_order_of_the_rows(tmp_path: Path) -> None:
+    fitted, random = fit_answers(tmp_path), np.random.default_rng(1)
+    given = [*answers_of(random, 300), *answers_of(random, 250, sevens=0.5)]
+    given[400] = None
+    file = tmp_path / "given.jsonl"
+    file.write_text("".join(json.dumps(each) + "\n" for each in given))
+    table = read_tables(flights(tmp_path / "on.csv", 0, 550))
+    answers = read_answers(file)
+    change = InjectedChange(kind="lost", column="class")
+    told = replay_tables(fitted, table, ReplayOrder(rate=10.0, changes=(change,)), answers)
+    assert [window.alarm for window in told.plain.windows] == [False] * 3 + [True] * 2
+    words = describe_changes(read_changes(told.plain.windows[3].details), 1)
+    assert words.startswith("class 7 9.7 % -> 4")
+    assert told.plain.waiting == 49, "one row has no answer"
+    assert told.plain.closed == (10.0, 20.0, 30.0, 40.0, 50.1)
+    assert told.changed[0].windows == told.plain.windows, "of changed rows no answer is known"
+    times = [{"at": 1_000_000 + 550 - n} for n in range(550)]
+    (tmp_path / "on.jsonl").write_text("".join(json.dumps(each) + "\n" for each in times))
+    turned = replay_tables(
+        fitted, read_tables(tmp_path / "on.jsonl"), ReplayOrder(time="at"), answers[::-1]
+    )
+    assert [window.alarm for window in turned.plain.windows] == [False] * 3 + [True] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[1]\n", "there are 1 answers, must be one for each of the 2 rows"),
+        ("[1]\nseven\n", "given.jsonl, line 2 is `seven`, must be an answer in JSON"),
+    ],
+)
+def test_answers_that_are_not_those_of_the_rows_are_refused(
+    text: str, told: str, tmp_path: Path
+) -> None:
+    fitted = fit_answers(tmp_path)
+    (tmp_path / "given.jsonl").write_text(text)
+    table = read_tables(flights(tmp_path / "on.csv", 0, 2))
+    with pytest.raises(ArtifactError, match=told):
+        replay_tables(fitted, table, ReplayOrder(), read_answers(tmp_path / "given.jsonl"))
 
 
 def test_a_row_is_sent_as_a_caller_has_it(tmp_path: Path) -> None:

@@ -342,6 +342,11 @@ def _standing_alarm(plan: Plan, monitor: Monitor, alarm: str) -> AlertingRule:
         alert = "SchemaBroken"
         summary = "requests have rows or values that the training data do not have"
         do = "`driftloop status` names the columns: ask whoever sends the requests. A training mends nothing here."
+    elif monitor.detector.on == "label":
+        alert, summary = (
+            "QualityLost",
+            "production's answers are worse than they were on held-out rows",
+        )
     elif monitor.scores_rows:
         alert = "OutliersStand"
         summary = "too many requests look like nothing in the training data"

@@ -35,6 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", default="", help="folder of the batches; looked at while alarms wait for new ones"
     )
+    parser.add_argument(
+        "--labels", action="store_true", help="take labels: a monitor of the pipeline reads them"
+    )
     return parser
 
 
@@ -52,6 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         head=HeadReader.from_environment(os.environ, arguments.pipeline),
         look=DataLook.from_environment(os.environ, arguments.pipeline, arguments.data),
         data=arguments.data,
+        labels=arguments.labels,
         kubernetes_url=os.environ.get(KUBERNETES_URL.environment) or None,
         host=arguments.host,
         port=arguments.port,

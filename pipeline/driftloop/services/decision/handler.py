@@ -1,5 +1,5 @@
-"""The HTTP side: events at /, dead letters at /deadletter, a person's halt and resume, the state
-to look at.
+"""The HTTP side: events at /, dead letters at /deadletter, labels at /labels, a person's halt and
+resume, the state to look at.
 
 An event is answered when what it means is stored. When NATS is away the answer is 503, so the
 broker sends it again.
@@ -25,6 +25,7 @@ from driftloop.contract.events import (
     is_own_type,
 )
 from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.labels import LARGEST_SENT
 from driftloop.contract.names import alarm_text
 from driftloop.contract.records import RunRecord
 from driftloop.contract.streams import dead_letter_subject
@@ -34,6 +35,7 @@ from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import AlarmEvent, EndEvent, HaltEvent, ResumeEvent
 from driftloop.services.decision.deadletters import DeadLetters
 from driftloop.services.decision.evidence import find_stored
+from driftloop.services.decision.labels import BusyError, LabelDoor, LabelsRefusedError
 from driftloop.services.decision.loop import DecisionLoop
 
 log = logging.getLogger("decision")
@@ -59,9 +61,11 @@ class DecisionHandlers:
         data: str,
         registry: CollectorRegistry,
         letters: DeadLetters,
+        labels: LabelDoor | None,
     ) -> None:
         self._loop = loop
         self._letters = letters
+        self._labels = labels
         self._js = js
         self._verdicts = verdicts
         self._namespace = namespace
@@ -90,6 +94,7 @@ class DecisionHandlers:
         application.router.add_post("/deadletter", self._keep_deadletter)
         application.router.add_get("/deadletters", self._list_deadletters)
         application.router.add_post("/deadletters/replay", self._replay_deadletters)
+        application.router.add_post("/labels", self._take_labels)
         application.router.add_post("/halt", self._suspend_decision)
         application.router.add_post("/resume", self._resume_decision)
         application.router.add_get("/state", self._answer_state)
@@ -220,6 +225,29 @@ class DecisionHandlers:
         except StoreError as error:
             return web.Response(status=503, text=error.message)
         return web.json_response(to_json(result))
+
+    async def _take_labels(self, request: web.Request) -> web.Response:
+        """Store right answers to requests for the monitors that read them."""
+        if not self._is_person(request):
+            return web.Response(status=401)
+        if self._labels is None:
+            text = "no monitor of the pipeline reads labels: add one with `on: label` to the spec"
+            return web.Response(status=404, text=text)
+        if (request.content_length or 0) > LARGEST_SENT:
+            return web.Response(status=413, text=f"must be at most {LARGEST_SENT} bytes at once")
+        try:
+            receipt = await self._labels.take_labels(await request.read())
+        except DocumentError as error:
+            return web.Response(status=400, text=error.message)
+        except BusyError:
+            return web.Response(
+                status=429, headers={"Retry-After": "1"}, text="too many requests at once"
+            )
+        except LabelsRefusedError as refused:
+            answer = {**to_json(refused.receipt), "error": refused.message}
+            return web.json_response(answer, status=503)
+        status = 202 if receipt.accepted else 400
+        return web.json_response(to_json(receipt), status=status)
 
     def _is_person(self, request: web.Request) -> bool:
         """Return True for a request with the webhook's token."""

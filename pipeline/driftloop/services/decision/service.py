@@ -17,6 +17,7 @@ from driftloop.services.decision.data import DataLook
 from driftloop.services.decision.deadletters import DeadLetters
 from driftloop.services.decision.handler import DecisionHandlers
 from driftloop.services.decision.head import HeadReader
+from driftloop.services.decision.labels import LabelDoor
 from driftloop.services.decision.loop import DecisionLoop
 
 
@@ -37,6 +38,8 @@ class DecisionOptions:
     look: DataLook | None
     data: str
     """Folder of the batches."""
+    labels: bool
+    """A monitor of the pipeline reads labels."""
     kubernetes_url: str | None
     host: str
     port: int
@@ -72,6 +75,13 @@ async def serve_decision(options: DecisionOptions) -> None:
             letters = DeadLetters(
                 js, session, namespace=namespace, pipeline=pipeline, registry=registry
             )
+            labels = LabelDoor(
+                session,
+                namespace=namespace,
+                pipeline=pipeline,
+                broker=options.broker,
+                registry=registry,
+            )
             door = DecisionHandlers(
                 loop,
                 js,
@@ -84,6 +94,7 @@ async def serve_decision(options: DecisionOptions) -> None:
                 data=options.data,
                 registry=registry,
                 letters=letters,
+                labels=labels if options.labels else None,
             )
             async with (
                 serve_http(ApplicationServer(door.build_application()), options.host, options.port),

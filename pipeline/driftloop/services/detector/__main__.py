@@ -78,6 +78,9 @@ def build_parser() -> argparse.ArgumentParser:
     replaying.add_argument(
         "--on", type=Path, required=True, help="file of rows, or folder of such files"
     )
+    replaying.add_argument(
+        "--answers", type=Path, help="answers to the rows, one a line, for a detector of answers"
+    )
     replaying.add_argument("--order", default="{}", help="times and changes, as JSON")
     return parser
 
@@ -104,12 +107,20 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector.detectors.function import FunctionProgram
     from driftloop.services.detector.fitting import artifact
     from driftloop.services.detector.fitting.answer_learning import gather_answers
+    from driftloop.services.detector.fitting.artifact import ArtifactError
+    from driftloop.services.detector.fitting.labelled_learning import gather_labelled
     from driftloop.services.detector.fitting.order import calibrate_fit
     from driftloop.services.detector.fitting.selftest import examine_fit
     from driftloop.services.detector.stream.judging import build_judge
 
     config = DetectorSettings.parse(arguments.detector)
-    if arguments.answers is not None:
+    if config.kind == "quality":
+        if arguments.answers is None:
+            raise ArtifactError(
+                "a detector of labels is fitted on answers", hint="give `--answers answers.jsonl`"
+            )
+        fit = gather_labelled(arguments.answers, config)
+    elif arguments.answers is not None:
         fit = gather_answers(arguments.answers, config)
     else:
         fit = artifact.gather_reference(
@@ -146,12 +157,14 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
 
 def _replay_files(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector.fitting import artifact
-    from driftloop.services.detector.replays.asking import read_tables
+    from driftloop.services.detector.replays.asking import read_answers, read_tables
     from driftloop.services.detector.replays.replay import replay_tables
 
     order = ReplayOrder.parse(arguments.order)
     fitted = artifact.load_artifact(arguments.artifact)
-    print(json.dumps(to_json(replay_tables(fitted, read_tables(arguments.on), order))))
+    answers = None if arguments.answers is None else read_answers(arguments.answers)
+    report = replay_tables(fitted, read_tables(arguments.on), order, answers)
+    print(json.dumps(to_json(report)))
 
 
 def _serve_detector(arguments: argparse.Namespace) -> None:

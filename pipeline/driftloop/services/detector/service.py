@@ -11,21 +11,26 @@ from driftloop.clients.http import EventServer
 from driftloop.clients.jetstream import Publisher
 from driftloop.clients.nats import connect_client, ensure_contract_stream
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.contract.streams import VERDICTS, DetectorStreams
+from driftloop.contract.streams import DAY, VERDICTS, DetectorStreams
 from driftloop.services.bootstrap import serve_http
 from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.detectors.function import FunctionProgram
 from driftloop.services.detector.fitting import artifact
-from driftloop.services.detector.rows.decoding import choose_decoder
+from driftloop.services.detector.rows.decoding import choose_decoder, keep_side
+from driftloop.services.detector.rows.labelled import LabelledReader
 from driftloop.services.detector.stream.emit import VerdictEmitter
 from driftloop.services.detector.stream.handler import LIMIT, DetectorHandler
 from driftloop.services.detector.stream.judging import build_judge
 from driftloop.services.detector.stream.kept import KeptEvents
+from driftloop.services.detector.stream.labelled import LabelledEvents
 from driftloop.services.detector.stream.scoring import WindowScorer
 from driftloop.services.detector.stream.unjudged import UnjudgedWindows
 from driftloop.services.detector.stream.windows import WindowRule
 
 log = logging.getLogger("detector")
+
+LONGEST_WAIT = 30 * DAY
+"""Seconds that an answer waits for its label where the settings do not say it."""
 
 
 async def serve_detector(
@@ -49,6 +54,7 @@ async def serve_detector(
             "it is taken for that of %s",
             names.release,
         )
+    config = keep_side(fitted, config)
     program = FunctionProgram(function) if function is not None else None
     detector = await asyncio.to_thread(
         fit_detector, config, fitted.reference, fitted.profile, program, fitted.calibration
@@ -67,9 +73,19 @@ async def serve_detector(
         rule=WindowRule.from_settings(config),
         decoder=decoder,
     )
+    labelled = None
+    if isinstance(decoder, LabelledReader):
+        labelled = LabelledEvents(names, decoder, config.wait or LONGEST_WAIT)
     kept = KeptEvents(js, names, registry, reference=unjudged.reference)
     scorer = WindowScorer(
-        js, names, config, judge, decoder=decoder, registry=registry, unjudged=unjudged
+        js,
+        names,
+        config,
+        judge,
+        decoder=decoder,
+        registry=registry,
+        unjudged=unjudged,
+        labelled=labelled,
     )
     scorer.open.order = fitted.calibration.summary if fitted.calibration else None
     door = DetectorHandler(
@@ -80,11 +96,13 @@ async def serve_detector(
         unjudged=unjudged,
         kept=kept,
         find_window=scorer.open.build_record,
+        labelled=labelled is not None,
     )
     try:
         await ensure_contract_stream(js, names.events_stream)
         await ensure_contract_stream(js, VERDICTS)
-        await unjudged.count_kept(js)
+        if labelled is None:
+            await unjudged.count_kept(js)
         async with aiohttp.ClientSession(trust_env=True) as session:
             emitter = VerdictEmitter(js, names, session, broker, registry)
             await emitter.ensure_consumer()

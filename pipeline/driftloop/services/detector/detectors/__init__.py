@@ -92,5 +92,9 @@ def fit_detector(
             from driftloop.services.detector.detectors.adapted import fit_adapted
 
             return fit_adapted(config, reference, profile)
+        case "quality":
+            from driftloop.services.detector.detectors.quality import QualityDetector
+
+            return QualityDetector(config, reference, profile)
         case _:
             assert_never(config.kind)

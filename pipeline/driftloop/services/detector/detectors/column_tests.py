@@ -208,8 +208,10 @@ class TestBatch:
     def _test_missing(self, hits: Counts, rows: int) -> list[list[TestResult]]:
         reference = np.array([column.rows for column in self.columns])
         before = reference - np.array([len(column.present) for column in self.columns])
-        scores = score_counts(hits, np.full(len(hits), rows), before, reference)
         possible = (hits + before > 0) & (hits + before < rows + reference)
+        scores = np.zeros(len(hits))
+        if possible.any():
+            scores = score_counts(hits, np.full(len(hits), rows), before, reference)
         shares = zip((before / reference).tolist(), (hits / rows).tolist(), strict=True)
         return [
             [

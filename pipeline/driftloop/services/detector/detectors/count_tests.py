@@ -91,17 +91,23 @@ class CountTests:
             results.append(_compare_distributions("shift", cells, before, rest, edges))
         return results
 
-    def list_suspects(self, cells: Counts, before: Counts) -> list[int]:
-        """Return the columns of which one of the tests may say that they have changed."""
+    def list_suspects(
+        self, cells: Counts, before: Counts, least: float = UNLIKELY_SCORE
+    ) -> list[int]:
+        """Return the columns of which one of the tests may say that they have changed; distributions with a
+        lower score than `least` say nothing."""
         there = np.where(self._missing, 0, cells), np.where(self._missing, 0, before)
-        rest = np.where(self._levels, 0, there[0]), np.where(self._levels, 0, there[1])
-        suspects = self._ordered & (self._score_distances(*there) > UNLIKELY_SCORE)
-        if self._rests.any():
-            suspects |= self._rests & (self._score_distances(*rest) > UNLIKELY_SCORE)
+        suspects = self._ordered & (self._score_distances(*there) > least)
+        has_levels = self._levels.any()
+        if has_levels:
+            rest = np.where(self._levels, 0, there[0]), np.where(self._levels, 0, there[1])
+            suspects |= self._rests & (self._score_distances(*rest) > least)
         rows, reference = self._sum(cells), self._sum(before)
         suspects |= (
             _measure_squares(cells[self._heads], rows, before[self._heads], reference) > UNLIKELY
         )
+        if not has_levels:
+            return [int(number) for number in np.flatnonzero(suspects)]
         rows, reference = self._sum(there[0]), self._sum(there[1])
         unseen = _measure_squares(self._sum(rest[0]), rows, self._singles, reference)
         suspects |= self._closed & (unseen > UNLIKELY)

@@ -31,7 +31,11 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.verdicts import ChangeKind, ColumnChange
 from driftloop.services.detector.detectors.column_tests import ColumnReference
 from driftloop.services.detector.detectors.corrections import find_changed
-from driftloop.services.detector.detectors.count_tests import CountResult, CountTests
+from driftloop.services.detector.detectors.count_tests import (
+    UNLIKELY_SCORE,
+    CountResult,
+    CountTests,
+)
 from driftloop.services.detector.detectors.counts import CountGrid, Counts
 from driftloop.services.detector.rows.values import Rows
 
@@ -93,12 +97,16 @@ class LastingTest:
     """The test of consecutive windows together."""
 
     def __init__(
-        self, config: DetectorSettings, columns: Sequence[ColumnReference], reference: Rows
+        self,
+        config: DetectorSettings,
+        grid: CountGrid,
+        columns: Sequence[ColumnReference],
+        reference: Rows,
     ) -> None:
         self._columns = columns
         self._rate = config.alarm_rate
         self._size = config.window
-        self.grid = CountGrid(columns)
+        self.grid = grid
         self._before = self.grid.count_references(columns)
         self._tests = CountTests(self.grid, columns)
         numbers = _list_scales(config.window, len(reference))
@@ -229,7 +237,9 @@ class LastingTest:
         that may have moved."""
         scores = np.zeros(len(self._columns))
         findings: dict[int, CountResult] = {}
-        for number in self._tests.list_suspects(merged, before):
+        # below that its score is 0 on the scale of single windows
+        least = math.log10(self._rate / scale.level) + math.log10(len(self._columns))
+        for number in self._tests.list_suspects(merged, before, max(UNLIKELY_SCORE, least)):
             tests = self._tests.test_column(
                 number, self._slice(merged, number), self._slice(before, number)
             )

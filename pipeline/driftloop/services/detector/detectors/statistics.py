@@ -22,6 +22,9 @@ Counts = NDArray[np.int64]
 LOG10 = math.log(10)
 _EXACT_BELOW = math.log(0.2)
 """Logarithm of the p-value below which the Kolmogorov-Smirnov test's is exact but for its second term."""
+_TERMS = np.arange(1, 101)[:, None]
+_SIGNS = np.where(_TERMS % 2, 1.0, -1.0)
+"""Of the series of Kolmogorov's law."""
 _CHUNK = 2_000_000
 """Numbers of one matrix at most."""
 FEWEST_RANKS = 10
@@ -138,7 +141,7 @@ def score_ranks(mean: float, moments: RankMoments, window: int, reference: int) 
     cautious; None where there is too much of it.
     """
     spread = 1 / window + 1 / reference
-    skewness = moments.skewness * (1 / window**2 - 1 / reference**2) / spread**1.5
+    skewness = moments.skewness * _scale_skewness(window, reference)
     if moments.variance <= 0 or abs(skewness) > MOST_SKEW:
         return None
     z = (mean - moments.mean) / math.sqrt(moments.variance * spread)
@@ -147,6 +150,22 @@ def score_ranks(mean: float, moments: RankMoments, window: int, reference: int) 
     if size > 1:
         size = max(1.0, size - max(0.0, longer) * (size**2 - 1) / 6)
     return max(0.0, -_log_erfc(size / math.sqrt(2)) / LOG10)
+
+
+def take_ranks(
+    variances: Numbers, skewness: Numbers, window: int, reference: int
+) -> NDArray[np.bool_]:
+    """Return of which moments `score_ranks` returns a score."""
+    taken: NDArray[np.bool_] = (variances > 0) & (
+        np.abs(skewness * _scale_skewness(window, reference)) <= MOST_SKEW
+    )
+    return taken
+
+
+def _scale_skewness(window: int, reference: int) -> float:
+    """Return the skewness of the difference of two means over that of their values."""
+    spread = 1 / window + 1 / reference
+    return float((1 / window**2 - 1 / reference**2) / spread**1.5)
 
 
 def score_gaps(gaps: Numbers, window: Counts, reference: Counts) -> Numbers:
@@ -163,9 +182,8 @@ def score_gaps(gaps: Numbers, window: Counts, reference: Counts) -> Numbers:
     gaps = np.minimum(gaps, 1.0)
     root = gaps * np.sqrt(sizes)
     x = root + 1 / (6 * np.sqrt(sizes)) + (root - 1) / (4 * sizes)
-    k = np.arange(1, 101)[:, None]
     with np.errstate(under="ignore"):
-        series = 2 * np.sum(np.where(k % 2, 1.0, -1.0) * np.exp(-2 * (k * x) ** 2), axis=0)
+        series = 2 * np.sum(_SIGNS * np.exp(-2 * (_TERMS * x) ** 2), axis=0)
     rough = np.where(x < 0.2, 1.0, np.clip(series, 1e-300, 1.0))
     logs = np.log(rough)
     tail = logs < _EXACT_BELOW

@@ -26,11 +26,15 @@ method for discrete data", 1990). All are lowered by what the windows of a relea
 column's type (`atLeastByType`) counts as if nothing had moved, however certain it is. Sources of the tests:
 `statistics`.
 
+Columns whose counts say that no test of theirs can exceed its correction are not tested: their score is 0 in any
+case (`screening`).
+
 Rows are n x columns, in the columns' own units, NaN for a missing value; any n from 1. The score is the largest
 -log10 p so corrected, the threshold -log10 `alarmRate`.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -47,7 +51,9 @@ from driftloop.services.detector.detectors.column_tests import (
     TestResult,
 )
 from driftloop.services.detector.detectors.corrections import find_changed
+from driftloop.services.detector.detectors.counts import CountGrid, Counts
 from driftloop.services.detector.detectors.lasting import LastingTest, find_part
+from driftloop.services.detector.detectors.screening import ColumnScreen
 from driftloop.services.detector.detectors.statistics import correct_sharing
 from driftloop.services.detector.rows.values import Rows
 
@@ -76,36 +82,36 @@ class TabularDetector:
             ColumnReference(column, reference[:, number])
             for number, column in enumerate(profile.columns)
         ]
+        self._grid = CountGrid(self._columns)
+        self._screen = ColumnScreen(self._grid, self._columns)
 
     def build_lasting(self, config: DetectorSettings, reference: Rows) -> LastingTest | None:
         """Return the test of windows together; None when the settings turn it off."""
-        return LastingTest(config, self._columns, reference) if self._part else None
+        return LastingTest(config, self._grid, self._columns, reference) if self._part else None
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""
-        results = self._temper_results(TestBatch(self._columns).test_window(rows), len(rows))
-        tested = sum(any(result.possible for result in each) for each in results)
-        shared = self._correct_sharing(tested, len(rows))
-        corrections = [
-            shared + math.log10(max(1, sum(r.possible for r in each))) for each in results
-        ]
-        large = [self._drop_small(number, each) for number, each in enumerate(results)]
-        worst = [
-            self._choose_result(some or each, correction)
-            for some, each, correction in zip(large, results, corrections, strict=True)
-        ]
-        scores = [
-            max((result.score for result in some), default=0.0) - correction
-            for some, correction in zip(large, corrections, strict=True)
-        ]
-        scores = [max(0.0, score) for score in scores]
-        changed = find_changed(scores, self._threshold)
+        return self.score_counted(rows, self._grid.finder.count_rows(rows))
+
+    def score_counted(self, rows: Rows, cells: Counts) -> WindowVerdict:
+        """Judge a window whose rows are counted in the finer cells of the grid."""
+        results, corrections = self._test_columns(rows, cells)
+        large = {number: self._drop_small(number, each) for number, each in results.items()}
+        scores = np.zeros(len(self._columns))
+        for number, some in large.items():
+            most = max((result.score for result in some), default=0.0)
+            scores[number] = max(0.0, most - corrections[number])
+        changed = find_changed(scores.tolist(), self._threshold)
+        worst = {
+            number: self._choose_result(some or results[number], corrections[number])
+            for number, some in large.items()
+        }
         shown = sorted(changed, key=lambda n: -worst[n].effect)[:MOST_SHOWN]
         if not changed:
-            shown = sorted(range(len(scores)), key=lambda n: -scores[n])[:MOST_QUIET]
+            shown = _list_highest(scores)
         columns = [
             self._columns[number].describe_change(
-                worst[number], scores[number], alarm=number in changed
+                worst[number], float(scores[number]), alarm=number in changed
             )
             for number in shown
         ]
@@ -113,7 +119,7 @@ class TabularDetector:
         columns = [*columns, *small][:MOST_SHOWN] if changed else [*small, *columns][:MOST_QUIET]
         return WindowVerdict(
             alarm=bool(changed),
-            score=max(scores),
+            score=float(scores.max()),
             threshold=self._threshold,
             details={
                 "columns": [to_json(column) for column in columns],
@@ -122,11 +128,41 @@ class TabularDetector:
             },
         )
 
-    def _temper_results(self, results: list[list[TestResult]], rows: int) -> list[list[TestResult]]:
+    def _test_columns(
+        self, rows: Rows, cells: Counts
+    ) -> tuple[dict[int, list[TestResult]], dict[int, float]]:
+        """Return the results of the columns that may have moved, and of the first ones, which a verdict shows
+        when none has; and what each score is lowered by."""
+        bounds = self._screen.bound_tests(cells, len(rows))
+        results = self._run_tests(rows, np.flatnonzero(~bounds.plain))
+        tested = int(bounds.plain.sum()) + sum(
+            any(result.possible for result in each) for each in results.values()
+        )
+        shared = self._correct_sharing(tested, len(rows))
+        wanted = ~bounds.find_quiet(shared, self._rows)
+        wanted[:MOST_QUIET] = True
+        results |= self._run_tests(rows, np.flatnonzero(wanted & bounds.plain))
+        corrections = {
+            number: shared + math.log10(max(1, sum(result.possible for result in each)))
+            for number, each in results.items()
+        }
+        return dict(sorted(results.items())), corrections
+
+    def _run_tests(self, rows: Rows, numbers: Counts) -> dict[int, list[TestResult]]:
+        if not len(numbers):
+            return {}
+        columns = [self._columns[number] for number in numbers.tolist()]
+        results = TestBatch(columns).test_window(rows[:, numbers])
+        tempered = self._temper_results(columns, results, len(rows))
+        return dict(zip(numbers.tolist(), tempered, strict=True))
+
+    def _temper_results(
+        self, columns: Sequence[ColumnReference], results: list[list[TestResult]], rows: int
+    ) -> list[list[TestResult]]:
         """Return the results as windows come, of those of random ones."""
         if self._calibration is None or not self._calibration.effects:
             return results
-        owners = [column for column, each in zip(self._columns, results, strict=True) for _ in each]
+        owners = [column for column, each in zip(columns, results, strict=True) for _ in each]
         tempered = self._calibration.temper_columns(
             self._config,
             [owner.column.name for owner in owners],
@@ -146,13 +182,16 @@ class TabularDetector:
         return self._floors.get(type_, 0.0)
 
     def _list_small(
-        self, results: list[list[TestResult]], corrections: list[float], changed: set[int]
+        self,
+        results: Mapping[int, list[TestResult]],
+        corrections: Mapping[int, float],
+        changed: set[int],
     ) -> list[ColumnChange]:
         """Return what moved for certain, and too little, of columns that have not changed."""
         small = []
-        for number, (each, correction) in enumerate(zip(results, corrections, strict=True)):
+        for number, each in results.items():
             result = max(each, key=lambda one: one.score)
-            score = result.score - correction
+            score = result.score - corrections[number]
             if number in changed or score < self._threshold:
                 continue
             change = self._columns[number].describe_change(result, score, alarm=False)
@@ -169,3 +208,8 @@ class TabularDetector:
         alone, since it is described by a level that may not be."""
         bound = self._threshold + correction
         return max(results, key=lambda r: (r.score >= bound, r.kind != "mix", r.score))
+
+
+def _list_highest(scores: Rows) -> list[int]:
+    """Return the columns with the highest scores, the first ones of equal scores."""
+    return [int(number) for number in np.argsort(-scores, kind="stable")[:MOST_QUIET]]

@@ -54,17 +54,19 @@ REHEARSED = "the rehearsal writes it"
 
 
 @dataclass(frozen=True)
-class _Answer:
+class RehearsedAnswer:
     """One answered row of answers.jsonl."""
 
     line: int
     recent: bool
     table: AnswerTable
+    label: Any = None
+    """None for a row without one."""
 
 
 def gather_answers(file: Path, config: DetectorSettings) -> DetectorArtifact:
     """Learn profile and reference from the answers of a rehearsal; ArtifactError names what they lack."""
-    answers = _read_file(file)
+    answers = read_rehearsal(file)
     recent = [answer for answer in answers if answer.recent]
     used = recent if len(recent) >= FEWEST_RECENT else answers
     learnt = _narrow_columns(file.name, learn_answers(file.name, used, config.kind), config)
@@ -100,7 +102,8 @@ def _narrow_columns(file: str, learnt: LearntTable, config: DetectorSettings) ->
     return LearntTable(narrowed, learnt.rows[:, places])
 
 
-def _read_file(file: Path) -> list[_Answer]:
+def read_rehearsal(file: Path) -> list[RehearsedAnswer]:
+    """Read answers.jsonl; ArtifactError for a file that can't be read, or has hardly any answer."""
     try:
         lines = file.read_text().splitlines()
     except OSError as error:
@@ -117,7 +120,8 @@ def _read_file(file: Path) -> list[_Answer]:
             raise ArtifactError(
                 f"{file.name}, line {number} is not an answer: {error!r}", hint=REHEARSED
             ) from error
-        answers.append(_Answer(number, recent, _read_response(file.name, number, response)))
+        table = _read_response(file.name, number, response)
+        answers.append(RehearsedAnswer(number, recent, table, document.get("label")))
     if len(answers) < 2:
         raise ArtifactError(
             f"{file.name} has {len(answers)} answers, must have at least 2",
@@ -137,9 +141,9 @@ def _read_response(file: str, line: int, response: bytes) -> AnswerTable:
         ) from error
 
 
-def learn_answers(file: str, answers: Sequence[_Answer], kind: DetectorKind) -> LearntTable:
+def learn_answers(file: str, answers: Sequence[RehearsedAnswer], kind: DetectorKind) -> LearntTable:
     """Learn the columns of answers for a kind of detector; ArtifactError when they are not alike."""
-    names, rows = _join_answers(file, answers)
+    names, rows = join_answers(file, answers)
     probabilities = _read_probabilities(rows)
     if probabilities is None:
         return _learn_values(file, names, rows, kind)
@@ -160,7 +164,7 @@ def learn_answers(file: str, answers: Sequence[_Answer], kind: DetectorKind) -> 
 def _learn_values(
     file: str, names: tuple[str, ...], rows: list[list[Any]], kind: DetectorKind
 ) -> LearntTable:
-    if len(names) == 1 and (kind in MIXED_KINDS or kind == "chi2") and _is_class(rows):
+    if len(names) == 1 and (kind in MIXED_KINDS or kind == "chi2") and is_class(rows):
         rows = [[category_key(value) for value in row] for row in rows]
     learnt = _learn_table(file, names, rows)
     columns = learnt.profile.columns
@@ -176,7 +180,9 @@ def _learn_table(file: str, names: tuple[str, ...], rows: list[list[Any]]) -> Le
     return learn_columns([TableFile(file, FileColumns(file, "column", names), values)], names)
 
 
-def _join_answers(file: str, answers: Sequence[_Answer]) -> tuple[tuple[str, ...], list[list[Any]]]:
+def join_answers(
+    file: str, answers: Sequence[RehearsedAnswer]
+) -> tuple[tuple[str, ...], list[list[Any]]]:
     """Return the names of the columns, and the values of all answers in their order."""
     first = answers[0]
     width = len(first.table.rows[0])
@@ -191,10 +197,10 @@ def _join_answers(file: str, answers: Sequence[_Answer]) -> tuple[tuple[str, ...
                 hint="answers of several shapes have no common reference: watch the requests, `on: request`",
             )
         rows.append([row[names.index(name)] for name in given] if given else row)
-    return given or _name_columns(width), rows
+    return given or name_columns(width), rows
 
 
-def _name_columns(width: int) -> tuple[str, ...]:
+def name_columns(width: int) -> tuple[str, ...]:
     """Return the names of columns that have none of their own."""
     if width == 1:
         return (ANSWER,)
@@ -219,7 +225,7 @@ def _read_probabilities(rows: list[list[Any]]) -> Rows | None:
     return round_numbers(values, DIGITS) if likely else None
 
 
-def _is_class(rows: list[list[Any]]) -> bool:
+def is_class(rows: list[list[Any]]) -> bool:
     """Return True for whole numbers of few levels."""
     values = [row[0] for row in rows]
     whole = all(
@@ -232,7 +238,7 @@ def _is_class(rows: list[list[Any]]) -> bool:
 def _profile_classes(name: str, names: tuple[str, ...], classes: Rows) -> ColumnProfile:
     """Return the column of the likeliest class; classes are named as their numbers, by position without
     names."""
-    unnamed = names == _name_columns(len(names))
+    unnamed = names == name_columns(len(names))
     labels = tuple(map(str, range(len(names)))) if unnamed else names
     counts = np.bincount(classes.astype(np.int64), minlength=len(names))
     return ColumnProfile(

@@ -338,13 +338,14 @@ def _profile_numbers(name: str, values: Rows, *, single: bool) -> ColumnProfile:
         rows=len(values),
         missing=len(values) - len(finite),
         distinct=len(np.unique(finite)),
-        quantiles=_find_quantiles(finite),
+        quantiles=find_quantiles(finite),
         single=single,
         note=f"{infinite} of {len(values)} values are infinite, and missing" if infinite else "",
     )
 
 
-def _find_quantiles(values: Rows) -> tuple[float, ...]:
+def find_quantiles(values: Rows) -> tuple[float, ...]:
+    """Return the quantiles of a profile; none without a value."""
     return tuple(float(q) for q in np.quantile(values, QUANTILES)) if len(values) else ()
 
 
@@ -374,7 +375,7 @@ def _learn_texts(
         missing=len(keys) - present,
         distinct=len(counts),
         categories=tuple(counts.most_common()) if kind == "category" else (),
-        quantiles=_find_quantiles(np.array([len(key) for key in keys if key is not None]))
+        quantiles=find_quantiles(np.array([len(key) for key in keys if key is not None]))
         if kind == "text"
         else (),
         note=_describe_mix(counts, values, unreadable, texts=texts) if note is None else note,

@@ -19,6 +19,7 @@ from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.detectors.statistics import find_most
 from driftloop.services.detector.errors import FitError, WindowFailedError
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
+from driftloop.services.detector.rows.labelled import RIGHT
 from driftloop.services.detector.rows.values import Rows
 
 Fit = Callable[[Rows], WindowDetector]
@@ -77,6 +78,8 @@ class SelfTest:
     window: int
     single: bool
     """They are changed in one column, not in all."""
+    quality: bool
+    """They are wrong answers."""
     blind: tuple[str, ...]
     """Columns of which no change alarms."""
 
@@ -93,7 +96,8 @@ class SelfTest:
         where = "one column" if self.single else "all columns"
         share = self.changed / self.window
         distance = f", a Kolmogorov distance of {share:.2g}" if self.single else ""
-        yield f"self-test: alarms when {self.changed} of {self.window} rows leave the range of {where}{distance}"
+        moved = "are answered wrong" if self.quality else f"leave the range of {where}{distance}"
+        yield f"self-test: alarms when {self.changed} of {self.window} rows {moved}"
         yield from self._list_warnings(share)
 
     def _list_warnings(self, share: float) -> Iterator[str]:
@@ -141,6 +145,8 @@ class _Examination:
                 for number, column in enumerate(self._columns)
             ]
         )
+        if self._columns[0].name == RIGHT and self._config.kind == "quality":
+            self._changes[0] = 0.0
         # the more values a column has, the less one more is seen
         order = sorted(range(width), key=lambda n: -self._columns[n].distinct)
         self._tried = order[: self._scored // 5]
@@ -179,6 +185,7 @@ class _Examination:
             changed=changed,
             window=len(window),
             single=single,
+            quality=self._config.kind == "quality",
             blind=tuple(self._columns[n].name for n in blind),
         )
 

@@ -1,5 +1,5 @@
-"""Rows of files as the requests of callers, in the order in which they are asked: that of the files and their
-rows, or that of a column of times."""
+"""Rows of files as the requests of callers, or the answers to them, in the order in which they are asked: that of
+the files and their rows, or that of a column of times."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -37,10 +37,22 @@ class AskedRow:
 
 
 @dataclass(frozen=True)
-class AskedRows:
-    """All rows, in their order."""
+class AnsweredRow:
+    """The answer to one row."""
 
-    rows: tuple[AskedRow, ...]
+    body: bytes | None
+    """The response; None: there was none."""
+
+    def encode(self) -> bytes | None:
+        """Return the body of the response."""
+        return self.body
+
+
+@dataclass(frozen=True)
+class AskedRows:
+    """All rows, or the answers to them, in their order."""
+
+    rows: tuple[AskedRow | AnsweredRow, ...]
     times: tuple[int, ...]
     """When each was asked, in nanoseconds since 1970, or, by a rate, since the first; 0: there are no
     times."""
@@ -64,6 +76,46 @@ def order_rows(tables: Sequence[TableFile], profile: TableProfile, order: Replay
     """Return the rows of files as requests; ArtifactError for a file that has none of the columns, and for
     a row without a time."""
     rows = [row for table in tables for row in build_rows(table, profile)]
+    return _order_rows(rows, tables, order)
+
+
+def order_answers(
+    answers: Sequence[AnsweredRow], tables: Sequence[TableFile], order: ReplayOrder
+) -> AskedRows:
+    """Return the answers to the rows of files, in the order of these; ArtifactError for another number of
+    them, and for a row without a time."""
+    count = sum(len(next(iter(table.values.values()), ())) for table in tables)
+    if len(answers) != count:
+        raise ArtifactError(
+            f"there are {len(answers)} answers, must be one for each of the {count} rows",
+            hint="write `null` where a row has no answer",
+        )
+    return _order_rows(answers, tables, order)
+
+
+def read_answers(file: Path) -> tuple[AnsweredRow, ...]:
+    """Read a file of answers, one a line as the server gave it, `null` where there was none; ArtifactError."""
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError as error:
+        raise ArtifactError(f"{file} can't be read: {error.strerror}") from error
+    answers = []
+    for number, line in enumerate(lines, 1):
+        try:
+            document = json.loads(line)
+        except ValueError as error:
+            raise ArtifactError(
+                f"{file.name}, line {number} is `{line[:60].decode(errors='replace')}`, must be an answer in JSON"
+            ) from error
+        answers.append(AnsweredRow(None if document is None else line))
+    return tuple(answers)
+
+
+def _order_rows(
+    rows: Sequence[AskedRow] | Sequence[AnsweredRow],
+    tables: Sequence[TableFile],
+    order: ReplayOrder,
+) -> AskedRows:
     if not rows:
         raise ArtifactError("the files have no rows")
     if order.time is None:

@@ -1,5 +1,5 @@
 """Rows of files through the very code that judges requests: each row becomes a request as a caller would
-send it, is decoded, cut into windows and scored. The same files give the same verdicts.
+send it, is decoded, cut into windows and scored; and so are answers. The same files give the same verdicts.
 
 Rows have the times of a column, or of a stated rate; without either a window closes when it is full, also
 where `atMost` would close it before. The rows are replayed as they are, and with each change that is asked for.
@@ -22,11 +22,18 @@ from driftloop.contract.times import SECOND
 from driftloop.contract.verdicts import WindowRecord
 from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.fitting.artifact import ArtifactError, DetectorArtifact
-from driftloop.services.detector.replays.asking import AskedRow, AskedRows, order_rows
+from driftloop.services.detector.replays.asking import (
+    AnsweredRow,
+    AskedRow,
+    AskedRows,
+    order_answers,
+    order_rows,
+)
 from driftloop.services.detector.replays.injecting import change_rows
 from driftloop.services.detector.rows.decoding import choose_decoder
 from driftloop.services.detector.rows.payload import DecodedRows
 from driftloop.services.detector.rows.tables import TableFile
+from driftloop.services.detector.rows.values import RowFaults
 from driftloop.services.detector.stream.judging import WindowJudge, build_judge
 from driftloop.services.detector.stream.scoring import build_verdict
 from driftloop.services.detector.stream.windows import EventWindow, WindowCutter, WindowRule
@@ -36,13 +43,23 @@ REPLAY = "replay"
 
 
 def replay_tables(
-    fitted: DetectorArtifact, tables: Sequence[TableFile], order: ReplayOrder
+    fitted: DetectorArtifact,
+    tables: Sequence[TableFile],
+    order: ReplayOrder,
+    answers: Sequence[AnsweredRow] | None = None,
 ) -> ReplayReport:
-    """Replay rows through a detector of requests, one request each; ArtifactError for one of answers, and
-    for rows or changes that do not fit."""
-    if fitted.profile.of == "answers":
+    """Replay rows through a detector of requests, one request each, or the answers to them through one of
+    answers; ArtifactError for one of answers without any, and for rows or changes that do not fit."""
+    if fitted.profile.of == "labelled":
+        raise ArtifactError(
+            "the detector judges answers with their labels, which no file of rows has"
+        )
+    if fitted.profile.of != "answers":
+        asked = order_rows(tables, fitted.profile, order)
+    elif answers is not None:
+        asked = order_answers(answers, tables, order)
+    else:
         raise ArtifactError("the detector judges answers, rows of files are requests")
-    asked = order_rows(tables, fitted.profile, order)
     starts = tuple(change.row or len(asked.rows) // 2 + 1 for change in order.changes)
     for row in (*starts, *order.marks):
         if row > len(asked.rows):
@@ -128,13 +145,20 @@ class _Scene:
     ) -> "_Scene":
         decoder = choose_decoder(fitted, fitted.config)
 
-        def decode(rows: Sequence[AskedRow]) -> list[DecodedRows]:
-            return [decoder.decode_rows(row.encode()) for row in rows]
+        def decode(rows: Sequence[AskedRow | AnsweredRow]) -> list[DecodedRows]:
+            bodies = (row.encode() for row in rows)
+            return [
+                DecodedRows(decoder.no_rows(), RowFaults())
+                if body is None
+                else decoder.decode_rows(body)
+                for body in bodies
+            ]
 
+        requests = [row for row in asked.rows if isinstance(row, AskedRow)]
         changed = [
-            (start - 1, decode(change_rows(asked.rows, start, change, fitted.profile, order.seed)))
-            # what it does not look at stays as it is
-            if change.column in fitted.profile.names
+            (start - 1, decode(change_rows(requests, start, change, fitted.profile, order.seed)))
+            # what it does not look at stays as it is, and so do answers, which nobody knows of changed rows
+            if requests and change.column in fitted.profile.names
             else (len(asked.rows), [])
             for change, start in zip(order.changes, starts, strict=True)
         ]

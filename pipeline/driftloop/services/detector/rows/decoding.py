@@ -6,11 +6,14 @@ release, and each is counted with the reason.
 """
 
 from collections import Counter
+from typing import Literal
 
 from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
+from driftloop.contract.profiles import TableKind
 from driftloop.release.tables import BAD_PAYLOAD, read_answer_table
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
 from driftloop.services.detector.rows.answers import AnswerDecoder
+from driftloop.services.detector.rows.labelled import LabelledReader
 from driftloop.services.detector.rows.payload import DecodedRows, EventDecoder, RowDecoder
 from driftloop.services.detector.rows.values import RowFaults, Rows
 
@@ -21,10 +24,18 @@ OTHER_SIDE = {
 """Why no row is judged, by what the detector reads."""
 
 
+SIDES: dict[TableKind, Literal["request", "response", "label"]] = {
+    "rows": "request",
+    "answers": "response",
+    "labelled": "label",
+}
+"""What a detector reads, by what it was fitted on."""
+
+
 class ForeignDecoder:
     """Rejects all rows for one reason."""
 
-    def __init__(self, reason: str, rows: RowDecoder | AnswerDecoder) -> None:
+    def __init__(self, reason: str, rows: EventDecoder) -> None:
         self._reason = reason
         self._rows = rows
 
@@ -44,12 +55,22 @@ class ForeignDecoder:
 def choose_decoder(fitted: DetectorArtifact, config: DetectorSettings) -> EventDecoder:
     """Return the decoder of a detector's events."""
     complete = config.kind not in MIXED_KINDS
-    decoder: RowDecoder | AnswerDecoder
-    if fitted.profile.of == "answers":
+    decoder: EventDecoder
+    side = SIDES[fitted.profile.of]
+    if side == "label":
+        decoder = LabelledReader(fitted.profile)
+    elif fitted.profile.of == "answers":
         decoder = AnswerDecoder(fitted.profile, complete=complete)
     else:
         marks = config.kind == "schema"
         decoder = RowDecoder(fitted.profile, complete=complete, marks=marks)
-    if (fitted.profile.of == "answers") == (config.on == "response"):
+    if side == config.on:
         return decoder
     return ForeignDecoder(OTHER_SIDE[config.on], decoder)
+
+
+def keep_side(fitted: DetectorArtifact, config: DetectorSettings) -> DetectorSettings:
+    """Return the settings of a detector: those that its artifact was fitted with when it was fitted on labelled
+    answers and shall read other events now, or the other way round. Its rows fit no other kind."""
+    labelled = fitted.profile.of == "labelled"
+    return config if labelled == (config.on == "label") else fitted.config

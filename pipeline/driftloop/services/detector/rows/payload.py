@@ -45,6 +45,8 @@ class DecodedRows:
 
     rows: Rows
     faults: RowFaults = field(default_factory=RowFaults)
+    requests: tuple[str, ...] = ()
+    """The request id of each row, where they are of several and none is a repeat; empty: all are of the event's."""
 
     @property
     def rejected(self) -> int:

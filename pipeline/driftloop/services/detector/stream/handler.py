@@ -10,8 +10,8 @@ from driftloop.clients import events
 from driftloop.clients.http import ServerAnswer, ServerRequest
 from driftloop.clients.jetstream import Publisher, TooLargeError
 from driftloop.contract.documents import to_json
-from driftloop.contract.events import PIPELINE, RELEASE
-from driftloop.contract.streams import DetectorStreams, is_release_token
+from driftloop.contract.events import LABELS_GIVEN, PIPELINE, RELEASE
+from driftloop.contract.streams import GIVEN_LABELS, DetectorStreams, is_release_token
 from driftloop.contract.windows import OpenWindow
 from driftloop.errors import StoreError
 from driftloop.services.detector.stream.kept import KeptEvents
@@ -34,7 +34,9 @@ class DetectorHandler:
         unjudged: UnjudgedWindows,
         kept: KeptEvents,
         find_window: Callable[[], OpenWindow],
+        labelled: bool = False,
     ) -> None:
+        """`labelled`: it takes labels, too, and windows of other releases are not counted."""
         self._publisher = publisher
         self._connected = connected
         self._names = names
@@ -48,6 +50,7 @@ class DetectorHandler:
         self._unjudged = unjudged
         self._kept = kept
         self._find_window = find_window
+        self._labelled = labelled
         self._counters = {name: self._events.labels(name) for name in RESULTS}
         self.ready = False
 
@@ -73,7 +76,8 @@ class DetectorHandler:
             event = events.from_http(request.headers, request.body)
         except events.MalformedEventError:
             return self._count_result("malformed", 202)
-        release = event.get(RELEASE)
+        given = self._labelled and event.type == LABELS_GIVEN
+        release = GIVEN_LABELS if given else event.get(RELEASE)
         if release is None or not is_release_token(release):
             return self._count_result("malformed", 202)
         if event.get(PIPELINE) != self._names.pipeline:
@@ -89,8 +93,9 @@ class DetectorHandler:
             return self._count_result("malformed", 202)
         except StoreError:
             return self._count_result("refused", 503)
-        if new and release != self._unjudged.reference:
-            await self._unjudged.add_event(release, event)
+        if new and release not in (self._unjudged.reference, GIVEN_LABELS):
+            if not self._labelled:
+                await self._unjudged.add_event(release, event)
             await self._kept.add_event(release, len(packed))
         return self._count_result("stored" if new else "repeated", 202)
 

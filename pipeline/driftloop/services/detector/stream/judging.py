@@ -94,10 +94,15 @@ class WindowJudge:
 
     def judge_window(self, window: EventWindow) -> WindowJudgement:
         """Judge the next window."""
-        verdict = self._detector.score_window(window.rows)
         if self._lasting is None or not self._lasting.scales:
-            return WindowJudgement(verdict)
-        counts = self._lasting.grid.count_rows(window.rows)
+            return WindowJudgement(self._detector.score_window(window.rows))
+        fine = self._lasting.grid.finder.count_rows(window.rows)
+        counts = self._lasting.grid.join_cells(fine)
+        verdict = (
+            self._detector.score_counted(window.rows, fine)
+            if isinstance(self._detector, TabularDetector)
+            else self._detector.score_window(window.rows)
+        )
         since = format_moment(window.since) if window.since else None
         self._kept[window.number] = _Counted(counts, since)
         changes = [

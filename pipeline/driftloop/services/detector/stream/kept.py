@@ -39,7 +39,8 @@ class KeptEvents:
     ) -> None:
         self._js = js
         self._names = names
-        self._own = {names.event_subject(release) for release in (reference, names.release)}
+        own = {names.event_subject(release) for release in (reference, names.release)}
+        self._own = own | {names.labels}
         self._room = names.max_bytes // SHARE
         self._since_look = 0
         self._given_up = Counter(

@@ -64,21 +64,16 @@ class EventRoom:
     async def look_at_stream(self, size: int, first_row: int, describe: Callable[[], str]) -> None:
         """Count the bytes of an event that was read (0: none came); now and then, look whether the
         stream is full. The open window's first row is in event `first_row`."""
-        self._since_look += size
-        now = time.monotonic()
-        if self._since_look * LOOKS < self._names.max_bytes and (
-            size or now < self._looked + PAUSE
-        ):
+        if not self.is_due(size):
             return
-        self._since_look, self._looked = 0, now
         await self._purge_old()
-        if await self._measure() < SHORT:
+        if await self.measure() < SHORT:
             self._told = False
             return
         await self._purge_before(self._last + 1)
-        if await self._measure() >= SHORT and first_row > self._last + 1:
+        if await self.measure() >= SHORT and first_row > self._last + 1:
             await self._purge_before(first_row)
-        if await self._measure() >= FULL and not self._told:
+        if await self.measure() >= FULL and not self._told:
             self._told = True
             log.error(
                 "the stream of events is almost full (%d KiB); a full one refuses until the window "
@@ -87,7 +82,19 @@ class EventRoom:
                 describe(),
             )
 
-    async def _measure(self) -> float:
+    def is_due(self, size: int) -> bool:
+        """Count the bytes of an event that was read; True when it is time for a look."""
+        self._since_look += size
+        now = time.monotonic()
+        if self._since_look * LOOKS < self._names.max_bytes and (
+            size or now < self._looked + PAUSE
+        ):
+            return False
+        self._since_look, self._looked = 0, now
+        return True
+
+    async def measure(self) -> float:
+        """Return how much of the stream's room is taken, between 0 and 1."""
         info = await self._js.stream_info(self._names.stream)
         most = info.config.max_bytes or self._names.max_bytes
         self._bytes.set(info.state.bytes)

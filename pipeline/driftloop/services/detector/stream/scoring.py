@@ -27,6 +27,7 @@ from driftloop.clients.nats import WrongLastSequenceError, publish_message, read
 from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verdict_id
 from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.labels import LABELS, LabelCounts, read_counts
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.times import SECOND, format_now
 from driftloop.contract.verdicts import (
@@ -39,6 +40,7 @@ from driftloop.errors import StoreError
 from driftloop.services.detector.rows.payload import DecodedRows, EventDecoder
 from driftloop.services.detector.rows.values import RowFaults
 from driftloop.services.detector.stream.judging import WindowJudge, WindowJudgement
+from driftloop.services.detector.stream.labelled import OTHER_EVENT, LabelledEvents, LabelledRoom
 from driftloop.services.detector.stream.pace import PACE, TrafficPace
 from driftloop.services.detector.stream.room import EventRoom
 from driftloop.services.detector.stream.telemetry import (
@@ -55,7 +57,6 @@ log = logging.getLogger("detector")
 MOST_REQUESTS = 100
 MOST_LOGGED = 5
 """Columns of an alarm in the log."""
-OTHER_EVENT = "the event is not one that the detector reads"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,9 @@ class WindowScorer:
         decoder: EventDecoder,
         registry: CollectorRegistry,
         unjudged: UnjudgedWindows,
+        labelled: LabelledEvents | None = None,
     ) -> None:
+        """`labelled` reads the events of a detector of labels."""
         self._js = js
         self._names = names
         self._config = config
@@ -93,8 +96,14 @@ class WindowScorer:
         self._unjudged = unjudged
         self._type = inference_type(config.on)
         self._rule = WindowRule.from_settings(config)
-        self._reader = EventReader(js, names.stream, names.event_subject(names.release))
-        self._room = EventRoom(js, names, registry)
+        self._labelled = labelled
+        own = names.event_subject(names.release) if labelled is None else labelled.subject
+        self._reader = EventReader(js, names.stream, own)
+        self._room = (
+            EventRoom(js, names, registry)
+            if labelled is None
+            else LabelledRoom(js, names, registry, labelled)
+        )
         self._metrics = VerdictMetrics(registry)
         self.open = OpenWindowMetrics(registry, config, names.release, judge.find_pending)
         self._pace = TrafficPace()
@@ -127,6 +136,7 @@ class WindowScorer:
         except nats.js.errors.NotFoundError:
             await self._unjudged.recall_rejected(self._js, None)
             self._keep_pace(TrafficPace())
+            self._restart_labels(0, LabelCounts())
             return VerdictCursor()
         verdict = WindowRecord.read(
             parse_json(last.data or b"", label=f"the last verdict of {self._names.verdicts}")
@@ -136,7 +146,12 @@ class WindowScorer:
         await self._room.add_scored(verdict.first, verdict.last, age=_measure_age(verdict))
         await self._unjudged.recall_rejected(self._js, verdict.time)
         await self._recall_windows()
+        self._restart_labels(verdict.last, read_counts(verdict.details) or LabelCounts())
         return VerdictCursor(verdict.window, verdict.first, verdict.last, last.seq or 0)
+
+    def _restart_labels(self, judged: int, counts: LabelCounts) -> None:
+        if self._labelled is not None:
+            self._labelled.restart(judged, counts)
 
     def _keep_pace(self, pace: TrafficPace) -> None:
         self._pace = pace
@@ -164,17 +179,28 @@ class WindowScorer:
         revision = cursor.revision
         self._metrics.show_faults(cutter.faults)
         # the window before the open one is read again, for what of it is repeated
-        reads = self._reader.read_events(cursor.first - 1, lambda: _measure_wait(cutter.due))
+        after = cursor.first - 1 if self._labelled is None else 0
+        reads = self._reader.read_events(after, lambda: _measure_wait(cutter.due))
         async for read in reads:
-            if isinstance(read, CaughtUp):
-                due = cutter.close_due(read.moment)
-                windows, size = [] if due is None else [due], 0
-            else:
-                windows, size = await self._take_event(cutter, read), len(read.data)
-            for window in windows:
-                revision = await self._score_window(window, revision)
-            self.open.show_window(cutter)
+            caught_up = isinstance(read, CaughtUp)
+            moment = read.moment if isinstance(read, CaughtUp) else read_position(read).time
+            # before the event is read: what it brings is not of the window that ends before it
+            if (due := cutter.close_due(moment)) is not None:
+                revision = await self._score_window(due, revision)
+            size = 0
+            if not isinstance(read, CaughtUp):
+                size = len(read.data)
+                for window in await self._take_event(cutter, read):
+                    revision = await self._score_window(window, revision)
+            self._show_open(cutter, caught_up=caught_up)
             await self._room.look_at_stream(size, cutter.first_row, self.open.describe_window)
+
+    def _show_open(self, cutter: WindowCutter, *, caught_up: bool) -> None:
+        if self._labelled is not None:
+            if caught_up:
+                self._labelled.count_all()
+            self.open.show_labels(self._labelled.counts)
+        self.open.show_window(cutter)
 
     async def _take_event(self, cutter: WindowCutter, message: Msg) -> list[EventWindow]:
         where = read_position(message)
@@ -193,6 +219,8 @@ class WindowScorer:
     def _read_event(self, message: Msg) -> tuple[str, DecodedRows]:
         """The request id and the rows of an event; of another type (a Trigger that lets too much
         through): no rows."""
+        if self._labelled is not None:
+            return "", self._labelled.read_event(message, read_position(message))
         event = events.unpack_event(message.data)
         if event.type != self._type:
             return "", DecodedRows(self._decoder.no_rows(), RowFaults(Tally({OTHER_EVENT: 1})))
@@ -206,7 +234,11 @@ class WindowScorer:
         self._took.set(time.monotonic() - started)
         pace = self._pace.add_window(len(window.rows), window.since, window.until)
         judgement = judged.verdict
-        verdict = build_verdict(self._names, window, judged, {PACE: pace.to_json()})
+        kept: dict[str, object] = {PACE: pace.to_json()}
+        if self._labelled is not None:
+            kept[LABELS] = to_json(self._labelled.counts)
+            self._labelled.close_window()
+        verdict = build_verdict(self._names, window, judged, kept)
         stored = await publish_message(
             self._js,
             self._names.verdicts,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.labels import LabelCounts
 from driftloop.contract.times import SECOND, format_time
 from driftloop.contract.verdicts import WindowRecord, read_columns, read_failure, read_lasting
 from driftloop.contract.windows import OpenWindow, PendingWindows
@@ -155,6 +156,8 @@ class OpenWindowMetrics:
         self._rule = rule = WindowRule.from_settings(settings)
         self._release = release
         self._pace: float | None = None
+        self._labels: LabelCounts | None = None
+        self._quality = _build_quality(registry) if settings.on == "label" else {}
         self.order: str | None = None
         """What the fit learnt of the training data's order, in words."""
         self._traffic = Gauge(
@@ -238,12 +241,57 @@ class OpenWindowMetrics:
             due=format_moment(self._end) if self._end else None,
             budget=self._settings.compare_budget(self._pace),
             order=self.order,
+            labels=self._labels,
             together=self._find_pending(self._number),
         )
+
+    def show_labels(self, counts: LabelCounts) -> None:
+        """Show how good answers are by all labels so far, and what became of labels."""
+        self._labels = counts
+        for name, value in (
+            ("accuracy", counts.accuracy),
+            ("mae", counts.mae),
+            ("rmse", counts.rmse),
+        ):
+            self._quality["quality"].labels(name).set(float("nan") if value is None else value)
+        self._quality["rows"].set(counts.rows)
+        for name in ("waiting", "expired"):
+            self._quality["answers"].labels(name).set(getattr(counts, name))
+        for name in ("repeated", "contradicting", "unreadable", "foreign", "unknown", "early"):
+            self._quality["labels"].labels(name).set(getattr(counts, name))
 
     def describe_window(self) -> str:
         """Return it in words."""
         return self.build_record().describe(datetime.now(UTC))
+
+
+def _build_quality(registry: CollectorRegistry) -> dict[str, Gauge]:
+    return {
+        "quality": Gauge(
+            "driftloop_detector_live_quality",
+            "How good the release's answers are by all labels so far; NaN for a measure of other answers",
+            ["measure"],
+            registry=registry,
+        ),
+        "rows": Gauge(
+            "driftloop_detector_labelled_rows",
+            "Rows of the release whose answer and label are there",
+            registry=registry,
+        ),
+        "answers": Gauge(
+            "driftloop_detector_unlabelled_answers",
+            "Answers that wait for a label, and those that got none in time",
+            ["state"],
+            registry=registry,
+        ),
+        "labels": Gauge(
+            "driftloop_detector_odd_labels",
+            "Labels that repeat or contradict earlier ones, fit no answer, are of another release's, or of no known "
+            "request (unknown; early: so far)",
+            ["kind"],
+            registry=registry,
+        ),
+    }
 
 
 def format_moment(moment: int) -> str:

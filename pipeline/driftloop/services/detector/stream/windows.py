@@ -137,7 +137,8 @@ class WindowCutter:
         """Take the next event of the stream and the time at which it was stored. An event of the
         window before the open one is remembered only."""
         if sequence <= self.last:
-            self._repeats.recall_event(request, decoded.rows)
+            if not decoded.requests:
+                self._repeats.recall_event(request, decoded.rows)
             return TakenEvent()
         before = self.close_due(time)
         self._first = self._first or sequence
@@ -161,7 +162,11 @@ class WindowCutter:
         """Take the rows of an event that did not come before; the number of the others, and the
         faults that count."""
         count = len(decoded.rows)
-        new = self._repeats.find_new(request, decoded.rows)
+        if decoded.requests:
+            new, names = [True] * count, list(decoded.requests)
+        else:
+            new = self._repeats.find_new(request, decoded.rows)
+            names = [request] * sum(new)
         fresh = sum(new)
         self.repeated += count - fresh
         if count and not fresh:
@@ -171,7 +176,7 @@ class WindowCutter:
             # a clock that is set back must not keep the window open
             self.since = min(self.since or time, time)
             self._parts.append(decoded.rows if fresh == count else decoded.rows[new])
-            self._requests += [request] * fresh
+            self._requests += names
         return count - fresh, decoded.faults
 
     def _close_window(self, end: WindowEnd) -> EventWindow:

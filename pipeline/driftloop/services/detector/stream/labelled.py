@@ -1,0 +1,168 @@
+"""Answers and labels of a detector's stream as rows: what of them is needed, and since when each is counted.
+
+Everything that the stream holds is read again when a process begins, since a label may come long after its answer. What was
+counted up to the last verdict stands in that verdict, so that only what follows is counted again.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from prometheus_client import CollectorRegistry
+
+from driftloop.clients import events
+from driftloop.clients.events import MalformedEventError
+from driftloop.clients.nats import MessagePosition
+from driftloop.contract.documents import DocumentError
+from driftloop.contract.events import INFERENCE_RESPONSE, LABELS_GIVEN, PROTOCOL, REQUEST_ID
+from driftloop.contract.labels import LabelBatch, LabelCounts
+from driftloop.contract.streams import DetectorStreams
+from driftloop.contract.times import SECOND
+from driftloop.services.detector.rows.join import LabelJoin
+from driftloop.services.detector.rows.labelled import LabelledReader
+from driftloop.services.detector.rows.payload import DecodedRows
+from driftloop.services.detector.rows.values import RowFaults
+from driftloop.services.detector.stream.room import FULL, KIB, EventRoom
+
+log = logging.getLogger("detector")
+
+OTHER_EVENT = "the event is not one that the detector reads"
+BAD_LABELS = "an event of labels can't be read"
+GIVEN_UP = 0.25
+"""Share of what is remembered that is given up at once, when the stream is full."""
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where a reader goes on."""
+
+    judged: int
+    """Last event of the last verdict."""
+    counts: LabelCounts
+
+
+class LabelledEvents:
+    """Reads the events of a detector's stream as joined rows."""
+
+    def __init__(self, names: DetectorStreams, reader: LabelledReader, wait: float) -> None:
+        self._names = names
+        self._reader = reader
+        self._wait = round(wait * SECOND)
+        self._answered = names.event_subject(names.release)
+        self.restart(0, LabelCounts())
+
+    @property
+    def subject(self) -> str:
+        """Subject of all that it reads: answers of every release, and labels."""
+        return self._names.event_subject("*")
+
+    @property
+    def counts(self) -> LabelCounts:
+        """What was counted, and what waits."""
+        return self._join.current
+
+    def restart(self, judged: int, counts: LabelCounts) -> None:
+        """Forget all; the stream is read from its beginning, and counted from the event after `judged` on."""
+        self._join = LabelJoin(self._reader, self._wait)
+        self._start: _Start | None = _Start(judged, counts)
+        self._open: int | None = None
+        self._next = 1
+
+    def find_needed(self) -> int:
+        """Return the first event that is still needed."""
+        known = (self._join.oldest, self._open, self._next)
+        return min(each for each in known if each is not None)
+
+    def close_window(self) -> None:
+        """Take note that all rows so far are judged."""
+        self._open = None
+
+    def give_up_oldest(self) -> int:
+        """Give up the oldest requests for want of room; how many these are."""
+        return self._join.give_up_oldest(GIVEN_UP)
+
+    def count_all(self) -> None:
+        """Begin to count, when there is nothing after the last verdict."""
+        if self._start is not None:
+            self._join.recall(self._start.counts)
+            self._start = None
+
+    def read_event(self, message: Msg, where: MessagePosition) -> DecodedRows:
+        """Return the rows that an event joins."""
+        if self._start is not None and where.stream > self._start.judged:
+            self.count_all()
+        self._next = where.stream + 1
+        oldest = self._join.oldest
+        try:
+            decoded = self._join_event(message, where)
+        except (MalformedEventError, DocumentError):
+            return DecodedRows(self._reader.no_rows(), RowFaults(Counter({BAD_LABELS: 1})))
+        if len(decoded.rows) and self._start is None and self._open is None:
+            # its rows may have parts in any event since the oldest request
+            self._open = where.stream if oldest is None else oldest
+        return decoded
+
+    def _join_event(self, message: Msg, where: MessagePosition) -> DecodedRows:
+        event = events.unpack_event(message.data)
+        if event.type == LABELS_GIVEN and message.subject == self._names.labels:
+            batch = LabelBatch.read(event.parse_json())
+            return self._join.add_labels(where.stream, where.time, event.key, batch)
+        if event.type != INFERENCE_RESPONSE:
+            return DecodedRows(self._reader.no_rows(), RowFaults(Counter({OTHER_EVENT: 1})))
+        request = event.get(REQUEST_ID) or event.id
+        if message.subject != self._answered:
+            self._join.add_foreign(where.stream, where.time, request)
+            return DecodedRows(self._reader.no_rows(), RowFaults())
+        read = self._reader.read_response(event.body, event.get(PROTOCOL))
+        if not read.answers:
+            return DecodedRows(self._reader.no_rows(), read.faults)
+        return self._join.add_answers(where.stream, where.time, request, read.answers)
+
+
+class LabelledRoom(EventRoom):
+    """Purges what is needed no more, and makes room by giving up what has waited longest."""
+
+    def __init__(
+        self,
+        js: JetStreamContext,
+        names: DetectorStreams,
+        registry: CollectorRegistry,
+        labelled: LabelledEvents,
+    ) -> None:
+        super().__init__(js, names, registry)
+        self._labelled = labelled
+
+    async def add_scored(self, first: int, last: int, *, age: float = 0.0) -> None:
+        """What was scored is needed still: its labels may be corrected."""
+
+    async def look_at_stream(self, size: int, first_row: int, describe: Callable[[], str]) -> None:
+        """Count the bytes of an event that was read (0: none came); now and then, purge what is needed no
+        more."""
+        if not self.is_due(size):
+            return
+        await self._purge_unneeded()
+        if await self.measure() < FULL:
+            self._told = False
+            return
+        count = self._labelled.give_up_oldest()
+        await self._purge_unneeded()
+        if not self._told:
+            self._told = True
+            log.error(
+                "the stream of events is almost full (%d KiB): the oldest %d requests are given up, their labels come "
+                "too late (%s): raise `events.detector`, or lower the monitor's `wait`",
+                self._names.max_bytes // KIB,
+                count,
+                describe(),
+            )
+
+    async def _purge_unneeded(self) -> None:
+        first = self._labelled.find_needed()
+        if first <= self._purged:
+            return
+        for subject in (self._names.event_subject(self._names.release), self._names.labels):
+            await self._js.purge_stream(self._names.stream, seq=first, subject=subject)
+        self._purged = first

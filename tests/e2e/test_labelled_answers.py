@@ -1,0 +1,162 @@
+"""Labels on the running platform: loaded by the command for what production has answered, they say how good it is; when the
+right answers change and the requests do not, their monitor alarms and starts a run."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import pytest
+from support import starter
+from support.loops import applied
+
+from driftloop.clients.s3 import parse_location
+from driftloop.demo.platform import DemoPlatform, is_answered
+from driftloop.local.ground.state import StateFolder
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+TRAIN = """\
+from pathlib import Path
+
+import numpy as np
+
+
+def train(flaw: str, data: Path, out: Path) -> dict[str, float]:
+    (out / "flaw").write_text(flaw)
+    return {"rows": float(sum(len(np.load(file)["y"]) for file in data.rglob("*.npz")))}
+
+
+def evaluate(model: Path, data: Path) -> dict[str, float]:
+    return {"accuracy": 0.9}
+"""
+MODEL = """\
+import numpy as np
+
+
+class Model:
+    def __init__(self, model_uri: str = "/mnt/models") -> None:
+        pass
+
+    def class_names(self):
+        return ["no", "yes"]
+
+    def predict(self, rows, names=None, meta=None):
+        one = 1 / (1 + np.exp(-8 * np.asarray(rows, dtype=float)[:, 0]))
+        return np.stack([1 - one, one], axis=1)
+"""
+SPEC = """\
+  train: {run: "train:train", parameters: {flaw: "none"}}
+  evaluate: {run: "train:evaluate"}
+  serve: {model: Model}
+  rehearse: {skew: 1.0}
+  monitors:
+    drift: {window: 100, alarmRate: 0.0001, then: alert}
+    quality: {on: label, window: 100, alarmRate: 0.0001, then: retrain}
+  retrain: {consecutive: 1, cooldown: 1s}
+"""
+WINDOW, TOGETHER = 100, 10
+
+
+def label_rows(x: np.ndarray, seed: int, *, turned: bool = False) -> np.ndarray:
+    """The right answers, a tenth of which nobody can know."""
+    truth = (x[:, 0] > 0) != turned
+    lost = np.random.default_rng(seed).random(len(x)) < 0.1
+    return np.where(truth != lost, "yes", "no")
+
+
+async def ask(platform: DemoPlatform, x: np.ndarray) -> list[tuple[str, list[bool]]]:
+    """Ask rows, ten at once; the id of each request, and whether `yes` was answered to each row."""
+    answers = []
+    async with aiohttp.ClientSession() as session:
+        for rows in np.split(x, len(x) // TOGETHER):
+            body = {"data": {"ndarray": rows.tolist()}}
+            async with session.post(platform.predictions, json=body) as answer:
+                text = await answer.text()
+                assert answer.status == 200, text
+                said = [yes > no for no, yes in json.loads(text)["data"]["ndarray"]]
+                answers.append((answer.headers["seldon-puid"], said))
+    return answers
+
+
+async def test_answers_that_get_wrong_start_a_run_by_their_labels(
+    tmp_path: Path, envs: Path
+) -> None:
+    spec = starter.project_of(tmp_path, SPEC, train=TRAIN, model=MODEL)
+    platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), starter.NAME, starter.NAME)
+    state = ("--state", str(platform.state.root))
+    uri = str(parse_location("s3://mine/batches"))
+    async with platform.run_up(spec, print, envs=envs):
+        await platform.wait_until(lambda: applied(platform), "the first commit", within=900)
+        x = np.random.default_rng(0).normal(size=(3000, starter.WIDTH))
+        np.savez(tmp_path / "a.npz", x=x, y=label_rows(x, 0))
+        platform.upload_files([tmp_path / "a.npz"], uri)
+        ended = await platform.run_command(
+            *("trigger", starter.NAME, "--wait", "--output", "json", *state)
+        )
+        assert json.loads(ended)["outcome"] == "released", ended
+        release = platform.read_release().production
+        assert release is not None
+        await platform.wait_until(lambda: applied(platform), "the release", within=300)
+        body = {"data": {"ndarray": [[1.0] * starter.WIDTH]}}
+        await platform.wait_until(
+            lambda: is_answered(platform.predictions, body), "a prediction", within=300
+        )
+        runs = await platform.list_runs()
+        following = asyncio.create_task(platform.follow_verdicts())
+        try:
+            right, asked = await load_window(platform, release.id, 1, tmp_path, state)
+            status = await platform.run_command("status", *state)
+            assert f"accuracy {right / asked:.4g} of {asked} labelled rows" in status, status
+            # there is something new to train on
+            np.savez(tmp_path / "b.npz", x=x[:300], y=label_rows(x[:300], 1, turned=True))
+            platform.upload_files([tmp_path / "b.npz"], uri)
+            await load_window(platform, release.id, 2, tmp_path, state)
+            run = await platform.wait_until(
+                lambda: find_new(platform, runs), "a run", within=120, every=0.5
+            )
+        finally:
+            following.cancel()
+        workflow = platform.read_workflow(run)
+        assert workflow is not None
+        parameters = {p["name"]: p["value"] for p in workflow["spec"]["arguments"]["parameters"]}
+        assert "accuracy 0." in parameters["cause"], parameters
+        assert f"over {WINDOW} labelled rows" in parameters["cause"]
+
+
+async def find_new(platform: DemoPlatform, before: tuple[str, ...]) -> str | None:
+    return next((run for run in await platform.list_runs() if run not in before), None)
+
+
+async def load_window(
+    platform: DemoPlatform, release: str, number: int, folder: Path, state: tuple[str, ...]
+) -> tuple[int, int]:
+    """One window of requests and their labels, whose meaning is turned in the second; rows that were answered
+    right, and all."""
+    x = np.random.default_rng(number).normal(size=(WINDOW, starter.WIDTH))
+    answers = await ask(platform, x)
+    labels = label_rows(x, 100 + number, turned=number == 2).reshape(-1, TOGETHER).tolist()
+    file = folder / f"labels-{number}.jsonl"
+    lines: list[dict[str, Any]] = [
+        {"request": request, "label": each}
+        for (request, _), each in zip(answers, labels, strict=True)
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines[::-1]))
+    told = await platform.run_command("labels", "load", str(file), "--to", starter.NAME, *state)
+    assert "10 labels accepted, 0 malformed" in told
+
+    def judged() -> bool:
+        return len(platform.list_verdicts("quality", release)) >= number
+
+    await platform.wait_until(judged, f"window {number}", within=120)
+    verdict = platform.list_verdicts("quality", release)[number - 1]
+    right = sum(
+        (label == "yes") == yes
+        for (_, said), each in zip(answers, labels, strict=True)
+        for label, yes in zip(each, said, strict=True)
+    )
+    assert verdict["alarm"] == (number == 2), verdict
+    assert verdict["details"]["quality"]["accuracy"][1] == right / WINDOW
+    return right, WINDOW
