@@ -108,8 +108,8 @@ class Data(SpecModel):
     target: ColumnName = TARGET
     """Column (.npz: array) with the right answers; never an input of the detectors."""
     columns: dict[ColumnName, ColumnUse] = Field(default_factory=dict, max_length=1000)
-    """What a column is where it is learnt wrong, by its name: `number`, `category` (`zip`, a number that
-    counts nothing), `boolean`, `time`, `text`, or `ignore`: no detector gets it. Others are learnt from the files."""
+    """`number`, `category`, `boolean`, `time`, `text` or `ignore` of a column that is learnt wrong.
+    By its name: `zip: category`, a number that counts nothing; `note: ignore`, which no detector gets."""
 
 
 class Best(SpecModel):
