@@ -221,9 +221,8 @@ def test_the_shape_is_the_local_one():
     )
     assert {"tip", "processes", "verdicts"} <= local
     found = overview(cluster("digits-released"))
-    # what a cluster's loop does not see, alerts say
     added = {"memory", "releases", "gateway", "unknown", "windows"}
-    assert set(found) == local - {"blind"} | added
+    assert set(found) == local | added
     (process,) = found["processes"]
     named = set(
         re.findall(
@@ -278,6 +277,20 @@ def test_verdicts_decision_and_runs():
         "digits/digits-train": ("digits-bbb", "Running"),
         "digits/digits-release": ("digits-release-r1", "Failed"),
     }
+
+
+def test_a_recorder_that_writes_nothing_is_told():
+    paths = cluster("capture")
+    state = "/api/v1/namespaces/capture/services/capture-recorder:8080/proxy/state"
+    well = {"waiting": 3, "trouble": None}
+    assert overview(paths | {state: json.dumps(well)})["blind"] == []
+    trouble = {"since": "2026-11-21T11:00:00Z", "why": "no answer from S3"}
+    found = overview(paths | {state: json.dumps({"waiting": 70, "trouble": trouble})})
+    assert found["blind"] == [
+        "since 2026-11-21T11:00:00Z: capture: its traffic is not written, 70 events wait: no answer from S3"
+    ]
+    silent = overview(paths, silent=[state])
+    assert any("the recorder of capture/capture" in line for line in silent["unknown"])
 
 
 def test_windows_of_another_release_than_the_references_are_shown_as_not_judged():

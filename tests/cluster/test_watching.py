@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import aiohttp
@@ -11,23 +12,29 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from driftloop.contract.captures import RecorderSettings
 from driftloop.contract.handovers import DetectorSettings, RetrainPolicy
-from driftloop.contract.streams import DetectorStreams
+from driftloop.contract.streams import DetectorStreams, RecorderStreams
 from driftloop.retrain.state import Outcome, Phase
 from driftloop.services.analysis.service import TAKEN, AnalysisService, AnalysisSettings
 from driftloop.services.decision.deadletters import RESULTS as REPLAYED
 from driftloop.services.decision.deadletters import DeadLetters
 from driftloop.services.decision.handler import KINDS
 from driftloop.services.decision.handler import DecisionHandlers as DecisionDoor
+from driftloop.services.decision.labels import RESULTS as LABELLED
+from driftloop.services.decision.labels import LabelDoor
 from driftloop.services.decision.loop import FIRED, DecisionLoop
 from driftloop.services.detector.stream.emit import VerdictEmitter
 from driftloop.services.detector.stream.handler import RESULTS
 from driftloop.services.detector.stream.handler import DetectorHandler as DetectorDoor
 from driftloop.services.detector.stream.kept import KeptEvents
 from driftloop.services.detector.stream.scoring import WindowScorer as Detector
-from driftloop.services.detector.stream.telemetry import ALARMS, ROWS
+from driftloop.services.detector.stream.telemetry import ALARMS, ROWS, _build_quality
 from driftloop.services.detector.stream.unjudged import UnjudgedWindows
 from driftloop.services.detector.stream.windows import WindowRule
+from driftloop.services.recorder.handler import RESULTS as RECORDED
+from driftloop.services.recorder.handler import RecorderHandler
+from driftloop.services.recorder.service import PartRecorder
 from tests.golden.trees import NAMES, documents, tree
 from tests.resources.test_logger import ask, standing
 from tests.resources.test_network import matches
@@ -63,7 +70,7 @@ FOREIGN = {
 
 
 def ours():
-    """Name -> labels of what detector, decision and judge export, as Prometheus reads them."""
+    """Name -> labels of what detector, decision, judge and recorder export, as Prometheus reads them."""
     found = {}
     for file in (ROOT / "pipeline" / "driftloop" / "services").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -220,6 +227,7 @@ def started():
         data="",
         registry=decision,
         letters=DeadLetters(None, None, namespace="n", pipeline="p", registry=decision),
+        labels=LabelDoor(None, namespace="n", pipeline="p", broker="", registry=decision),
     )
     names = DetectorStreams("n", "p", "drift", "r1")
     unjudged = UnjudgedWindows(
@@ -229,7 +237,7 @@ def started():
         None,
         names,
         DetectorSettings("ks", window=10),
-        None,
+        SimpleNamespace(find_pending=lambda number: None),
         decoder=None,
         registry=detector,
         unjudged=unjudged,
@@ -245,10 +253,16 @@ def started():
         find_window=scorer.open.build_record,
     )
     VerdictEmitter(None, names, None, "", detector)
+    _build_quality(detector)
     judge = AnalysisService(AnalysisSettings("p", "n", ""), None)._registry
+    recording, recorder = RecorderStreams("n", "p"), CollectorRegistry()
+    RecorderHandler(
+        None, bool, recording, RecorderSettings(), registry=recorder, describe=lambda: {}
+    )
+    PartRecorder(None, recording, RecorderSettings(), recorder)
     return {
         family.name: family
-        for registry in (decision, detector, judge)
+        for registry in (decision, detector, judge, recorder)
         for family in registry.collect()
     }
 
@@ -262,6 +276,7 @@ def test_counters_begin_with_0():
     for name, label, values in (
         ("driftloop_decision_events", "kind", KINDS),
         ("driftloop_decision_fires", "result", FIRED),
+        ("driftloop_decision_labels", "result", LABELLED),
         ("driftloop_decision_dead_letters_replayed", "result", REPLAYED),
         ("driftloop_detector_events", "result", RESULTS),
         ("driftloop_detector_rows", "result", ROWS),
@@ -270,6 +285,7 @@ def test_counters_begin_with_0():
         ("driftloop_detector_events_given_up", None, (None,)),
         ("driftloop_detector_verdicts_sent", None, (None,)),
         ("driftloop_analysis_responses", "what", TAKEN),
+        ("driftloop_recorder_events", "result", RECORDED),
     ):
         counts = [one for one in found.pop(name).samples if one.name.endswith("_total")]
         assert {one.labels.get(label): one.value for one in counts} == dict.fromkeys(values, 0), (

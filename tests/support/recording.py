@@ -37,7 +37,7 @@ class FaultResult:
         A request and an answer that waited too long for each other are a row each, so each side is
         counted by itself: a row without an answer has no status, one without a request no column `x`.
         """
-        asked = Counter(row["request_id"] for row in rows if row["x"] is not None)
+        asked = Counter(row["request_id"] for row in rows if row.get("x") is not None)
         answered = Counter(row["request_id"] for row in rows if row["status"] is not None)
         wanted = {
             side: Counter(id for id, sides in self.acknowledged.items() if side in sides)
@@ -47,8 +47,8 @@ class FaultResult:
             row["request_id"]
             for row in rows
             if row["problem"]
-            or (row["x"] is not None and f"id-{row['x'][0]:.0f}" != row["request_id"])
-            or (row["answer"] is not None and f"id-{row['answer'][0]:.0f}" != row["request_id"])
+            or (row.get("x") is not None and f"id-{row['x'][0]:.0f}" != row["request_id"])
+            or (row.get("answer") is not None and f"id-{row['answer'][0]:.0f}" != row["request_id"])
         ]
         return {
             "lost": sorted([*(wanted["request"] - asked), *(wanted["answer"] - answered)]),

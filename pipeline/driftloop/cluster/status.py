@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from driftloop.cluster.pods import describe_unplaced, find_altered
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
+from driftloop.cluster.recorders import describe_recorder
 from driftloop.contract.documents import DocumentError, parse_json, to_json
 from driftloop.contract.names import (
     COMPONENT_LABEL,
@@ -80,6 +81,7 @@ def overview(
         "state": where, "pid": None, "uptime": None, "ports": {}, "gateway": None, "tip": None, "applied": None,
         "refused": None, "stuck": None, "waiting": [], "processes": [], "verdicts": {}, "runs": {}, "decisions": {},
         "releases": {}, "memory": None, "disk": [], "altered": [],
+        "blind": [],
     }  # fmt: skip
     with picture.part("the gateway"):
         document["gateway"] = _gateway(picture)
@@ -99,6 +101,8 @@ def overview(
                 for pod in pods
                 if (mismatch := find_altered(pod)) is not None
             ]
+        with picture.part(f"the recorder of {home}"):
+            document["blind"] += describe_recorder(reader, names)
         for key, read in _PARTS.items():
             with picture.part(f"{key} of {home}"):
                 document[key] |= read(picture, names)

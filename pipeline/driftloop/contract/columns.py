@@ -3,10 +3,12 @@
 import csv
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal
+from types import MappingProxyType
+from typing import Any, BinaryIO, Literal, get_args
 
+from driftloop.contract.documents import parse_json
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.errors import PipelineError
 
@@ -22,6 +24,13 @@ NOT_THERE = frozenset({"NA", "N/A", "NaN", "nan", "null", "NULL"})
 """Fields of a .csv file that are missing values in columns of numbers, booleans and times."""
 
 
+ColumnUse = Literal["number", "category", "boolean", "time", "text", "ignore"]
+"""What a person says that a column is, in place of the type that is learnt; `ignore`: the detectors don't get it."""
+ColumnUses = Mapping[str, ColumnUse]
+"""Column -> what it is."""
+NO_USES: ColumnUses = MappingProxyType({})
+
+
 class ColumnError(PipelineError):
     """A file of rows that lacks columns, or whose columns can't be read."""
 
@@ -34,9 +43,24 @@ class FileColumns:
     kind: Literal["array", "column"]
     names: tuple[str, ...]
 
-    def choose_features(self, features: str, target: str = TARGET) -> tuple[str, ...]:
-        """Return the columns that `data.features` names in this file, all but the target for `x`;
-        ColumnError for one that it does not have, and for the target among them."""
+    def choose_features(
+        self, features: str, target: str = TARGET, uses: ColumnUses = NO_USES
+    ) -> tuple[str, ...]:
+        """Return the columns that `data.features` names in this file, all but the target for `x`, and
+        of them those that `data.columns` does not ignore; ColumnError for one that it does not have, for
+        the target among them, and when none is left."""
+        for name in uses:
+            if name not in self.names:
+                raise self._refuse_name(name, "data.columns")
+        chosen = self._find_features(features, target)
+        kept = tuple(name for name in chosen if uses.get(name) != "ignore")
+        if not kept:
+            raise ColumnError(
+                f"{self.file}: `data.columns` ignores all columns that `data.features` chooses: {_format_names(chosen)}"
+            )
+        return kept
+
+    def _find_features(self, features: str, target: str) -> tuple[str, ...]:
         chosen = (features,) if self.kind == "array" else tuple(features.split(","))
         missing = [name for name in chosen if name not in self.names]
         if not missing:
@@ -47,7 +71,7 @@ class FileColumns:
                 )
             return chosen
         if self.kind == "array" or features != EVERYTHING:
-            raise self._refuse_name(missing[0])
+            raise self._refuse_name(missing[0], "data.features")
         if target not in self.names:
             raise ColumnError(
                 f"{self.file} has no column `{target}` for the label, so `data.features` can't be all others; "
@@ -71,13 +95,29 @@ class FileColumns:
                 )
         return tuple(features) if columns is None else tuple(n for n in features if n in columns)
 
-    def _refuse_name(self, name: str) -> ColumnError:
+    def _refuse_name(self, name: str, field: str) -> ColumnError:
         return ColumnError(
-            f"{self.file} has no {self.kind} `{name}`, which `data.features` names; "
+            f"{self.file} has no {self.kind} `{name}`, which `{field}` names; "
             f"its {self.kind}s: {_format_names(self.names)}",
             hint=suggest_closest(name, self.names, fold=True)
-            or f"list {self.kind}s of the file in `data.features`",
+            or f"list {self.kind}s of the file in `{field}`",
         )
+
+
+def read_uses(text: str) -> dict[str, ColumnUse]:
+    """Read the uses of columns from the JSON that an option carries; ColumnError for what is none."""
+    found = parse_json(text, label="--columns")
+    if not isinstance(found, dict):
+        raise ColumnError("--columns is not a JSON object")
+    known: dict[object, ColumnUse] = {use: use for use in get_args(ColumnUse)}
+    uses: dict[str, ColumnUse] = {}
+    for name, use in found.items():
+        if use not in known:
+            raise ColumnError(
+                f"--columns: `{name}` is `{use}`, must be one of: {', '.join(get_args(ColumnUse))}"
+            )
+        uses[name] = known[use]
+    return uses
 
 
 def read_columns(file: str, stream: BinaryIO) -> FileColumns | None:
@@ -136,6 +176,16 @@ def is_number_field(field: str) -> bool:
     except ValueError:
         return False
     return "_" not in field
+
+
+def has_own_form(column: Iterable[str | None]) -> bool:
+    """Return True for the fields of a column of a .csv file whose form says more than their numbers do: one
+    of them is no number, or begins with a zero, as a postal code does."""
+    fields = {field for field in column if field} - NOT_THERE
+    return not all(map(is_number_field, fields)) or any(
+        len(field) > 1 and field.lstrip("+-").startswith("0") and "." not in field
+        for field in fields
+    )
 
 
 def find_gap_marks(columns: Iterable[Iterable[str | None]]) -> frozenset[str]:

@@ -115,6 +115,7 @@ def refuse_local(state: StateFolder, document: Document) -> None:
             [batch],
             plan.raw_features,
             target=plan.target,
+            uses=plan.column_uses,
             monitors=[monitor.settings for monitor in plan.request_monitors],
         )
 

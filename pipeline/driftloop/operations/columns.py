@@ -7,8 +7,10 @@ from typing import Any
 
 from driftloop.contract.columns import (
     MOST_CATEGORIES,
+    NO_USES,
     TARGET,
     ColumnError,
+    ColumnUses,
     FileColumns,
     parse_row,
     read_columns,
@@ -23,9 +25,10 @@ def check_columns(
     features: str,
     *,
     target: str = TARGET,
+    uses: ColumnUses = NO_USES,
     monitors: Sequence[DetectorSettings] = (),
 ) -> None:
-    """Look at the columns of batches, by name and file; StepError for one that `features` names
+    """Look at the columns of batches, by name and file; StepError for one that `features` or `uses` names
     and a batch lacks, or that is the `target`, for one that a monitor names and `features` does not, and for
     one with too many different values where a monitor takes categories."""
     for name, file in batches:
@@ -33,7 +36,7 @@ def check_columns(
             with file.open("rb") as stream:
                 columns = read_columns(name, stream)
             if columns is not None:
-                chosen = columns.choose_features(features, target)
+                chosen = columns.choose_features(features, target, uses)
                 for monitor in monitors:
                     own = columns.narrow_features(chosen, monitor.columns)
                     if monitor.kind == "chi2":

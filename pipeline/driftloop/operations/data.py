@@ -2,13 +2,13 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation, StoreObject, parse_location
 from driftloop.cluster.reader import ApiReader
-from driftloop.contract.columns import SUFFIXES, TARGET
+from driftloop.contract.columns import SUFFIXES, TARGET, ColumnUses, read_uses
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.names import Names
 from driftloop.errors import LocalError, PipelineError, StoreError
@@ -31,6 +31,7 @@ class DataFolder:
     features: str | None = None
     """Columns that its files must have; None when any will do."""
     target: str = TARGET
+    uses: ColumnUses = field(default_factory=dict)
     """Column with the right answers."""
     monitors: tuple[DetectorSettings, ...] = ()
     """Monitors that are fitted on them as they come."""
@@ -97,7 +98,11 @@ def put_files(folder: DataFolder, files: Iterable[Path], *, replace: bool = Fals
             )
     if folder.features is not None:
         check_columns(
-            named.items(), folder.features, target=folder.target, monitors=folder.monitors
+            named.items(),
+            folder.features,
+            target=folder.target,
+            uses=folder.uses,
+            monitors=folder.monitors,
         )
     folder.store.create_bucket(folder.location.bucket)
     for name, file in named.items():
@@ -123,7 +128,8 @@ def open_folder(store: ObjectStore, template: Json) -> DataFolder:
         if "snapshot" in options and "--uri" in options:
             location = parse_location(options["--uri"])
             target = options.get("--target", TARGET)
-            return DataFolder(store, location, options.get("--features"), target, fits)
+            uses = read_uses(options.get("--columns", "{}"))
+            return DataFolder(store, location, options.get("--features"), target, uses, fits)
     raise PipelineError(
         f"WorkflowTemplate {template['metadata']['name']} takes no snapshot of a folder",
         hint="`driftloop commit` the spec again: another version rendered it",

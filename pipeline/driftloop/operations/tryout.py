@@ -171,6 +171,7 @@ class ProjectTry:
             *("--production", str(production), "--data", str(self.work / "split" / "heldout")),
             *("--out", str(self.work / "evaluation"), "--rows", str(ROWS)),
             *("--target", self.plan.target),
+            *self.plan.use_options,
         )
         self._call("evaluate", self.spec.evaluate.image or self.spec.train.image, words)
         evaluation = json.loads((self.work / "evaluation" / METRICS_FILE).read_text())

@@ -56,6 +56,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_answers,
         _check_rollout,
         _check_monitors,
+        _check_column_uses,
         _check_effects,
         _check_schema,
         _check_functions,
@@ -357,6 +358,36 @@ def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
                 )
         if len(set(columns)) < len(columns):
             yield SpecFinding(location, f"{_format_location(location)} must name each column once")
+
+
+def _check_column_uses(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    """What `data.columns` names: columns that the detectors may get."""
+    data = pipeline.spec.data
+    features = () if data.features == EVERYTHING else tuple(data.features.split(","))
+    for name, use in data.columns.items():
+        location = ("spec", "data", "columns", name)
+        shown = f"{_format_location(location)} is `{use}`"
+        if name == data.target:
+            yield SpecFinding(
+                location, f"{shown}, must not be there: `{name}` is the target (`data.target`)"
+            )
+        elif features and use == "ignore" and name in features:
+            yield SpecFinding(location, f"{shown}, must not: `data.features` names the column")
+        elif features and name not in features:
+            yield SpecFinding(
+                location,
+                f"{shown}, must be of `data.features`: {_format_names(features)}",
+                suggest_closest(name, features, fold=True),
+            )
+    ignored = {name for name, use in data.columns.items() if use == "ignore"}
+    for monitor, detector in pipeline.spec.monitors.items():
+        named = detector.columns.split(",") if detector.columns is not None else ()
+        for name in sorted(ignored.intersection(named)) if detector.on == "request" else ():
+            location = ("spec", "monitors", monitor, "columns")
+            yield SpecFinding(
+                location,
+                f"{_format_location(location)} names `{name}`, must not: `data.columns` ignores it",
+            )
 
 
 def _check_functions(pipeline: Pipeline) -> Iterator[SpecFinding]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Literal, assert_never
 
 from driftloop.contract.alibi import AlibiSettings
-from driftloop.contract.columns import EVERYTHING, TARGET
+from driftloop.contract.columns import EVERYTHING, TARGET, ColumnUses
 from driftloop.contract.documents import to_json
 from driftloop.contract.functions import FunctionSettings
 from driftloop.contract.handovers import (
@@ -150,6 +150,8 @@ class Plan:
     heldout: float
     features: str
     target: str
+    column_uses: ColumnUses
+    """What columns are where they are learnt wrong."""
     steps: tuple[DataStepPlan, ...]
     train: Train
     train_image: str
@@ -255,12 +257,17 @@ class Plan:
     @property
     def column_options(self) -> tuple[str, ...]:
         """Options of commands that look at the columns of the data."""
-        return ("--features", self.features, *self.target_options)
+        return ("--features", self.features, *self.target_options, *self.use_options)
 
     @property
     def target_options(self) -> tuple[str, ...]:
         """Option with the target's name; none for the default."""
         return () if self.target == TARGET else ("--target", self.target)
+
+    @property
+    def use_options(self) -> tuple[str, ...]:
+        """Option with what columns are where they are learnt wrong; none without such columns."""
+        return ("--columns", json.dumps(dict(self.column_uses))) if self.column_uses else ()
 
     @property
     def recipe(self) -> str:
@@ -326,6 +333,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         heldout=spec.data.heldout,
         features=spec.data.features,
         target=spec.data.target,
+        column_uses=spec.data.columns,
         steps=steps,
         train=spec.train,
         train_image=images[spec.train.image],

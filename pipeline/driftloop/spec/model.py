@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from driftloop.contract.columns import TARGET
+from driftloop.contract.columns import TARGET, ColumnUse
 from driftloop.spec.base import SpecModel
 from driftloop.spec.capture import Capture
 from driftloop.spec.detector import IMPLIED, Detector
@@ -108,6 +108,9 @@ class Data(SpecModel):
     but the target."""
     target: ColumnName = TARGET
     """Column (.npz: array) with the right answers; never an input of the detectors."""
+    columns: dict[ColumnName, ColumnUse] = Field(default_factory=dict, max_length=1000)
+    """`number`, `category`, `boolean`, `time`, `text` or `ignore` of a column that is learnt wrong.
+    By its name: `zip: category`, a number that counts nothing; `note: ignore`, which no detector gets."""
 
 
 class Best(SpecModel):

@@ -11,7 +11,7 @@ import click
 
 from driftloop.clients import s3
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, StoreObject
-from driftloop.contract.columns import TARGET
+from driftloop.contract.columns import TARGET, read_uses
 from driftloop.contract.documents import to_json
 from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.names import is_forced
@@ -48,6 +48,7 @@ MAX_OBJECTS = 50_000
 @click.option("--cause", default="", help="Cause of the run; a forced one always trains.")
 @click.option("--features", help="Columns that every recent batch must have.")
 @click.option("--target", default=TARGET, help="Column with the right answers.")
+@click.option("--columns", default="{}", help="What columns are, as JSON.")
 @click.option(
     "--signatures",
     type=click.Choice(["write", "require"]),
@@ -69,6 +70,7 @@ def command(
     cause: str,
     features: str | None,
     target: str,
+    columns: str,
     signatures: str | None,
     max_bytes: int,
     out: Path,
@@ -99,7 +101,7 @@ def command(
     _sort_batches(data, source, batches, recent)
     if features is not None:
         batches_by_key = [(key, data / "recent" / key) for key in sorted(recent)]
-        check_columns(batches_by_key, features, target=target)
+        check_columns(batches_by_key, features, target=target, uses=read_uses(columns))
     digest = s3.combined_digest({batch.key: batch.sha256 for batch in batches})
     marked = tuple(replace(batch, recent=batch.key in recent) for batch in batches)
     snapshot = Snapshot(uri, marked, digest)

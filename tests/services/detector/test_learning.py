@@ -12,6 +12,7 @@ from pyarrow import parquet
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
+from driftloop.errors import PipelineError
 from driftloop.services.detector.fitting import artifact
 from driftloop.services.detector.rows.payload import RowDecoder
 from driftloop.services.detector.rows.values import drop_noise
@@ -70,6 +71,66 @@ def test_a_column_that_mixes_numbers_and_text_says_so(tmp_path: Path) -> None:
         "5 of 10 values are numbers, the others text: all are read as text; "
         "5 values are neither numbers, booleans nor text: they are missing"
     )
+
+
+@pytest.mark.parametrize(
+    ("use", "fields", "type_", "names", "asked", "note"),
+    [
+        ("category", ["8001", "8001", "9002"], "category", ("8001", "9002"), 8001, ""),
+        ("category", ["08001", "08001", "9002"], "category", ("08001", "9002"), "08001", ""),
+        ("category", ["1.50", "1.50", "2"], "category", ("1.5", "2"), 1.5, ""),
+        ("text", ["1", "22", "22"], "text", (), 22, ""),
+        ("number", ["1", "NA", "x"], "number", (), 1, "1 of 3 values are no number, and missing"),
+        ("boolean", ["0", "1", "1"], "boolean", ("false", "true"), 0, ""),
+        ("boolean", ["0", "no", ""], "boolean", ("false", "true"), False,
+         "1 of 3 values are no boolean, and missing"),
+        ("time", ["2013-01-01", "late", "2013-01-02"], "time", (), "2013-01-01",
+         "1 of 3 values are no time, and missing"),
+    ],
+)  # fmt: skip
+def test_a_column_is_what_a_person_says(
+    use: str, fields: list[str], type_: str, names: tuple[str, ...], asked: object, note: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    (tmp_path / "a.csv").write_text("c,d,y\n" + "".join(f"{field},1,0\n" for field in fields))
+    found = artifact.gather_reference(tmp_path, "x", TABULAR, "y", json.dumps({"c": use}))
+    column = found.profile.columns[0]
+    assert (column.type, column.note) == (type_, note)
+    assert tuple(sorted(name for name, _ in column.categories)) == names
+    decoder = RowDecoder(found.profile, complete=False)
+    decoded = decoder.decode_rows(
+        json.dumps({"data": {"names": ["c", "d"], "ndarray": [[asked, 1]]}}).encode()
+    )
+    assert not decoded.faults.list_counts()
+    assert any(np.array_equal(decoded.rows[0], row) for row in found.ordered)
+
+
+def test_an_ignored_column_is_no_input_and_no_unknown_one(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("c,note,y\n1,p,0\n2,q,0\n")
+    found = artifact.gather_reference(tmp_path, "x", TABULAR, "y", '{"note": "ignore"}')
+    assert [column.name for column in found.profile.columns] == ["c"]
+    decoder = RowDecoder(found.profile, complete=False)
+    for names, row in ((["c", "note"], [2, "q"]), (["c"], [2]), (None, [2, "q"]), (None, [2])):
+        data = {"ndarray": [row], **({"names": names} if names else {})}
+        decoded = decoder.decode_rows(json.dumps({"data": data}).encode())
+        assert decoded.rows.tolist() == [[2.0]]
+        assert not decoded.faults.list_counts()
+
+
+@pytest.mark.parametrize(
+    ("uses", "words"),
+    [
+        ('{"d": "category"}', r"a\.csv has no column `d`, which `data\.columns` names; its columns: `c`, `y`"),
+        ('{"c": "ignore"}', r"`data\.columns` ignores all columns that `data\.features` chooses: `c`"),
+        ('{"c": "time"}', r"says that `c` is a time, and no value is: the first is `p` \(a\.csv, row 1\)"),
+        ('{"c": "zip"}', "`c` is `zip`, must be one of: number, category, boolean, time, text, ignore"),
+        ("[]", "--columns is not a JSON object"),
+    ],
+)  # fmt: skip
+def test_what_a_person_says_of_columns_must_fit(uses: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("c,y\np,0\nq,1\n")
+    with pytest.raises(PipelineError, match=words):
+        artifact.gather_reference(tmp_path, "x", TABULAR, "y", uses)
 
 
 def test_a_detector_may_look_at_some_of_the_features(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ async def test_what_is_not_its_own_is_acknowledged_and_not_kept(start: Start) ->
     assert await count_kept(world) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_without_the_store_events_wait_and_nothing_is_lost(start: Start) -> None:
     world = start()
@@ -114,6 +115,7 @@ async def test_a_full_stream_refuses_until_there_is_room(start: Start) -> None:
     assert statuses == sorted(statuses)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_a_restart_goes_on_where_it_was(start: Start) -> None:
     world = start(every=2.0)
@@ -127,6 +129,7 @@ async def test_a_restart_goes_on_where_it_was(start: Start) -> None:
     assert (row["status"], row["x"], row["answer"]) == (200, [1.0, 2.0], [0.25, 0.75])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_days_are_deleted_that_are_not_kept(start: Start) -> None:
     world = start(keep=2 * 86400.0)

@@ -52,6 +52,17 @@ def test_gaps_are_gaps_however_a_file_marks_them(heldout: Path) -> None:
     assert one["features"] == [None, None, True, None]
 
 
+def test_numbers_that_a_person_calls_categories_keep_their_form(heldout: Path) -> None:
+    (heldout / "recent" / "a.csv").write_text("zip,flight,y\n08001,12,1\n80333,,0\n")
+    file = heldout / "rows.json"
+    document = write_rows(heldout, file, 9, uses={"zip": "category", "flight": "category"})
+    assert sorted(row.features for row in document.rows) == [["08001", 12], ["80333", None]]
+    assert sorted(row["features"] for row in written(heldout)["rows"]) == [
+        [8001, 12],
+        [80333, None],
+    ]
+
+
 def test_a_mark_of_gaps_is_a_text_where_no_number_is_missing_so(heldout: Path) -> None:
     (heldout / "recent" / "a.csv").write_text("country,size,y\nNA,1,0\nUS,2,1\n")
     assert sorted(row["features"] for row in written(heldout)["rows"]) == [["NA", 1], ["US", 2]]

@@ -13,7 +13,7 @@ from driftloop.kube.prometheus import AlertingRule, Group, PrometheusRule, Prome
 from driftloop.plan import Monitor, Plan
 from driftloop.plan.schedule import longest_gap, train_schedules
 from driftloop.release.record import Release, Version
-from driftloop.resources import decision, detector, judge
+from driftloop.resources import decision, detector, judge, recorder
 from driftloop.resources.watching import scraping, series
 from driftloop.retrain.state import LIVE
 
@@ -34,7 +34,7 @@ WEEK = timedelta(days=7)
 def alert_rules(plan: Plan, release: Release) -> PrometheusRule:
     """All alerts; those of production and of its detectors from the first release on."""
     version = release.production
-    groups = [*_loop_alerts(plan), *_schedule_alerts(plan)]
+    groups = [*_loop_alerts(plan), *_schedule_alerts(plan), *_recorder_alerts(plan)]
     if version is not None:
         groups = [*_traffic_alerts(plan, version), _files_alert(plan), *groups]
         groups += [
@@ -393,6 +393,24 @@ def _schedule_alerts(plan: Plan) -> Iterator[AlertingRule]:
             "suspended; if not, Argo's controller doesn't get to it.",
             cronworkflow=schedule.name,
         )
+
+
+def _recorder_alerts(plan: Plan) -> Iterator[AlertingRule]:
+    """The recorder, where there is one: what it can't write waits, and is refused when its room is full."""
+    if plan.capture is None:
+        return
+    names = plan.names
+    yield _down_alert(plan, recorder.COMPONENT, "no traffic is recorded")
+    yield _build_alert(
+        plan,
+        "TrafficNotWritten",
+        f"{series.service_series(names, 'driftloop_recorder_fails', recorder.COMPONENT)} == 1",
+        PATIENCE,
+        severity="warning",
+        summary="the recorded traffic can't be written to the object store; it waits",
+        do=f"`driftloop status --cluster --namespace {names.namespace}` says since when and why. Nothing is lost "
+        "while the Broker keeps events, 24 hours.",
+    )
 
 
 def _down_alert(plan: Plan, component: str, lost: str, **labels: str) -> AlertingRule:

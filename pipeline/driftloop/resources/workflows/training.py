@@ -361,7 +361,7 @@ def _evaluate_step(plan: Plan) -> WorkflowStep:
             *("--production", f"{IN}/production", "--data", f"{IN}/split/heldout"),
             *("--out", f"{OUT}/evaluation", "--timeout", str(limit)),
             *(("--rows", str(plan.rehearsed_rows)) if plan.rehearse is not None else ()),
-            *(plan.target_options if plan.rehearse is not None else ()),
+            *((*plan.target_options, *plan.use_options) if plan.rehearse is not None else ()),
         ),
         inputs=(
             _picked_trial(plan),

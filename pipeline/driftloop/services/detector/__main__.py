@@ -65,6 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--target", default=TARGET, help="column of the label, which is no feature"
     )
     fitting.add_argument(
+        "--columns", default="{}", help="what columns are where they are learnt wrong, as JSON"
+    )
+    fitting.add_argument(
         "--run", help="run whose release the data is of; the detector judges no other's requests"
     )
     fitting.add_argument("--out", type=Path, required=True, help="folder to write the detector to")
@@ -121,7 +124,11 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
         fit = gather_answers(arguments.answers, config)
     else:
         fit = artifact.gather_reference(
-            arguments.reference, arguments.features, config, arguments.target
+            arguments.reference,
+            arguments.features,
+            config,
+            arguments.target,
+            arguments.columns,
         )
     url = arguments.function
     program = FunctionProgram(url, strict=True) if url is not None else None

@@ -5,6 +5,7 @@ could decide otherwise: the range and the moment are in the order, and the rest 
 """
 
 import logging
+import os
 from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 
@@ -29,6 +30,7 @@ from driftloop.contract.platform import SECRET_KEY
 from driftloop.contract.profiles import TableProfile
 from driftloop.contract.streams import RecorderStreams
 from driftloop.contract.times import SECOND
+from driftloop.errors import StoreError
 from driftloop.services.reading import CaughtUp, EventReader
 from driftloop.services.recorder.columns import Concealment, RequestReader, derive_key
 from driftloop.services.recorder.joining import KeptEvent, join_events
@@ -39,6 +41,8 @@ log = logging.getLogger("recorder")
 
 SINGLE = 500
 """Waiting events that are fetched one by one; more of them are read with all that lies between."""
+ASKER = os.getppid()
+"""Process that started this one."""
 EARLIEST, LATEST = round(DAY) * SECOND, 300 * SECOND
 """Nanoseconds that a logger's time may be before and after the time at which the event was stored."""
 
@@ -181,6 +185,8 @@ def store_rows(
             day, release, order.stream, part.number, part.first, last, table.num_rows
         )
         data = write_parquet(table)
+        if os.getppid() != ASKER:
+            raise StoreError("the recorder that asked has ended: another one writes this part")
         folder.write_part(file, data)
         rows.counts["files"] += 1
         rows.counts["bytes"] += len(data)

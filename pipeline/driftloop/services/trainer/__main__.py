@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from driftloop.contract.columns import TARGET
+from driftloop.contract.columns import TARGET, read_uses
 from driftloop.contract.functions import FUNCTION_PORT
 from driftloop.services.trainer.call import TrainerCall, TrainerEvaluation, run_call, run_evaluation
 from driftloop.services.trainer.columns import check_features
@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
                         timeout=options.timeout,
                         rows=options.rows,
                         target=options.target,
+                        uses=read_uses(options.columns),
                     )
                 )
             case "monitor":
@@ -58,7 +59,11 @@ def main(arguments: list[str] | None = None) -> None:
             case _:
                 if options.features is not None:
                     check_features(
-                        options.data, options.features, options.target, mixed=options.mixed
+                        options.data,
+                        options.features,
+                        options.target,
+                        read_uses(options.columns),
+                        mixed=options.mixed,
                     )
                 rows = split_rows(options.data, options.out, options.heldout)
                 print(f"{rows['train']} rows to train on, {rows['heldout']} held out")
@@ -146,6 +151,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for command in (two, three):
         command.add_argument("--target", default=TARGET, help="column with the right answers")
+        command.add_argument("--columns", default="{}", help="what columns are, as JSON")
     three.set_defaults(code=Path())
     return parser
 

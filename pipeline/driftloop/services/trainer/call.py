@@ -8,11 +8,11 @@ import shutil
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.columns import TARGET
+from driftloop.contract.columns import TARGET, ColumnUses
 from driftloop.contract.documents import DocumentError, parse_json, to_json
 from driftloop.contract.measures import find_measure
 from driftloop.contract.records import Evaluation, ProductionRelease, TrialResult
@@ -148,6 +148,7 @@ class TrainerEvaluation:
     rows: int | None = None
     """Held-out rows that a rehearsal asks; None without one."""
     target: str = TARGET
+    uses: ColumnUses = field(default_factory=dict)
     """Column with the right answers."""
 
 
@@ -195,10 +196,12 @@ def _measure_asked(
     numbers: the server's answers to them must come to the same."""
     file, limit = task.out / ROWS_FILE, task.rows or 0
     if find_measure(candidate.get("recent", ())) is None:
-        sample.write_rows(task.data, file, limit, target=task.target)
+        sample.write_rows(task.data, file, limit, target=task.target, uses=task.uses)
         return None
     with tempfile.TemporaryDirectory(prefix="driftloop-") as folder:
-        sample.write_rows(task.data, file, limit, target=task.target, again=Path(folder))
+        sample.write_rows(
+            task.data, file, limit, target=task.target, uses=task.uses, again=Path(folder)
+        )
         if not record.list_files(Path(folder)):
             return None
         arguments, _ = function.build_arguments(

@@ -10,13 +10,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.columns import TARGET, ColumnError, FileColumns, parse_row, read_columns
+from driftloop.contract.columns import (
+    NO_USES,
+    TARGET,
+    ColumnError,
+    ColumnUses,
+    FileColumns,
+    parse_row,
+    read_columns,
+)
 from driftloop.services.trainer.errors import TrainerError
 from driftloop.services.trainer.parquet import list_rows, load_table
 
 
-def check_features(data: Path, features: str, target: str = TARGET, *, mixed: bool = False) -> None:
-    """Look at the recent files below `data`; TrainerError for a column that `features` names and
+def check_features(
+    data: Path,
+    features: str,
+    target: str = TARGET,
+    uses: ColumnUses = NO_USES,
+    *,
+    mixed: bool = False,
+) -> None:
+    """Look at the recent files below `data`; TrainerError for a column that `features` or `uses` names and
     a file lacks, for files of different columns, and, unless `mixed`, for a value that is not a number."""
     folder = data / "recent"
     widths: dict[int, str] = {}
@@ -26,7 +41,7 @@ def check_features(data: Path, features: str, target: str = TARGET, *, mixed: bo
             columns = _read_columns(file, name)
             if columns is None:
                 continue
-            chosen = columns.choose_features(features, target)
+            chosen = columns.choose_features(features, target, uses)
         except ColumnError as error:
             raise TrainerError(error.message, hint=error.hint) from error
         except OSError as error:

@@ -9,12 +9,20 @@ import csv
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from driftloop.contract.columns import NOT_THERE, TARGET, find_gap_marks, is_number_field
+from driftloop.contract.columns import (
+    NO_USES,
+    NOT_THERE,
+    TARGET,
+    ColumnUses,
+    find_gap_marks,
+    has_own_form,
+    is_number_field,
+)
 from driftloop.contract.documents import to_json
 from driftloop.contract.profiles import TRUTHS
 from driftloop.contract.records import HeldOutRow, HeldOutRows
@@ -49,10 +57,17 @@ class _SourcePart:
 
 
 def write_rows(
-    heldout: Path, file: Path, limit: int, *, target: str = TARGET, again: Path | None = None
+    heldout: Path,
+    file: Path,
+    limit: int,
+    *,
+    target: str = TARGET,
+    uses: ColumnUses = NO_USES,
+    again: Path | None = None,
 ) -> HeldOutRows:
     """Write up to `limit` rows below a folder, evenly spread over the recent ones, then over the
-    others; into the folder `again` the recent ones of them as they were."""
+    others; into the folder `again` the recent ones of them as they were. Columns that `uses` says are no
+    numbers stay texts in .csv files."""
     rows: list[HeldOutRow] = []
     parts: list[_SourcePart] = []
     names: tuple[str, ...] | None = None
@@ -64,7 +79,7 @@ def write_rows(
         step = max(1, math.ceil(count_rows(heldout / part) / (limit - len(rows))))
         for source in sorted(path for path in (heldout / part).rglob("*") if path.is_file()):
             try:
-                table = _read_table(source, step, target, marks, recent=part == "recent")
+                table = _read_table(source, step, target, marks, uses, recent=part == "recent")
             except _UnaskableError as error:
                 notes.append(f"{source.name}: {error}")
                 continue
@@ -147,7 +162,7 @@ def _read_csv(file: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _read_table(
-    file: Path, step: int, target: str, marks: frozenset[str], *, recent: bool
+    file: Path, step: int, target: str, marks: frozenset[str], uses: ColumnUses, *, recent: bool
 ) -> _Table:
     match file.suffix:
         case ".npz":
@@ -155,9 +170,9 @@ def _read_table(
         case ".csv":
             header, lines = _read_csv(file)
             label = header.index(target) if target in header else None
-            return _read_columns(
-                header, _convert_columns(lines, marks, label)[::step], target, recent
-            )
+            texts = {n for n, name in enumerate(header) if uses.get(name) in ("category", "text")}
+            converted = _convert_columns(lines, marks, label, texts)
+            return _read_columns(header, converted[::step], target, recent)
         case ".jsonl":
             with file.open() as stream:
                 objects = [json.loads(line) for line in stream if line.strip()][::step]
@@ -215,12 +230,15 @@ def _read_columns(
 
 
 def _convert_columns(
-    lines: list[list[str]], marks: frozenset[str], label: int | None
+    lines: list[list[str]], marks: frozenset[str], label: int | None, texts: Collection[int]
 ) -> list[list[Any]]:
     """Columns whose values are all numbers become numbers, of features also true and false booleans; an
-    empty field is a missing value, and so is what marks a gap."""
+    empty field is a missing value, and so is what marks a gap. Those that are `texts` stay as they are where
+    a number would lose its form (`08001`)."""
     columns = [
-        _convert_column(column, marks, truths=number != label)
+        _drop_gaps(column, marks)
+        if number in texts and has_own_form(column)
+        else _convert_column(column, marks, truths=number != label)
         for number, column in enumerate(zip(*lines, strict=True))
     ]
     return [list(row) for row in zip(*columns, strict=True)]
@@ -229,15 +247,19 @@ def _convert_columns(
 def _convert_column(column: Sequence[str], marks: frozenset[str], *, truths: bool) -> Sequence[Any]:
     present = {text for text in column if text} - NOT_THERE
     if not present:
-        return [text if text and text not in marks else None for text in column]
+        return _drop_gaps(column, marks)
     converted: dict[str, Any]
     if all(map(is_number_field, present)):
         converted = {text: _convert_number(text) for text in present}
     elif truths and all(text.strip().lower() in TRUTHS for text in present):
         converted = {text: text.strip().lower() == TRUTHS[1] for text in present}
     else:
-        return [text if text and text not in marks else None for text in column]
+        return _drop_gaps(column, marks)
     return [converted.get(text) for text in column]
+
+
+def _drop_gaps(column: Sequence[str], marks: frozenset[str]) -> list[str | None]:
+    return [text if text and text not in marks else None for text in column]
 
 
 def _convert_number(text: str) -> int | float:

@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from driftloop.contract.columns import SUFFIXES, TARGET, ColumnError
+from driftloop.contract.columns import SUFFIXES, TARGET, ColumnError, read_uses
 from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json, to_json
 from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
@@ -144,15 +144,20 @@ def _make_profile(reference: Rows) -> TableProfile:
 
 
 def gather_reference(
-    folder: Path, features: str, config: DetectorSettings, target: str = TARGET
+    folder: Path,
+    features: str,
+    config: DetectorSettings,
+    target: str = TARGET,
+    uses: str = "{}",
 ) -> DetectorArtifact:
     """Learn the profile and the reference rows of the files below `folder`: of the columns that
-    `features` names, or all but the target, and of these the detector's own."""
+    `features` names, or all but the target, and of these the detector's own; `uses` is JSON of what
+    columns are where they are learnt wrong."""
     from driftloop.services.detector.fitting.learning import learn_table
 
     tables = read_folder(folder, hint="the data steps' output is empty")
     try:
-        learnt = learn_table(tables, features, target, config.columns)
+        learnt = learn_table(tables, features, target, config.columns, read_uses(uses))
     except ColumnError as error:
         raise ArtifactError(error.message, hint=error.hint) from error
     return draw_reference(config, learnt.rows, learnt.profile)

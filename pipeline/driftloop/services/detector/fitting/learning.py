@@ -13,19 +13,30 @@ Rules, the first that fits:
 * category: at most 1000 different texts, each of them five times on average, or at most 20;
 * text: all others. A column without any value is one, too.
 
+What `data.columns` says that a column is goes before the rules.
+
 A column that mixes numbers with text is a category or text, and its profile says so. An empty field, a null
 and a key that is not there are missing values.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
-from driftloop.contract.columns import EVERYTHING, NOT_THERE, ColumnError
+from driftloop.contract.columns import (
+    EVERYTHING,
+    NO_USES,
+    NOT_THERE,
+    ColumnError,
+    ColumnUse,
+    ColumnUses,
+    has_own_form,
+    is_number_field,
+)
 from driftloop.contract.profiles import (
     QUANTILES,
     TRUTHS,
@@ -43,11 +54,15 @@ from driftloop.services.detector.rows.values import (
     category_key,
     drop_noise,
     is_missing,
+    read_truth,
 )
 
 MOST_LEVELS = 1000
 """Different texts that still are categories."""
 FEW_LEVELS = 20
+_UNREADABLE = object()
+_FLAGS = {"0": 0, "1": 1}
+"""Fields of a .csv file that are booleans where a person says so."""
 REPEATED = 5
 """Rows that a category has on average, when there are more than a few."""
 
@@ -62,34 +77,49 @@ class LearntTable:
 
 
 def learn_table(
-    tables: Sequence[TableFile], features: str, target: str, own: Sequence[str] | None = None
+    tables: Sequence[TableFile],
+    features: str,
+    target: str,
+    own: Sequence[str] | None = None,
+    uses: ColumnUses = NO_USES,
 ) -> LearntTable:
     """Learn the profile of files of rows, of the columns `own` of the features or all of them; ColumnError
-    for columns that do not fit together."""
-    every = _choose_columns(tables, features, target)
+    for columns that do not fit together, or are not what `uses` says."""
+    every = _choose_columns(tables, features, target, uses)
     first = tables[0].columns
     chosen = first.narrow_features(every, own)
     if first.kind == "array":
-        return learn_columns(tables, chosen)
+        return learn_columns(tables, chosen, uses=uses)
     order = (name for name in first.names if name != target and name in tables[0].values)
-    learnt = learn_columns(tables, chosen, tuple(order))
+    learnt = learn_columns(tables, chosen, tuple(order), uses=uses)
     if chosen == every:
         return learnt
     return replace(learnt, profile=replace(learnt.profile, features=every))
 
 
 def learn_columns(
-    tables: Sequence[TableFile], chosen: tuple[str, ...], order: tuple[str, ...] | None = None
+    tables: Sequence[TableFile],
+    chosen: tuple[str, ...],
+    order: tuple[str, ...] | None = None,
+    *,
+    uses: ColumnUses = NO_USES,
 ) -> LearntTable:
     """Learn columns that all the files have; values without names are matched by `order` (default: those)."""
     learnt: list[tuple[tuple[ColumnProfile, ...], Rows]] = []
     arrays: dict[str, int] = {}
     for name in chosen:
+        use = uses.get(name)
         if any(_holds_lists(table.values[name]) for table in tables):
+            if use is not None:
+                raise ColumnError(
+                    f"`data.columns` says that `{name}` is a {use}, and it holds lists"
+                )
             columns, rows = _learn_array(tables, name)
             arrays[name] = len(columns)
         else:
-            column, values = _learn_column(tables, name)
+            column, values = (
+                _learn_column(tables, name) if use is None else _learn_as(tables, name, use)
+            )
             columns, rows = (column,), values[:, None]
         learnt.append((columns, rows))
     if tables[0].columns.kind == "array" and learnt[0][0][0].type == "number":
@@ -102,7 +132,9 @@ def learn_columns(
     return LearntTable(profile, np.concatenate([rows for _, rows in learnt], axis=1))
 
 
-def _choose_columns(tables: Sequence[TableFile], features: str, target: str) -> tuple[str, ...]:
+def _choose_columns(
+    tables: Sequence[TableFile], features: str, target: str, uses: ColumnUses
+) -> tuple[str, ...]:
     """Return the columns of all files, in the order of the first; ColumnError names the file that lacks
     one."""
     kinds = {_read_kind(table) for table in tables}
@@ -111,7 +143,7 @@ def _choose_columns(tables: Sequence[TableFile], features: str, target: str) -> 
             f"{tables[0].file} holds rows as {_read_kind(tables[0])}s, another file does not: must be alike",
             hint="convert the batches in a data step",
         )
-    every = [table.columns.choose_features(features, target) for table in tables]
+    every = [table.columns.choose_features(features, target, uses) for table in tables]
     chosen = tuple(dict.fromkeys(name for names in every for name in names))
     for name in chosen:
         for table in tables:
@@ -173,6 +205,70 @@ def _learn_column(tables: Sequence[TableFile], name: str) -> tuple[ColumnProfile
             profile = _profile_numbers(name, joined, single=single)
             return profile, np.where(np.isinf(joined), np.nan, joined)
     return _learn_texts(name, np.concatenate([part.astype(object) for part in parts]), texts=texts)
+
+
+def _learn_as(tables: Sequence[TableFile], name: str, use: ColumnUse) -> tuple[ColumnProfile, Rows]:
+    """Learn a column as a person says that it is. What is nothing of that kind is missing, and its profile
+    says how much; ColumnError when all of it is."""
+    values = [value for table in tables for value in _read_fields(table, name, use)]
+    bad = sum(value is _UNREADABLE for value in values)
+    present = [None if value is _UNREADABLE else value for value in values]
+    if bad and all(map(is_missing, present)):
+        raise ColumnError(
+            f"`data.columns` says that `{name}` is a {use}, and no value is: {_describe_first(tables, name)}",
+            hint="leave it out there: its type is learnt; or `ignore` it",
+        )
+    note = f"{bad} of {len(values)} values are no {use}, and missing" if bad else ""
+    match use:
+        case "number":
+            column = drop_noise(np.array(present, dtype=np.float64))
+            profile = replace(_profile_numbers(name, column, single=False), note=note)
+            return profile, np.where(np.isinf(column), np.nan, column)
+        case "boolean":
+            column = np.array(present, dtype=np.float64)
+            return replace(_profile_truths(name, column), note=note), column
+        case "category" | "text" | "time":
+            return _learn_texts(name, np.array(present, dtype=object), use, note=note)
+        case "ignore":
+            raise AssertionError(name)
+        case _:
+            assert_never(use)
+
+
+def _read_fields(table: TableFile, name: str, use: ColumnUse) -> Iterator[Any]:
+    """Yield the values of a column as a kind of column has them; `_UNREADABLE` for what is none of that kind.
+
+    Numbers in a .csv file are categories as a request of numbers has them, unless their form says more, as
+    that of `08001` does.
+    """
+    values = table.values[name]
+    plain = table.texts and use in ("category", "text") and not has_own_form(values)
+    for value in values.tolist():
+        if is_missing(value) or (
+            table.texts and use not in ("category", "text") and value in NOT_THERE
+        ):
+            yield None
+        elif use == "number":
+            yield value if isinstance(value, int | float) else _find_number(value)
+        elif use == "boolean":
+            truth = read_truth(_FLAGS.get(value, value) if isinstance(value, str) else value)
+            yield _UNREADABLE if truth is None else truth
+        else:
+            key = category_key(float(value) if plain else value)
+            yield key if key is not None and (use != "time" or _is_time(key)) else _UNREADABLE
+
+
+def _find_number(value: Any) -> Any:
+    return float(value) if isinstance(value, str) and is_number_field(value) else _UNREADABLE
+
+
+def _describe_first(tables: Sequence[TableFile], name: str) -> str:
+    """Return the first value of a column, and its place."""
+    for table in tables:
+        for number, value in enumerate(table.values[name].tolist()):
+            if not is_missing(value):
+                return f"the first is `{str(value)[:40]}` ({table.describe_row(number)})"
+    raise AssertionError(name)
 
 
 def _read_numbers(values: Values, *, texts: bool) -> Rows | None:
@@ -253,12 +349,25 @@ def find_quantiles(values: Rows) -> tuple[float, ...]:
     return tuple(float(q) for q in np.quantile(values, QUANTILES)) if len(values) else ()
 
 
-def _learn_texts(name: str, values: Values, *, texts: bool) -> tuple[ColumnProfile, Rows]:
+def _learn_texts(
+    name: str,
+    values: Values,
+    kind: ColumnType | None = None,
+    *,
+    texts: bool = False,
+    note: str | None = None,
+) -> tuple[ColumnProfile, Rows]:
     keys = [None if is_missing(value) else category_key(value) for value in values]
     counts = Counter(key for key in keys if key is not None)
     present = sum(counts.values())
     unreadable = sum(key is None and not is_missing(v) for key, v in zip(keys, values, strict=True))
-    kind = _choose_type(counts, present)
+    kind = kind or _choose_type(counts, present)
+    if kind == "category" and len(counts) > MOST_LEVELS:
+        raise ColumnError(
+            f"`data.columns` says that `{name}` is a category, and it has {len(counts)} different values: at most "
+            f"{MOST_LEVELS} are",
+            hint="`text` or `ignore`",
+        )
     profile = ColumnProfile(
         name=name,
         type=kind,
@@ -269,7 +378,7 @@ def _learn_texts(name: str, values: Values, *, texts: bool) -> tuple[ColumnProfi
         quantiles=find_quantiles(np.array([len(key) for key in keys if key is not None]))
         if kind == "text"
         else (),
-        note=_describe_mix(counts, values, unreadable, texts=texts),
+        note=_describe_mix(counts, values, unreadable, texts=texts) if note is None else note,
     )
     return profile, ColumnEncoder.from_profile(profile).encode_values(keys, RowFaults())
 

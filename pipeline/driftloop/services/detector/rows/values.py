@@ -136,7 +136,7 @@ class ColumnEncoder:
             case "number":
                 return _read_number(value, single=self.column.single)
             case "boolean":
-                return _read_truth(value)
+                return read_truth(value)
             case "category":
                 key = category_key(value)
                 if key is None:
@@ -196,7 +196,8 @@ def _read_number(value: Any, *, single: bool) -> float | None:
     return number if isfinite(number) else None
 
 
-def _read_truth(value: Any) -> float | None:
+def read_truth(value: Any) -> float | None:
+    """Return 0 or 1; None for what is neither true nor false."""
     if isinstance(value, str):
         text = value.lower()
         return float(TRUTHS.index(text)) if text in TRUTHS else None

@@ -1,0 +1,28 @@
+"""What a recorder of a cluster says of itself, asked through the API server."""
+
+from collections.abc import Iterator
+
+from driftloop.cluster.reader import ClusterError, TextReader
+from driftloop.contract.captures import RecorderTrouble
+from driftloop.contract.documents import DocumentError, parse_json
+from driftloop.contract.names import SERVICE_PORT, Names
+
+
+def describe_recorder(reader: TextReader, names: Names) -> Iterator[str]:
+    """Yield a line when the recorder of a pipeline writes nothing; none where the pipeline has no recorder.
+    ClusterError when it can't be asked."""
+    home = f"namespaces/{names.namespace}"
+    if reader.get(f"/apis/apps/v1/{home}/deployments/{names.recorder}") is None:
+        return
+    text = reader.text(f"/api/v1/{home}/services/{names.recorder}:{SERVICE_PORT}/proxy/state")
+    try:
+        state = parse_json(text or "{}", label="the recorder's answer")
+        trouble = state.get("trouble") if isinstance(state, dict) else None
+        told = RecorderTrouble.read(trouble) if trouble is not None else None
+    except DocumentError as error:
+        raise ClusterError(error.message) from error
+    if told is not None:
+        waiting = f"{state.get('waiting')} events wait"
+        yield (
+            f"since {told.since}: {names.pipeline}: its traffic is not written, {waiting}: {told.why}"
+        )
