@@ -28,7 +28,7 @@ KEY, SECRET = "user", "secret"
 def object_store(folder: Path, port: int) -> Process:
     """An S3 server whose objects are the files of a folder."""
     (folder / BUCKET).mkdir(parents=True, exist_ok=True)
-    argv = [str(RCLONE), "serve", "s3", f"--addr=127.0.0.1:{port}", "--dir-cache-time=0s"]
+    argv = [str(RCLONE), "serve", "s3", f"--addr=127.0.0.1:{port}", "--dir-cache-time=2s"]
     argv += [f"--auth-key={KEY},{SECRET}", "--no-cleanup", str(folder)]
     return Process(
         argv, folder.with_name("s3.log"), port, environment={"RCLONE_CONFIG": "/dev/null"}
