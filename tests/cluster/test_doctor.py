@@ -415,7 +415,7 @@ def test_what_may_not_be_read_is_said_and_the_rest_goes_on():
     )
     findings = list(doctor.examine(answers))
     notes = [text for text in texts(findings, Level.NOTE) if text.startswith("not allowed to read")]
-    assert len(notes) == 2
+    assert len(notes) == 3
 
 
 def test_an_api_that_breaks_is_an_error_not_a_finding():

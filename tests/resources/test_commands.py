@@ -10,6 +10,7 @@ from driftloop.cli.root import root
 from driftloop.services.analysis import __main__ as analysis
 from driftloop.services.decision import __main__ as decision
 from driftloop.services.detector import __main__ as detector
+from driftloop.services.recorder import __main__ as recorder
 from driftloop.services.trainer import __main__ as trainer
 from tests.golden.trees import NAMES, UNLISTED, documents, tree
 
@@ -18,6 +19,7 @@ PARSERS = {
     "driftloop-detector": detector.build_parser,
     "driftloop-decision": decision.build_parser,
     "driftloop-judge": analysis.build_parser,
+    "driftloop-recorder": recorder.build_parser,
 }
 PROGRAMS = {"driftloop", *PARSERS}
 
