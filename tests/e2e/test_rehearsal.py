@@ -98,6 +98,8 @@ def project(folder: Path) -> Path:
     assert LOADED in text
     assert PREDICTED in text
     model.write_text(text.replace(LOADED, LOADS).replace(PREDICTED, PREDICTS))
+    # another version than the server's: what one pickles the other may not read
+    (spec.parent / "trainer" / "requirements.txt").write_text("numpy==2.3.5\n")
     text = spec.read_text().replace("parameters: {", 'parameters: {flaw: "none", ')
     assert "budget: 4/day}" in text
     text = text.replace("budget: 4/day}", "budget: 4/day, haltAfter: 20}")

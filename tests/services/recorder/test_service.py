@@ -1,5 +1,6 @@
 """The recorder as a process: what its door answers, what it writes, and what becomes of it without a store."""
 
+import asyncio
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -143,6 +144,8 @@ async def test_days_are_deleted_that_are_not_kept(start: Start) -> None:
         days[age] = world.traffic / f"day={day}" / "release=r1" / file.name
         days[age].parent.mkdir(parents=True)
         shutil.copy(file, days[age])
+    # the store remembers what its folders hold for two seconds
+    await asyncio.sleep(3)
     world.recorder.start()
     await until(lambda: not days[4].exists(), within=LONG)
     assert days[2].exists()
