@@ -192,7 +192,8 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
     if draw(st.booleans()):
         named = ["ghcr.io/acme/t:1.0.0", images.DRIFTLOOP]
         named += ["ghcr.io/acme/s:1.0.0"] if serve["server"] == "python" or "image" in serve else []
-        named += [images.MONITOR] if monitors else []
+        own = any("alibi" not in each for each in monitors.values())
+        named += [images.MONITOR] if own else []
         named += [images.ENVOY] if backend == "plain" else []
         more["pins"] = {
             ref: f"sha256:{draw(st.integers(0, 9))}{'0' * 63}"
