@@ -187,6 +187,17 @@ def test_no_more_is_remembered_than_there_is_room_for() -> None:
     assert (join.current.waiting, join.counts.expired) == (2, 3)
 
 
+def test_a_request_that_is_given_up_for_another_label_of_its_batch_keeps_its_rows() -> None:
+    join = LabelJoin(LabelledReader(classes()), WAIT, most=2)
+    for number, request in enumerate("ab", 1):
+        add(join, number, Came(request, ("cat",)))
+    labels = tuple(RequestLabel(request=request, label="cat") for request in "ac")
+    decoded = join.add_labels(3, 0, "e3", LabelBatch(given=1, labels=labels))
+    assert decoded.requests == ("a",)
+    assert (join.counts.rows, join.counts.right) == (1, 1)
+    assert (join.current.waiting, join.current.early) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("label", "reads"),
     [

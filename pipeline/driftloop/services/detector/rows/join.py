@@ -102,7 +102,7 @@ class LabelJoin:
             self._add_label(known, label, given)
             for given, label in sorted(early, key=itemgetter(0))
         ]
-        return self._collect([request] if any(joined) else [])
+        return self._collect([(request, known)] if any(joined) else [])
 
     def add_foreign(self, sequence: int, time: int, request: str) -> None:
         """Take note that another release answered a request."""
@@ -122,7 +122,7 @@ class LabelJoin:
         for place, each in enumerate(batch.labels):
             known = self._find(sequence, time, each.request)
             if self._add_label(known, each.label, (batch.given, event, place)):
-                joined.append(each.request)
+                joined.append((each.request, known))
         return self._collect(joined)
 
     def give_up_oldest(self, share: float) -> int:
@@ -194,16 +194,15 @@ class LabelJoin:
         self._count_rows(rows, 1)
         return True
 
-    def _collect(self, requests: list[str]) -> DecodedRows:
+    def _collect(self, joined: list[tuple[str, _Request]]) -> DecodedRows:
         """Return the rows of requests as one table, of which each request keeps its part."""
-        if not requests:
+        if not joined:
             return self._no_rows()
-        known = [self._requests[request] for request in requests]
-        parts = [each.rows for each in known if each.rows is not None]
+        parts = [known.rows for _, known in joined if known.rows is not None]
         rows = np.concatenate(parts)
         names: list[str] = []
         start = 0
-        for request, each, part in zip(requests, known, parts, strict=True):
+        for (request, each), part in zip(joined, parts, strict=True):
             each.rows = rows[start : start + len(part)]
             start += len(part)
             names += [request] * len(part)
