@@ -25,13 +25,13 @@ from driftloop.services.decision.labels import RESULTS as LABELLED
 from driftloop.services.decision.labels import LabelDoor
 from driftloop.services.decision.loop import FIRED, DecisionLoop
 from driftloop.services.detector.stream.emit import VerdictEmitter
-from driftloop.services.detector.stream.handler import RESULTS
 from driftloop.services.detector.stream.handler import DetectorHandler as DetectorDoor
 from driftloop.services.detector.stream.kept import KeptEvents
 from driftloop.services.detector.stream.scoring import WindowScorer as Detector
 from driftloop.services.detector.stream.telemetry import ALARMS, ROWS, _build_quality
 from driftloop.services.detector.stream.unjudged import UnjudgedWindows
 from driftloop.services.detector.stream.windows import WindowRule
+from driftloop.services.door import RESULTS
 from driftloop.services.recorder.handler import RESULTS as RECORDED
 from driftloop.services.recorder.handler import RecorderHandler
 from driftloop.services.recorder.service import PartRecorder

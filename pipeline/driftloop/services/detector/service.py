@@ -19,13 +19,14 @@ from driftloop.services.detector.fitting import artifact
 from driftloop.services.detector.rows.decoding import choose_decoder, keep_side
 from driftloop.services.detector.rows.labelled import LabelledReader
 from driftloop.services.detector.stream.emit import VerdictEmitter
-from driftloop.services.detector.stream.handler import LIMIT, DetectorHandler
+from driftloop.services.detector.stream.handler import DetectorHandler
 from driftloop.services.detector.stream.judging import build_judge
 from driftloop.services.detector.stream.kept import KeptEvents
 from driftloop.services.detector.stream.labelled import LabelledEvents
 from driftloop.services.detector.stream.scoring import WindowScorer
 from driftloop.services.detector.stream.unjudged import UnjudgedWindows
 from driftloop.services.detector.stream.windows import WindowRule
+from driftloop.services.door import LIMIT
 
 log = logging.getLogger("detector")
 

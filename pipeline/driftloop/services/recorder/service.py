@@ -50,8 +50,9 @@ from driftloop.contract.streams import HOUR, RECORDERS, RecorderStreams
 from driftloop.contract.times import SECOND, format_now
 from driftloop.errors import StoreError
 from driftloop.services.bootstrap import serve_http
+from driftloop.services.door import LIMIT
 from driftloop.services.reading import read_time
-from driftloop.services.recorder.handler import LIMIT, RecorderHandler
+from driftloop.services.recorder.handler import RecorderHandler
 
 log = logging.getLogger("recorder")
 

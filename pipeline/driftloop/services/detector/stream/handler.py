@@ -1,27 +1,23 @@
-"""POST /: keep the event and answer 202. Nothing is scored here, so the answer is fast and a
-restart loses nothing."""
+"""The detector's door: events of its release, of others, which are kept for their detectors, and labels."""
 
 import json
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter
 
-from driftloop.clients import events
-from driftloop.clients.http import ServerAnswer, ServerRequest
-from driftloop.clients.jetstream import Publisher, TooLargeError
+from driftloop.clients.events import Event
+from driftloop.clients.http import ServerAnswer
+from driftloop.clients.jetstream import Publisher
 from driftloop.contract.documents import to_json
 from driftloop.contract.events import LABELS_GIVEN, PIPELINE, RELEASE
 from driftloop.contract.streams import GIVEN_LABELS, DetectorStreams, is_release_token
 from driftloop.contract.windows import OpenWindow
-from driftloop.errors import StoreError
 from driftloop.services.detector.stream.kept import KeptEvents
 from driftloop.services.detector.stream.unjudged import UnjudgedWindows
-
-LIMIT = 4 * 1024 * 1024
-RESULTS = ("stored", "repeated", "malformed", "foreign", "refused")
+from driftloop.services.door import EventDoor, PlacedEvent
 
 
-class DetectorHandler:
+class DetectorHandler(EventDoor):
     """The HTTP side of a detector."""
 
     def __init__(
@@ -37,68 +33,46 @@ class DetectorHandler:
         labelled: bool = False,
     ) -> None:
         """`labelled`: it takes labels, too, and windows of other releases are not counted."""
-        self._publisher = publisher
-        self._connected = connected
-        self._names = names
-        self._registry = registry
-        self._events = Counter(
+        counter = Counter(
             "driftloop_detector_events",
             "Events received, by result",
             ["result"],
             registry=registry,
         )
+        super().__init__(publisher, connected, counter, registry=registry)
+        self._names = names
         self._unjudged = unjudged
         self._kept = kept
         self._find_window = find_window
         self._labelled = labelled
-        self._counters = {name: self._events.labels(name) for name in RESULTS}
-        self.ready = False
 
-    async def handle_request(self, request: ServerRequest) -> ServerAnswer:
-        """Answer one request."""
-        if request.method == "POST":
-            return ServerAnswer(await self._take_event(request))
-        match request.path:
-            case "/healthz":
-                return ServerAnswer(200 if self.ready and self._connected() else 503)
-            case "/metrics":
-                return ServerAnswer(200, generate_latest(self._registry))
-            case "/window":
-                return ServerAnswer(200, json.dumps(to_json(self._find_window())).encode())
-        return ServerAnswer(404 if request.method == "GET" else 405)
+    def show_page(self, path: str) -> ServerAnswer | None:
+        """Return the window that is not closed yet."""
+        if path != "/window":
+            return None
+        return ServerAnswer(200, json.dumps(to_json(self._find_window())).encode())
 
-    async def _take_event(self, request: ServerRequest) -> int:
-        """202 also for what can't be an event of ours: any other answer would have it sent
-        again, or dropped unseen."""
-        if request.body is None:
-            return self._count_result("malformed", 202)
-        try:
-            event = events.from_http(request.headers, request.body)
-        except events.MalformedEventError:
-            return self._count_result("malformed", 202)
-        given = self._labelled and event.type == LABELS_GIVEN
-        release = GIVEN_LABELS if given else event.get(RELEASE)
+    def place_event(self, event: Event) -> PlacedEvent | str:
+        """Return the subject of an event's release, or of labels, or the result of one that is not kept."""
+        release = self._find_release(event)
         if release is None or not is_release_token(release):
-            return self._count_result("malformed", 202)
+            return "malformed"
         if event.get(PIPELINE) != self._names.pipeline:
-            return self._count_result("foreign", 202)
-        packed = events.pack_event(event)
-        try:
-            new = await self._publisher.publish(
-                self._names.event_subject(release),
-                packed,
-                message_id=f"{self._names.detector}/{event.key}",
-            )
-        except TooLargeError:
-            return self._count_result("malformed", 202)
-        except StoreError:
-            return self._count_result("refused", 503)
-        if new and release not in (self._unjudged.reference, GIVEN_LABELS):
-            if not self._labelled:
-                await self._unjudged.add_event(release, event)
-            await self._kept.add_event(release, len(packed))
-        return self._count_result("stored" if new else "repeated", 202)
+            return "foreign"
+        return PlacedEvent(
+            event, self._names.event_subject(release), f"{self._names.detector}/{event.key}"
+        )
 
-    def _count_result(self, result: str, status: int) -> int:
-        self._counters[result].inc()
-        return status
+    async def note_stored(self, placed: PlacedEvent, size: int) -> None:
+        """Count the rows of other releases, which no detector judges now, and the room that they take."""
+        release = self._find_release(placed.event)
+        if release is None or release in (self._unjudged.reference, GIVEN_LABELS):
+            return
+        if not self._labelled:
+            await self._unjudged.add_event(release, placed.event)
+        await self._kept.add_event(release, size)
+
+    def _find_release(self, event: Event) -> str | None:
+        """Return whose subject an event belongs to; labels have one of their own."""
+        given = self._labelled and event.type == LABELS_GIVEN
+        return GIVEN_LABELS if given else event.get(RELEASE)
