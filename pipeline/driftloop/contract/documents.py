@@ -143,6 +143,15 @@ def escape_text(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
+def is_unicode(text: str) -> bool:
+    """Return False for a text with half a surrogate pair, which UTF-8 can't have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_number(value: object) -> bool:
     """Return True for a finite number; a boolean is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -14,6 +14,7 @@ from driftloop.contract.documents import (
     document_key,
     from_json,
     is_number,
+    is_unicode,
     is_whole,
     show_value,
     to_json,
@@ -45,13 +46,8 @@ Label = Scalar | list[Scalar]
 
 def _is_scalar(value: object) -> bool:
     if isinstance(value, str):
-        return 0 < len(value) <= LONGEST_LABEL and _is_unicode(value)
+        return 0 < len(value) <= LONGEST_LABEL and is_unicode(value)
     return isinstance(value, bool) or is_number(value)
-
-
-def _is_unicode(text: str) -> bool:
-    """Return False for half a surrogate pair, which UTF-8 can't have."""
-    return not any("\ud800" <= each <= "\udfff" for each in text)
 
 
 def is_label(value: object) -> bool:

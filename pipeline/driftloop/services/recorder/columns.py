@@ -8,13 +8,14 @@ stays what it is, it is not made a number. What does not fit is said, and the bo
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite, isnan
+from math import isfinite
 from typing import Any, Literal, assert_never
 
 from driftloop.contract.captures import ANSWER, RESERVED
-from driftloop.contract.profiles import TRUTHS, ColumnProfile, TableProfile
+from driftloop.contract.documents import is_unicode
+from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.release.payloads import PayloadPart, read_parts
 from driftloop.release.tables import (
     BAD_PAYLOAD,
@@ -25,6 +26,7 @@ from driftloop.release.tables import (
     shape_rows,
     transpose_columns,
 )
+from driftloop.release.values import category_key, is_missing, read_number, read_truth
 
 ValueKind = Literal["number", "boolean", "text", "numbers", "any"]
 """Kinds of a column: `numbers` holds lists of numbers, `any` what comes."""
@@ -259,53 +261,30 @@ def _kind_of(column: ColumnProfile) -> ValueKind:
 
 
 def _convert(value: Any, kind: ValueKind, width: int | None) -> Any:
-    if value is None or (isinstance(value, float) and isnan(value)):
+    if is_missing(value):
         return None
-    return _CONVERTERS[kind](value, width)
-
-
-def _convert_number(value: Any, _: int | None) -> Any:
-    if not isinstance(value, int | float):
-        return _UNREADABLE
-    try:
-        number = float(value)
-    except OverflowError:
-        return _UNREADABLE
-    return number if isfinite(number) else _UNREADABLE
-
-
-def _convert_truth(value: Any, _: int | None) -> Any:
-    if isinstance(value, str) and value.lower() in TRUTHS:
-        return value.lower() == TRUTHS[1]
-    if isinstance(value, bool | int | float) and value in (0, 1):
-        return bool(value)
-    return _UNREADABLE
-
-
-def _convert_text(value: Any, _: int | None) -> Any:
-    match value:
-        case str():
-            return value if is_writable(value) else _UNREADABLE
-        case bool():
-            return TRUTHS[value]
-        case int():
-            return str(value)
-        case float() if isfinite(value):
-            return str(int(value)) if value.is_integer() else repr(value)
+    match kind:
+        case "number":
+            read: Any = read_number(value)
+        case "boolean":
+            read = read_truth(value)
+        case "text":
+            read = _read_text(value)
+        case "numbers":
+            read = _read_numbers(value, width)
+        case "any":
+            return value
         case _:
-            return _UNREADABLE
+            assert_never(kind)
+    return _UNREADABLE if read is None else read
 
 
-def is_writable(text: str) -> bool:
-    """Return False for a text with half a surrogate pair, which UTF-8 can't have."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _read_text(value: Any) -> str | None:
+    text = category_key(value)
+    return text if text is not None and is_unicode(text) else None
 
 
-def _convert_numbers(value: Any, width: int | None) -> Any:
+def _read_numbers(value: Any, width: int | None) -> list[Any] | None:
     if isinstance(value, list) and len(value) == width and set(map(type, value)) <= _NUMBERS:
         # nearly always; one by one costs ten times as much
         numbers = list(map(float, value))
@@ -313,19 +292,6 @@ def _convert_numbers(value: Any, width: int | None) -> Any:
             return numbers
     flat = list(flatten_values(value)) if isinstance(value, list) else [value]
     if width is not None and len(flat) != width:
-        return _UNREADABLE
-    numbers = [_convert(item, "number", None) for item in flat]
-    return _UNREADABLE if any(number is _UNREADABLE for number in numbers) else numbers
-
-
-def _keep(value: Any, _: int | None) -> Any:
-    return value
-
-
-_CONVERTERS: Mapping[ValueKind, Callable[[Any, int | None], Any]] = {
-    "number": _convert_number,
-    "boolean": _convert_truth,
-    "text": _convert_text,
-    "numbers": _convert_numbers,
-    "any": _keep,
-}
+        return None
+    converted = [_convert(item, "number", None) for item in flat]
+    return None if any(number is _UNREADABLE for number in converted) else converted

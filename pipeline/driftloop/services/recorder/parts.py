@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from math import isfinite
 from typing import Any, assert_never
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftloop.contract import captures
+from driftloop.contract.documents import is_number, is_unicode
 from driftloop.contract.times import SECOND
 from driftloop.services.recorder.columns import (
     WITHHELD,
@@ -23,7 +23,6 @@ from driftloop.services.recorder.columns import (
     Concealment,
     RequestReader,
     ValueKind,
-    is_writable,
     read_answer,
 )
 from driftloop.services.recorder.joining import Exchange
@@ -206,11 +205,11 @@ def _infer_array(values: list[Any]) -> pa.Array:
     """Return values of a column without a type, by what they all are; what is mixed becomes JSON."""
     types = {type(value) for value in values if value is not None}
     if types and types <= {int, float}:
-        if all(_is_plain(value) for value in values):
+        if all(value is None or is_number(value) for value in values):
             return pa.array([None if v is None else float(v) for v in values], type=pa.float64())
     elif types == {bool}:
         return pa.array(values, type=pa.bool_())
-    elif types == {list} and all(value is None or _is_numbers(value) for value in values):
+    elif types == {list} and all(value is None or all(map(is_number, value)) for value in values):
         listed = [None if value is None else [*map(float, value)] for value in values]
         return pa.array(listed, type=pa.list_(pa.float64()))
     return pa.array([_write_text(value) for value in values], type=pa.string())
@@ -219,15 +218,4 @@ def _infer_array(values: list[Any]) -> pa.Array:
 def _write_text(value: Any) -> str | None:
     if value is None:
         return None
-    return value if isinstance(value, str) and is_writable(value) else json.dumps(value)
-
-
-def _is_plain(value: Any) -> bool:
-    try:
-        return value is None or isfinite(value)
-    except OverflowError:
-        return False
-
-
-def _is_numbers(value: list[Any]) -> bool:
-    return set(map(type, value)) <= {int, float} and all(map(_is_plain, value))
+    return value if isinstance(value, str) and is_unicode(value) else json.dumps(value)

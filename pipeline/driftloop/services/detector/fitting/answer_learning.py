@@ -26,6 +26,7 @@ from driftloop.contract.handovers import MIXED_KINDS, DetectorKind, DetectorSett
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.release.tables import BAD_PAYLOAD, AnswerTable, read_answer_table
+from driftloop.release.values import category_key
 from driftloop.services.detector.fitting.artifact import (
     ArtifactError,
     DetectorArtifact,
@@ -43,7 +44,7 @@ from driftloop.services.detector.rows.answers import (
     find_classes,
 )
 from driftloop.services.detector.rows.tables import TableFile
-from driftloop.services.detector.rows.values import Rows, category_key, round_numbers
+from driftloop.services.detector.rows.values import Rows, round_numbers
 
 ANSWER, CLASS = "answer", "class"
 """Names of columns that have none of their own."""

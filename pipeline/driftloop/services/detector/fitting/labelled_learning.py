@@ -21,6 +21,7 @@ import numpy as np
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.labels import is_label
 from driftloop.contract.profiles import ColumnProfile, TableProfile
+from driftloop.release.values import category_key
 from driftloop.services.detector.fitting.answer_learning import (
     FEWEST_RECENT,
     RehearsedAnswer,
@@ -45,7 +46,7 @@ from driftloop.services.detector.rows.labelled import (
     LabelledReader,
     UnreadableLabelError,
 )
-from driftloop.services.detector.rows.values import Rows, category_key
+from driftloop.services.detector.rows.values import Rows
 
 SHOWN = 3
 CLASSES_HINT = (

@@ -46,15 +46,13 @@ from driftloop.contract.profiles import (
     name_element,
 )
 from driftloop.contract.suggestions import suggest_closest
+from driftloop.release.values import category_key, is_missing, read_truth
 from driftloop.services.detector.rows.tables import TableFile, Values, stack_lists
 from driftloop.services.detector.rows.values import (
     ColumnEncoder,
     RowFaults,
     Rows,
-    category_key,
     drop_noise,
-    is_missing,
-    read_truth,
 )
 
 MOST_LEVELS = 1000

@@ -15,15 +15,11 @@ import numpy as np
 from driftloop.contract.labels import Label, Scalar
 from driftloop.contract.profiles import TableProfile
 from driftloop.release.tables import BAD_PAYLOAD, AnswerTable, read_answer_table
+from driftloop.release.values import category_key, is_missing
 from driftloop.services.detector.rows.answers import ANSWER_NAMES, ANSWER_WIDTH
 from driftloop.services.detector.rows.marks import PAYLOAD
 from driftloop.services.detector.rows.payload import DecodedRows
-from driftloop.services.detector.rows.values import (
-    RowFaults,
-    Rows,
-    category_key,
-    is_missing,
-)
+from driftloop.services.detector.rows.values import RowFaults, Rows
 
 RIGHT, ERROR = "right", "error"
 ANSWER, LABEL = "answer", "label"

@@ -26,13 +26,13 @@ from driftloop.release.tables import (
     shape_rows,
     transpose_columns,
 )
+from driftloop.release.values import is_missing
 from driftloop.services.detector.rows.marks import NAMES, PAYLOAD, WIDTH, add_marks
 from driftloop.services.detector.rows.values import (
     ColumnEncoder,
     RowFaults,
     Rows,
     count_name,
-    is_missing,
 )
 
 GAPS = "a value is missing or unreadable in column"

@@ -13,14 +13,15 @@ type (text in a column of numbers, a list, an infinite number) is unreadable: Na
 
 from collections import Counter
 from dataclasses import dataclass, field
-from math import isfinite, isnan, nan
+from math import nan
 from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driftloop.contract.documents import escape_text
-from driftloop.contract.profiles import TRUTHS, ColumnProfile
+from driftloop.contract.profiles import ColumnProfile
+from driftloop.release.values import category_key, is_missing, read_number, read_truth
 
 Rows = NDArray[np.float64]
 """Rows of a table (n x columns), or one of its columns (n)."""
@@ -75,21 +76,6 @@ def count_name(counts: Counter[str], name: str, count: int) -> None:
     counts[short if short in counts or len(counts) < MOST_NAMES else OTHERS] += count
 
 
-def category_key(value: Any) -> str | None:
-    """Return a scalar as the text of its category; None for what is not one."""
-    match value:
-        case str():
-            return value
-        case bool():
-            return TRUTHS[value]
-        case int():
-            return str(value)
-        case float() if isfinite(value):
-            return str(int(value)) if value.is_integer() else repr(value)
-        case _:
-            return None
-
-
 @dataclass(frozen=True)
 class ColumnEncoder:
     """Turns the values of one column into numbers."""
@@ -136,7 +122,8 @@ class ColumnEncoder:
             case "number":
                 return _read_number(value, single=self.column.single)
             case "boolean":
-                return read_truth(value)
+                truth = read_truth(value)
+                return None if truth is None else float(truth)
             case "category":
                 key = category_key(value)
                 if key is None:
@@ -169,11 +156,6 @@ def round_numbers(values: Rows, digits: int) -> Rows:
     return np.where(np.isfinite(rounded), rounded, values)
 
 
-def is_missing(value: Any) -> bool:
-    """Return True for a value that is not there."""
-    return value is None or (isinstance(value, float) and isnan(value))
-
-
 def _read_array(values: Any) -> NDArray[Any] | None:
     """Return a list of numbers as an array; None when one is not a number."""
     try:
@@ -184,23 +166,8 @@ def _read_array(values: Any) -> NDArray[Any] | None:
 
 
 def _read_number(value: Any, *, single: bool) -> float | None:
-    if not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    if single:
-        with np.errstate(over="ignore"):
-            number = float(np.float32(number))
-    return number if isfinite(number) else None
-
-
-def read_truth(value: Any) -> float | None:
-    """Return 0 or 1; None for what is neither true nor false."""
-    if isinstance(value, str):
-        text = value.lower()
-        return float(TRUTHS.index(text)) if text in TRUTHS else None
-    if isinstance(value, bool | int | float) and value in (0, 1):
-        return float(value)
-    return None
+    number = read_number(value)
+    if number is None or not single:
+        return number
+    with np.errstate(over="ignore"):
+        return read_number(float(np.float32(number)))
