@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftloop.contract.captures import TrafficPart, first_kept_day
+from driftloop.contract.profiles import TableProfile
 from driftloop.contract.times import SECOND
 from driftloop.services.recorder.columns import WITHHELD, Concealment, RequestReader
 from driftloop.services.recorder.joining import Exchange, KeptEvent, Side
 from driftloop.services.recorder.parts import PartRows, write_parquet
 
-from .test_columns import ARRAY, BODIES, ROW, TABLE, seldon
+from .test_columns import ARRAY, BODIES, ROW, TABLE, column, seldon
 
 DAY = 86400 * SECOND
 
@@ -61,6 +62,16 @@ def test_columns_have_the_types_of_the_profile() -> None:
     assert (first["answer"], second["answer"]) == (0.5, 1.0)
     assert (first["status"], first["latency_ms"], first["role"]) == (200, 1.0, "production")
     assert second["fare"] is None
+
+
+def test_answers_do_not_have_the_type_of_a_column_of_requests_with_their_name() -> None:
+    profile = TableProfile(columns=(column("answer", "number"),), order=("answer",))
+    ((_, _, data),) = write(
+        [exchange(seldon([[1], [None]]), seldon([["yes"], ["no"]]))], RequestReader([profile])
+    )
+    table = pq.read_table(io.BytesIO(data))
+    assert table["request.answer"].to_pylist() == [1.0, None]
+    assert table["answer"].to_pylist() == ["yes", "no"]
 
 
 def test_the_same_exchanges_make_the_same_bytes() -> None:

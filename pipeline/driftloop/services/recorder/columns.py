@@ -115,7 +115,7 @@ class RequestReader:
             if any(value is _UNREADABLE for value in converted):
                 unreadable.append(name)
                 converted = [None if value is _UNREADABLE else value for value in converted]
-            read.columns[_column_name(name)] = converted
+            read.columns[name_column(name)] = converted
         texts = []
         if unreadable:
             texts.append(f"unreadable values of {_list_names(unreadable)}")
@@ -237,7 +237,8 @@ def _plain_name(column: str) -> str:
     return column.removeprefix(f"{ANSWER}.").removeprefix("request.")
 
 
-def _column_name(name: str) -> str:
+def name_column(name: str) -> str:
+    """Return the column in which a request's column is written."""
     taken = name in RESERVED or name.startswith((f"{ANSWER}.", "request."))
     return f"request.{name}" if taken else name
 

@@ -23,6 +23,7 @@ from driftloop.services.recorder.columns import (
     Concealment,
     RequestReader,
     ValueKind,
+    name_column,
     read_answer,
 )
 from driftloop.services.recorder.joining import Exchange
@@ -46,7 +47,8 @@ FIXED: tuple[tuple[str, pa.DataType], ...] = (
 class GatheredRows:
     """Rows of one day and release."""
 
-    kinds: dict[str, ValueKind] = field(default_factory=dict)
+    kinds: Mapping[str, ValueKind]
+    """By column; those of answers, and of hashes, are as their values are."""
     fixed: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name, _ in FIXED})
     columns: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -112,14 +114,7 @@ class PartRows:
                 self.counts["withheld"] += sum(body is not None for body in raw)
                 raw, problem = [None, None], problem + WITHHELD
         day = datetime.fromtimestamp(first.time // SECOND, UTC).date().isoformat()
-        group = self._groups.setdefault(
-            (day, first.release),
-            GatheredRows({name: kind for name, kind in reader.kinds.items() if kind != "any"}),
-        )
-        if self._concealment.hash:
-            for name in self._concealment.hash:
-                group.kinds[name] = "any"
-        group.add_rows(
+        self._find_group(day, first.release, reader).add_rows(
             count,
             self._concealment.conceal(columns),
             **{
@@ -140,6 +135,14 @@ class PartRows:
         """Yield day, release and rows of each file."""
         for (day, release), group in sorted(self._groups.items()):
             yield day, release, group.build_table()
+
+    def _find_group(self, day: str, release: str, reader: RequestReader) -> GatheredRows:
+        group = self._groups.get((day, release))
+        if group is None:
+            typed = reader.kinds.keys() - self._concealment.hash
+            kinds = {name_column(name): reader.kinds[name] for name in typed}
+            group = self._groups[day, release] = GatheredRows(kinds)
+        return group
 
     def _read_bodies(
         self, exchange: Exchange, reader: RequestReader
