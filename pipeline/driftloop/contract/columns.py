@@ -109,15 +109,11 @@ def read_uses(text: str) -> dict[str, ColumnUse]:
     found = parse_json(text, label="--columns")
     if not isinstance(found, dict):
         raise ColumnError("--columns is not a JSON object")
-    known: dict[object, ColumnUse] = {use: use for use in get_args(ColumnUse)}
-    uses: dict[str, ColumnUse] = {}
+    known = get_args(ColumnUse)
     for name, use in found.items():
         if use not in known:
-            raise ColumnError(
-                f"--columns: `{name}` is `{use}`, must be one of: {', '.join(get_args(ColumnUse))}"
-            )
-        uses[name] = known[use]
-    return uses
+            raise ColumnError(f"--columns: `{name}` is `{use}`, must be one of: {', '.join(known)}")
+    return found
 
 
 def read_columns(file: str, stream: BinaryIO) -> FileColumns | None:

@@ -9,6 +9,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from driftloop.contract.columns import ColumnUse, read_uses
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
@@ -89,11 +90,11 @@ def test_a_column_that_mixes_numbers_and_text_says_so(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_column_is_what_a_person_says(
-    use: str, fields: list[str], type_: str, names: tuple[str, ...], asked: object, note: str,
+    use: ColumnUse, fields: list[str], type_: str, names: tuple[str, ...], asked: object, note: str,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     (tmp_path / "a.csv").write_text("c,d,y\n" + "".join(f"{field},1,0\n" for field in fields))
-    found = artifact.gather_reference(tmp_path, "x", TABULAR, "y", json.dumps({"c": use}))
+    found = artifact.gather_reference(tmp_path, "x", TABULAR, "y", {"c": use})
     column = found.profile.columns[0]
     assert (column.type, column.note) == (type_, note)
     assert tuple(sorted(name for name, _ in column.categories)) == names
@@ -107,7 +108,7 @@ def test_a_column_is_what_a_person_says(
 
 def test_an_ignored_column_is_no_input_and_no_unknown_one(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("c,note,y\n1,p,0\n2,q,0\n")
-    found = artifact.gather_reference(tmp_path, "x", TABULAR, "y", '{"note": "ignore"}')
+    found = artifact.gather_reference(tmp_path, "x", TABULAR, "y", {"note": "ignore"})
     assert [column.name for column in found.profile.columns] == ["c"]
     decoder = RowDecoder(found.profile, complete=False)
     for names, row in ((["c", "note"], [2, "q"]), (["c"], [2]), (None, [2, "q"]), (None, [2])):
@@ -124,13 +125,14 @@ def test_an_ignored_column_is_no_input_and_no_unknown_one(tmp_path: Path) -> Non
         ('{"c": "ignore"}', r"`data\.columns` ignores all columns that `data\.features` chooses: `c`"),
         ('{"c": "time"}', r"says that `c` is a time, and no value is: the first is `p` \(a\.csv, row 1\)"),
         ('{"c": "zip"}', "`c` is `zip`, must be one of: number, category, boolean, time, text, ignore"),
+        ('{"c": []}', r"`c` is `\[\]`, must be one of: number"),
         ("[]", "--columns is not a JSON object"),
     ],
 )  # fmt: skip
 def test_what_a_person_says_of_columns_must_fit(uses: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("c,y\np,0\nq,1\n")
     with pytest.raises(PipelineError, match=words):
-        artifact.gather_reference(tmp_path, "x", TABULAR, "y", uses)
+        artifact.gather_reference(tmp_path, "x", TABULAR, "y", read_uses(uses))
 
 
 def test_a_detector_may_look_at_some_of_the_features(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # One window is scored at a time: more threads in the linear algebra only cost memory. numpy reads
 # these variables when it is imported.
@@ -12,7 +13,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 from driftloop.contract.accounts import NatsRole  # noqa: E402
-from driftloop.contract.columns import TARGET  # noqa: E402
+from driftloop.contract.columns import TARGET, read_uses  # noqa: E402
 from driftloop.contract.documents import to_json  # noqa: E402
 from driftloop.contract.handovers import DetectorSettings  # noqa: E402
 from driftloop.contract.names import release_id  # noqa: E402
@@ -20,6 +21,9 @@ from driftloop.contract.platform import NATS_ROLES  # noqa: E402
 from driftloop.contract.replays import ReplayOrder  # noqa: E402
 from driftloop.contract.streams import DETECTOR_BYTES, DetectorStreams  # noqa: E402
 from driftloop.services import bootstrap  # noqa: E402
+
+if TYPE_CHECKING:
+    from driftloop.services.detector.fitting.artifact import DetectorArtifact
 
 EXAMPLE = """\
 driftloop-detector fit --detector '{"kind": "tabular", "window": 200}' --reference data --out detector
@@ -106,30 +110,12 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector.detectors import fit_detector
     from driftloop.services.detector.detectors.function import FunctionProgram
     from driftloop.services.detector.fitting import artifact
-    from driftloop.services.detector.fitting.answer_learning import gather_answers
-    from driftloop.services.detector.fitting.artifact import ArtifactError
-    from driftloop.services.detector.fitting.labelled_learning import gather_labelled
     from driftloop.services.detector.fitting.order import calibrate_fit
     from driftloop.services.detector.fitting.selftest import examine_fit
     from driftloop.services.detector.stream.judging import build_judge
 
     config = DetectorSettings.parse(arguments.detector)
-    if config.kind == "quality":
-        if arguments.answers is None:
-            raise ArtifactError(
-                "a detector of labels is fitted on answers", hint="give `--answers answers.jsonl`"
-            )
-        fit = gather_labelled(arguments.answers, config)
-    elif arguments.answers is not None:
-        fit = gather_answers(arguments.answers, config)
-    else:
-        fit = artifact.gather_reference(
-            arguments.reference,
-            arguments.features,
-            config,
-            arguments.target,
-            arguments.columns,
-        )
+    fit = _gather_rows(arguments, config)
     url = arguments.function
     program = FunctionProgram(url, strict=True) if url is not None else None
     fit = calibrate_fit(fit, lambda rows: fit_detector(config, rows, fit.profile, program))
@@ -153,6 +139,27 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     for column in fit.profile.columns:
         if column.note:
             print(f"column `{column.name}` ({column.type}): {column.note}")
+
+
+def _gather_rows(arguments: argparse.Namespace, config: DetectorSettings) -> "DetectorArtifact":
+    from driftloop.services.detector.fitting import artifact
+    from driftloop.services.detector.fitting.answer_learning import gather_answers
+    from driftloop.services.detector.fitting.labelled_learning import gather_labelled
+
+    if arguments.answers is not None:
+        gather = gather_labelled if config.kind == "quality" else gather_answers
+        return gather(arguments.answers, config)
+    if config.kind == "quality":
+        raise artifact.ArtifactError(
+            "a detector of labels is fitted on answers", hint="give `--answers answers.jsonl`"
+        )
+    return artifact.gather_reference(
+        arguments.reference,
+        arguments.features,
+        config,
+        arguments.target,
+        read_uses(arguments.columns),
+    )
 
 
 def _replay_files(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from driftloop.contract.columns import SUFFIXES, TARGET, ColumnError, read_uses
+from driftloop.contract.columns import NO_USES, SUFFIXES, TARGET, ColumnError, ColumnUses
 from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json, to_json
 from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
@@ -148,16 +148,16 @@ def gather_reference(
     features: str,
     config: DetectorSettings,
     target: str = TARGET,
-    uses: str = "{}",
+    uses: ColumnUses = NO_USES,
 ) -> DetectorArtifact:
     """Learn the profile and the reference rows of the files below `folder`: of the columns that
-    `features` names, or all but the target, and of these the detector's own; `uses` is JSON of what
+    `features` names, or all but the target, and of these the detector's own; `uses` says what
     columns are where they are learnt wrong."""
     from driftloop.services.detector.fitting.learning import learn_table
 
     tables = read_folder(folder, hint="the data steps' output is empty")
     try:
-        learnt = learn_table(tables, features, target, config.columns, read_uses(uses))
+        learnt = learn_table(tables, features, target, config.columns, uses)
     except ColumnError as error:
         raise ArtifactError(error.message, hint=error.hint) from error
     return draw_reference(config, learnt.rows, learnt.profile)
