@@ -97,23 +97,23 @@ class EventReader:
     async def _find_moment(self, consumer: str, expected: int) -> int | None:
         """The moment before which all was read by a consumer, whose next delivery is `expected`;
         None when there is more to read."""
-        info = await self._ask_info(consumer)
+        info = await ask_info(self._js, f"CONSUMER.INFO.{self._stream}.{consumer}")
         if info["num_pending"] or info["delivered"]["consumer_seq"] != expected - 1:
             return None
         return read_time(info["ts"]) - GRACE
 
-    async def _ask_info(self, consumer: str) -> dict[str, Any]:
-        # nats-py leaves out `ts`, the server's time
-        subject = f"$JS.API.CONSUMER.INFO.{self._stream}.{consumer}"
-        try:
-            answer = await self._js._nc.request(subject, b"", timeout=5)
-        except (nats.errors.Error, TimeoutError) as error:
-            what = f"consumer {consumer} of {self._stream}"
-            raise StoreError(f"{what}: {error or type(error).__name__}", hint=HINT) from error
-        info: dict[str, Any] = json.loads(answer.data)
-        if "error" in info:
-            raise StoreError(f"consumer {consumer}: {info['error'].get('description')}", hint=HINT)
-        return info
+
+async def ask_info(js: JetStreamContext, what: str) -> dict[str, Any]:
+    """Return what JetStream answers to `STREAM.INFO.NAME` or `CONSUMER.INFO.STREAM.NAME`, with `ts`, the server's
+    time, which nats-py leaves out; StoreError."""
+    try:
+        answer = await js._nc.request(f"$JS.API.{what}", b"", timeout=5)
+    except (nats.errors.Error, TimeoutError) as error:
+        raise StoreError(f"{what}: {error or type(error).__name__}", hint=HINT) from error
+    info: dict[str, Any] = json.loads(answer.data)
+    if "error" in info:
+        raise StoreError(f"{what}: {info['error'].get('description')}", hint=HINT)
+    return info
 
 
 def read_time(text: str) -> int:

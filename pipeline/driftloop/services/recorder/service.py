@@ -19,7 +19,6 @@ from typing import Any
 
 import nats.errors
 import nats.js.errors
-from nats.aio.client import Client
 from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -27,7 +26,6 @@ import driftloop
 from driftloop.clients.http import EventServer
 from driftloop.clients.jetstream import Publisher
 from driftloop.clients.nats import (
-    HINT,
     WrongLastSequenceError,
     connect_client,
     ensure_contract_stream,
@@ -51,7 +49,7 @@ from driftloop.contract.times import SECOND, format_now
 from driftloop.errors import StoreError
 from driftloop.services.bootstrap import serve_http
 from driftloop.services.door import LIMIT
-from driftloop.services.reading import read_time
+from driftloop.services.reading import ask_info, read_time
 from driftloop.services.recorder.handler import RecorderHandler
 
 log = logging.getLogger("recorder")
@@ -282,15 +280,8 @@ class PartRecorder:
         return self._oldest[1]
 
     async def _look(self) -> StreamPicture:
-        # nats-py leaves out `ts`, the server's time
-        client: Client = self._js._nc
-        stream = self._names.events_stream.name
-        answer = json.loads(
-            (await client.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=5)).data
-        )
-        if "error" in answer:
-            raise StoreError(f"stream {stream}: {answer['error'].get('description')}", hint=HINT)
-        self._picture = StreamPicture.read(answer)
+        info = await ask_info(self._js, f"STREAM.INFO.{self._names.events_stream.name}")
+        self._picture = StreamPicture.read(info)
         return self._picture
 
     def _make_order(self, state: RecorderState | None, *, again: bool = False) -> WriteOrder:
