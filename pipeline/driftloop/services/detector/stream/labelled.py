@@ -133,6 +133,7 @@ class LabelledRoom(EventRoom):
         labelled: LabelledEvents,
     ) -> None:
         super().__init__(js, names, registry)
+        self._subjects = (*self._subjects, names.labels)
         self._labelled = labelled
 
     async def add_scored(self, first: int, last: int, *, age: float = 0.0) -> None:
@@ -143,12 +144,12 @@ class LabelledRoom(EventRoom):
         more."""
         if not self.is_due(size):
             return
-        await self._purge_unneeded()
+        await self._purge_before(self._labelled.find_needed())
         if await self.measure() < FULL:
             self._told = False
             return
         count = self._labelled.give_up_oldest()
-        await self._purge_unneeded()
+        await self._purge_before(self._labelled.find_needed())
         if not self._told:
             self._told = True
             log.error(
@@ -158,11 +159,3 @@ class LabelledRoom(EventRoom):
                 count,
                 describe(),
             )
-
-    async def _purge_unneeded(self) -> None:
-        first = self._labelled.find_needed()
-        if first <= self._purged:
-            return
-        for subject in (self._names.event_subject(self._names.release), self._names.labels):
-            await self._js.purge_stream(self._names.stream, seq=first, subject=subject)
-        self._purged = first

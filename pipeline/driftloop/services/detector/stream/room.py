@@ -40,6 +40,7 @@ class EventRoom:
     ) -> None:
         self._js = js
         self._names = names
+        self._subjects: tuple[str, ...] = (names.event_subject(names.release),)
         self._scored: deque[tuple[float, int]] = deque()
         self._first, self._last = 1, 0
         self._purged = 0
@@ -113,9 +114,6 @@ class EventRoom:
     async def _purge_before(self, sequence: int) -> None:
         if sequence <= self._purged:
             return
-        await self._js.purge_stream(
-            self._names.stream,
-            seq=sequence,
-            subject=self._names.event_subject(self._names.release),
-        )
+        for subject in self._subjects:
+            await self._js.purge_stream(self._names.stream, seq=sequence, subject=subject)
         self._purged = sequence

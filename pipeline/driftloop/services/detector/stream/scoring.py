@@ -23,7 +23,12 @@ from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry, Gauge
 
 from driftloop.clients import events
-from driftloop.clients.nats import WrongLastSequenceError, publish_message, read_position
+from driftloop.clients.nats import (
+    MessagePosition,
+    WrongLastSequenceError,
+    publish_message,
+    read_position,
+)
 from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verdict_id
 from driftloop.contract.handovers import DetectorSettings
@@ -205,7 +210,7 @@ class WindowScorer:
     async def _take_event(self, cutter: WindowCutter, message: Msg) -> list[EventWindow]:
         where = read_position(message)
         self._behind.set(where.pending)
-        request, decoded = self._read_event(message)
+        request, decoded = self._read_event(message, where)
         taken = cutter.add_event(where.stream, where.time, decoded, request)
         rejected = sum(taken.faults.rejected.values())
         self._metrics.count_left_out(rejected, taken.repeated)
@@ -216,11 +221,11 @@ class WindowScorer:
             await self._unjudged.add_rejected(faults, where.stream)
         return taken.windows
 
-    def _read_event(self, message: Msg) -> tuple[str, DecodedRows]:
+    def _read_event(self, message: Msg, where: MessagePosition) -> tuple[str, DecodedRows]:
         """The request id and the rows of an event; of another type (a Trigger that lets too much
         through): no rows."""
         if self._labelled is not None:
-            return "", self._labelled.read_event(message, read_position(message))
+            return "", self._labelled.read_event(message, where)
         event = events.unpack_event(message.data)
         if event.type != self._type:
             return "", DecodedRows(self._decoder.no_rows(), RowFaults(Tally({OTHER_EVENT: 1})))
