@@ -67,17 +67,23 @@ class RehearsedAnswer:
 
 def gather_answers(file: Path, config: DetectorSettings) -> DetectorArtifact:
     """Learn profile and reference from the answers of a rehearsal; ArtifactError names what they lack."""
-    answers = read_rehearsal(file)
-    recent = [answer for answer in answers if answer.recent]
-    used = recent if len(recent) >= FEWEST_RECENT else answers
+    used, earlier = choose_recent(read_rehearsal(file))
     learnt = _narrow_columns(file.name, learn_answers(file.name, used, config.kind), config)
     drawn = draw_reference(config, learnt.rows, learnt.profile)
-    notes = [f"answers to {len(used)} held-out rows"]
-    if len(used) > len(recent):
-        notes.append(f"{len(used) - len(recent)} of them earlier ones: too few are recent")
+    notes = [f"answers to {len(used)} held-out rows", *earlier]
     if len(used) < config.window:
         notes.append(f"fewer than the {config.window} of a window, so only large changes are seen")
     return replace(drawn, note=", ".join(notes))
+
+
+def choose_recent(
+    answers: list[RehearsedAnswer],
+) -> tuple[list[RehearsedAnswer], tuple[str, ...]]:
+    """Return the answers to recent rows; all where these are too few, and a note that says so."""
+    recent = [answer for answer in answers if answer.recent]
+    used = recent if len(recent) >= FEWEST_RECENT else answers
+    earlier = len(used) - len(recent)
+    return used, (f"{earlier} of them earlier ones: too few are recent",) if earlier else ()
 
 
 def _narrow_columns(file: str, learnt: LearntTable, config: DetectorSettings) -> LearntTable:

@@ -23,8 +23,8 @@ from driftloop.contract.labels import is_label
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.release.values import category_key
 from driftloop.services.detector.fitting.answer_learning import (
-    FEWEST_RECENT,
     RehearsedAnswer,
+    choose_recent,
     is_class,
     join_answers,
     name_columns,
@@ -35,7 +35,7 @@ from driftloop.services.detector.fitting.artifact import (
     ArtifactError,
     DetectorArtifact,
 )
-from driftloop.services.detector.fitting.learning import find_quantiles
+from driftloop.services.detector.fitting.learning import profile_numbers, profile_truths
 from driftloop.services.detector.rows.labelled import (
     ANSWER,
     ERROR,
@@ -65,20 +65,22 @@ def gather_labelled(file: Path, config: DetectorSettings) -> DetectorArtifact:
             f"{file.name}: none of {len(answers)} answered rows has a label",
             hint="name the column of the right answers in `data.target`",
         )
-    recent = [answer for answer in labelled if answer.recent]
-    used = recent if len(recent) >= FEWEST_RECENT else labelled
+    used, earlier = choose_recent(labelled)
     names, rows = join_answers(file.name, used)
     profile = _choose_profile(names, rows, [answer.label for answer in used])
     encoded = _encode_rows(file.name, LabelledReader(profile), names, rows, used)
-    notes = [f"answers to {len(used)} held-out rows with labels"]
-    if len(used) > len(recent):
-        notes.append(f"{len(used) - len(recent)} of them earlier ones: too few are recent")
     return DetectorArtifact(
         config,
         encoded[-MOST_TABULAR_ROWS:],
         replace(profile, columns=tuple(_profile_columns(profile, encoded))),
         gathered=len(encoded),
-        note=", ".join((*notes, _describe(profile, encoded))),
+        note=", ".join(
+            (
+                f"answers to {len(used)} held-out rows with labels",
+                *earlier,
+                _describe(profile, encoded),
+            )
+        ),
     )
 
 
@@ -186,7 +188,6 @@ def _profile_columns(profile: TableProfile, rows: Rows) -> list[ColumnProfile]:
     """Return the columns with what their values look like."""
     columns = []
     for column, values in zip(profile.columns, rows.T, strict=True):
-        told = replace(column, rows=len(values), distinct=len(np.unique(values)))
         match column.type:
             case "category":
                 codes = values.astype(np.int64)
@@ -194,12 +195,12 @@ def _profile_columns(profile: TableProfile, rows: Rows) -> list[ColumnProfile]:
                 named = (
                     (name, int(n)) for (name, _), n in zip(column.categories, counts, strict=False)
                 )
-                told = replace(told, categories=tuple(named))
+                distinct = len(np.unique(values))
+                told = replace(column, rows=len(values), distinct=distinct, categories=tuple(named))
             case "boolean":
-                right = int(values.sum())
-                told = replace(told, categories=(("false", len(values) - right), ("true", right)))
+                told = profile_truths(column.name, values)
             case _:
-                told = replace(told, quantiles=find_quantiles(values))
+                told = profile_numbers(column.name, values)
         columns.append(told)
     return columns
 

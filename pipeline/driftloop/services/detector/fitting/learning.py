@@ -183,7 +183,7 @@ def _learn_array(tables: Sequence[TableFile], name: str) -> tuple[tuple[ColumnPr
     single = all(part.dtype in (np.float32, np.float16) for part in parts)
     rows = drop_noise(np.concatenate(parts).astype(np.float64))
     profiles = (
-        _profile_numbers(name_element(name, number), rows[:, number], single=single)
+        profile_numbers(name_element(name, number), rows[:, number], single=single)
         for number in range(rows.shape[1])
     )
     return tuple(profiles), np.where(np.isinf(rows), np.nan, rows)
@@ -199,8 +199,8 @@ def _learn_column(tables: Sequence[TableFile], name: str) -> tuple[ColumnProfile
         if len(present) == len(values) and any(np.isfinite(part).any() for part in present):
             joined = drop_noise(np.concatenate(present))
             if read is _read_truths:
-                return _profile_truths(name, joined), joined
-            profile = _profile_numbers(name, joined, single=single)
+                return profile_truths(name, joined), joined
+            profile = profile_numbers(name, joined, single=single)
             return profile, np.where(np.isinf(joined), np.nan, joined)
     return _learn_texts(name, np.concatenate([part.astype(object) for part in parts]), texts=texts)
 
@@ -220,11 +220,11 @@ def _learn_as(tables: Sequence[TableFile], name: str, use: ColumnUse) -> tuple[C
     match use:
         case "number":
             column = drop_noise(np.array(present, dtype=np.float64))
-            profile = replace(_profile_numbers(name, column, single=False), note=note)
+            profile = replace(profile_numbers(name, column, single=False), note=note)
             return profile, np.where(np.isinf(column), np.nan, column)
         case "boolean":
             column = np.array(present, dtype=np.float64)
-            return replace(_profile_truths(name, column), note=note), column
+            return replace(profile_truths(name, column), note=note), column
         case "category" | "text" | "time":
             return _learn_texts(name, np.array(present, dtype=object), use, note=note)
         case "ignore":
@@ -314,7 +314,8 @@ def _read_truths(values: Values, *, texts: bool) -> Rows | None:
     return np.fromiter((codes[value] for value in values), dtype=np.float64, count=len(values))
 
 
-def _profile_truths(name: str, values: Rows) -> ColumnProfile:
+def profile_truths(name: str, values: Rows) -> ColumnProfile:
+    """Return the profile of a column of 0 and 1."""
     missing = int(np.isnan(values).sum())
     true = int(np.nansum(values))
     return ColumnProfile(
@@ -327,7 +328,8 @@ def _profile_truths(name: str, values: Rows) -> ColumnProfile:
     )
 
 
-def _profile_numbers(name: str, values: Rows, *, single: bool) -> ColumnProfile:
+def profile_numbers(name: str, values: Rows, *, single: bool = False) -> ColumnProfile:
+    """Return the profile of a column of numbers."""
     infinite = int(np.isinf(values).sum())
     finite = values[np.isfinite(values)]
     return ColumnProfile(
@@ -336,14 +338,13 @@ def _profile_numbers(name: str, values: Rows, *, single: bool) -> ColumnProfile:
         rows=len(values),
         missing=len(values) - len(finite),
         distinct=len(np.unique(finite)),
-        quantiles=find_quantiles(finite),
+        quantiles=_find_quantiles(finite),
         single=single,
         note=f"{infinite} of {len(values)} values are infinite, and missing" if infinite else "",
     )
 
 
-def find_quantiles(values: Rows) -> tuple[float, ...]:
-    """Return the quantiles of a profile; none without a value."""
+def _find_quantiles(values: Rows) -> tuple[float, ...]:
     return tuple(float(q) for q in np.quantile(values, QUANTILES)) if len(values) else ()
 
 
@@ -373,7 +374,7 @@ def _learn_texts(
         missing=len(keys) - present,
         distinct=len(counts),
         categories=tuple(counts.most_common()) if kind == "category" else (),
-        quantiles=find_quantiles(np.array([len(key) for key in keys if key is not None]))
+        quantiles=_find_quantiles(np.array([len(key) for key in keys if key is not None]))
         if kind == "text"
         else (),
         note=_describe_mix(counts, values, unreadable, texts=texts) if note is None else note,
