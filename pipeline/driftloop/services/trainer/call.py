@@ -148,8 +148,9 @@ class TrainerEvaluation:
     rows: int | None = None
     """Held-out rows that a rehearsal asks; None without one."""
     target: str = TARGET
-    uses: ColumnUses = field(default_factory=dict)
     """Column with the right answers."""
+    uses: ColumnUses = field(default_factory=dict)
+    """What columns are where they are learnt wrong."""
 
 
 def run_evaluation(task: TrainerEvaluation) -> None:
