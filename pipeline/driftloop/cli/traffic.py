@@ -112,6 +112,7 @@ def command(
     The listing counts whole days; an export has the rows from `--since` on. `capture` in the spec says what
     is recorded, and for how long. docs/guides/captured-traffic.md shows how to read the files themselves.
     """
+    cluster.refuse_stray()
     exports = output in FORMS
     if not exports and (columns or out is not None):
         raise click.UsageError("--columns and --file go with -o parquet, csv or jsonl")
