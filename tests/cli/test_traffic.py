@@ -123,6 +123,7 @@ def test_it_refuses_what_makes_no_sense(state: Path) -> None:
     for arguments, words in (
         (("--columns", "fare"), "--columns and --file go with -o parquet, csv or jsonl"),
         (("-o", "parquet"), "-o parquet needs --file"),
+        (("--namespace", "digits"), "--kubeconfig, --context and --namespace need --cluster"),
         (("--since", "monday"), "`monday` must be a length of time before now, such as 12h"),
     ):
         refused = traffic(state, *arguments)

@@ -2,12 +2,12 @@
 
 import contextlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from driftloop.cli import options
+from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cluster.reader import ApiReader
 from driftloop.operations.data import (
     DataFolder,
@@ -34,13 +34,6 @@ Examples:
   driftloop data ls digits
   driftloop data ls digits --cluster --output json"""
 
-in_cluster = click.option(
-    "--cluster", "in_cluster", is_flag=True, help="Use a cluster instead of a state folder."
-)
-namespace_option = click.option(
-    "-n", "--namespace", help="Namespace of the pipeline, with --cluster.  [default: its name]"
-)
-
 
 @click.group("data", epilog=GROUP_EXAMPLES)
 def command() -> None:
@@ -57,10 +50,7 @@ def command() -> None:
 @click.option("--to", "name", required=True, help="Name of the pipeline.")
 @click.option("--replace", is_flag=True, help="Overwrite files that are there already.")
 @options.state
-@in_cluster
-@options.kubeconfig
-@options.context
-@namespace_option
+@cluster_options
 @options.output
 def put(
     *,
@@ -68,18 +58,14 @@ def put(
     name: str,
     replace: bool,
     state: StateChoice,
-    in_cluster: bool,
-    kubeconfig: Path | None,
-    context: str | None,
-    namespace: str | None,
+    cluster: ClusterChoice,
     output: str,
 ) -> None:
     """Put FILES of labelled rows (.npz, .csv, .jsonl, .parquet) into the data folder of a pipeline.
 
     A cluster's store is reached through the API server with your own rights.
     """
-    place = _ClusterPlace(kubeconfig, context, namespace or name) if in_cluster else None
-    with _open_folder(name, state, place) as folder:
+    with _open_folder(name, state, cluster) as folder:
         names = put_files(folder, files, replace=replace)
         if output == "json":
             click.echo(json.dumps({"to": str(folder.location), "files": names}))
@@ -91,24 +77,17 @@ def put(
 @command.command("ls", epilog=LS_EXAMPLES)
 @click.argument("name")
 @options.state
-@in_cluster
-@options.kubeconfig
-@options.context
-@namespace_option
+@cluster_options
 @options.output
 def ls(
     *,
     name: str,
     state: StateChoice,
-    in_cluster: bool,
-    kubeconfig: Path | None,
-    context: str | None,
-    namespace: str | None,
+    cluster: ClusterChoice,
     output: str,
 ) -> None:
     """List the files in the data folder of pipeline NAME, with their sizes in bytes."""
-    place = _ClusterPlace(kubeconfig, context, namespace or name) if in_cluster else None
-    with _open_folder(name, state, place) as folder:
+    with _open_folder(name, state, cluster) as folder:
         objects = {
             folder.location.relative_key(entry.key): entry.size for entry in list_files(folder)
         }
@@ -121,22 +100,15 @@ def ls(
         options.print_progress(f"{count_noun(len(objects), 'file')} in {folder.location}")
 
 
-@dataclass(frozen=True)
-class _ClusterPlace:
-    kubeconfig: Path | None
-    context: str | None
-    namespace: str
-
-
 def _open_folder(
-    name: str, state: StateChoice, place: _ClusterPlace | None
+    name: str, state: StateChoice, cluster: ClusterChoice
 ) -> contextlib.AbstractContextManager[DataFolder]:
-    if place is None:
+    if not cluster.chosen:
         return open_local_folder(state.ensure_exists(), name)
     return open_cluster_folder(
-        ApiReader(place.kubeconfig, place.context),
+        ApiReader(cluster.kubeconfig, cluster.context),
         name,
-        namespace=place.namespace,
-        kubeconfig=place.kubeconfig,
-        context=place.context,
+        namespace=cluster.namespace or name,
+        kubeconfig=cluster.kubeconfig,
+        context=cluster.context,
     )

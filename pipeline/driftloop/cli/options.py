@@ -35,13 +35,20 @@ envs = click.option(
     type=click.Path(path_type=Path, resolve_path=True),
     help="Folder of the Python environments.  [default: that of the state folder, else a cache]",
 )
-output = click.option(
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Format of the output.",
-)
+
+
+def _format_option(*names: str) -> Callable[[F], F]:
+    return click.option(
+        *names,
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="Format of the output.",
+    )
+
+
+output = _format_option("--output")
+short_output = _format_option("-o", "--output")
 cluster = click.option(
     "--cluster",
     default="dev",

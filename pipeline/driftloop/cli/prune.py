@@ -3,13 +3,12 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
 from driftloop.cli import options, target
-from driftloop.cli.data import in_cluster, namespace_option
-from driftloop.cli.runs import ClusterOptions, output
+from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.runs import open_runs
 from driftloop.operations.place import StateChoice
 from driftloop.operations.prune import PrunePlan, carry_out, plan_prune
 from driftloop.operations.windows import ask_windows
@@ -26,11 +25,8 @@ Examples:
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Only list what would go, and why.")
 @options.repository_options
-@in_cluster
-@options.kubeconfig
-@options.context
-@namespace_option
-@output
+@cluster_options
+@options.short_output
 def command(
     *,
     name: str,
@@ -38,10 +34,7 @@ def command(
     repository: str | None,
     branch: str,
     state: StateChoice,
-    in_cluster: bool,
-    kubeconfig: Path | None,
-    context: str | None,
-    namespace: str | None,
+    cluster: ClusterChoice,
     output: str,
 ) -> None:
     """Remove what runs of pipeline NAME have left in the bucket and nothing needs any more, as
@@ -50,11 +43,10 @@ def command(
     What production, the previous release, a candidate, a run that is on, a cached output or an open
     window needs stays in any case, and so do the records of all runs.
     """
-    where = ClusterOptions(in_cluster, kubeconfig, context, namespace)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(target.open_repository(repository, branch, state))
-        place = stack.enter_context(where.open_place(state, name))
-        windows = {} if in_cluster else ask_windows(state.folder, name)[0]
+        place = stack.enter_context(open_runs(cluster, state, name))
+        windows = {} if cluster.chosen else ask_windows(state.folder, name)[0]
         open_in = (window.release for window in windows.values())
         plan = plan_prune(place, opened.repository, name, windows=open_in)
         removed = 0

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import click
 
 from driftloop.cli import options, target
-from driftloop.cli.runs import output
 from driftloop.operations.place import StateChoice
 from driftloop.operations.release_history import ReleaseEntry, ReleaseHistory, read_history
+from driftloop.text.tables import format_table, shorten_cell
 from driftloop.text.words import count_noun
 
 EXAMPLES = """\b
@@ -24,7 +24,7 @@ Examples:
     "--limit", type=click.IntRange(1), default=20, show_default=True, help="Most releases listed."
 )
 @options.repository_options
-@output
+@options.short_output
 def command(
     *, name: str, limit: int, repository: str | None, branch: str, state: StateChoice, output: str
 ) -> None:
@@ -50,7 +50,6 @@ def command(
 def _format_table(history: ReleaseHistory) -> Iterator[str]:
     rows = [("RELEASE", "IS", "COMMITTED", "ENDED", "METRICS", "DATA", "MODEL", "RUN", "CAUSE")]
     for entry in history.entries:
-        cause = entry.cause if len(entry.cause) <= 48 else f"{entry.cause[:45]}..."
         rows.append(
             (
                 entry.id,
@@ -61,12 +60,10 @@ def _format_table(history: ReleaseHistory) -> Iterator[str]:
                 _shorten(entry.data_digest),
                 _shorten(entry.model_digest),
                 entry.run or "-",
-                cause or "-",
+                shorten_cell(entry.cause) or "-",
             )
         )
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    return format_table(rows)
 
 
 def _format_end(entry: ReleaseEntry) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options, target
-from driftloop.cli.runs import output
 from driftloop.operations.place import StateChoice
 from driftloop.operations.reproduce import check_images, describe_reproduction, reproduce_run
 from driftloop.operations.run_store import open_local_runs, require_run
@@ -28,7 +27,7 @@ Examples:
     help="Folder for what the steps write, which stays.  [default: a temporary one]",
 )
 @options.repository_options
-@output
+@options.short_output
 def command(
     *,
     run: str,

@@ -1,18 +1,16 @@
 """`driftloop runs`."""
 
-import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import click
 
 from driftloop.cli import options
-from driftloop.cli.data import in_cluster, namespace_option
+from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.show_run import format_run
 from driftloop.contract.documents import to_json
 from driftloop.contract.outcomes import OUTCOME_KINDS, OutcomeKind
@@ -29,6 +27,7 @@ from driftloop.operations.run_store import (
     open_local_runs,
     require_run,
 )
+from driftloop.text.tables import format_table, shorten_cell
 from driftloop.text.words import count_noun
 
 EXAMPLES = """\b
@@ -85,16 +84,6 @@ def _read_since(
         ) from error
 
 
-output = click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Format of the output.",
-)
-
-
 @click.group(
     "runs", cls=_RunsGroup, epilog=EXAMPLES, subcommand_metavar="[NAME | COMMAND] [ARGS]..."
 )
@@ -105,27 +94,17 @@ def command() -> None:
     """
 
 
-@dataclass(frozen=True)
-class ClusterOptions:
-    """Where the runs are, as the options say."""
-
-    in_cluster: bool
-    kubeconfig: Path | None
-    context: str | None
-    namespace: str | None
-
-    def open_place(
-        self, state: StateChoice, pipeline: str | None
-    ) -> contextlib.AbstractContextManager[RunPlace]:
-        """Open the runs of the state folder or of the cluster; `pipeline` names its namespace."""
-        if self.in_cluster:
-            namespace = self.namespace or pipeline
-            if namespace is None:
-                raise click.UsageError("--cluster needs the NAME of a pipeline, or --namespace")
-            return open_cluster_runs(self.kubeconfig, self.context, namespace)
-        if self.kubeconfig or self.context or self.namespace:
-            raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
+def open_runs(
+    cluster: ClusterChoice, state: StateChoice, pipeline: str | None
+) -> AbstractContextManager[RunPlace]:
+    """Open the runs of the state folder or of the cluster; `pipeline` names its namespace."""
+    cluster.refuse_stray()
+    if not cluster.chosen:
         return open_local_runs(state.ensure_exists(), os.environ)
+    namespace = cluster.namespace or pipeline
+    if namespace is None:
+        raise click.UsageError("--cluster needs the NAME of a pipeline, or --namespace")
+    return open_cluster_runs(cluster.kubeconfig, cluster.context, namespace)
 
 
 @command.command(LIST, epilog=LIST_EXAMPLES)
@@ -144,11 +123,8 @@ class ClusterOptions:
 )
 @click.option("--all", "idle", is_flag=True, help="Also runs that never began.")
 @options.state
-@in_cluster
-@options.kubeconfig
-@options.context
-@namespace_option
-@output
+@cluster_options
+@options.short_output
 def list_command(
     *,
     name: str | None,
@@ -158,16 +134,12 @@ def list_command(
     limit: int,
     idle: bool,
     state: StateChoice,
-    in_cluster: bool,
-    kubeconfig: Path | None,
-    context: str | None,
-    namespace: str | None,
+    cluster: ClusterChoice,
     output: str,
 ) -> None:
     """List the runs of pipeline NAME, or of all, the newest first."""
-    where = ClusterOptions(in_cluster, kubeconfig, context, namespace)
     wanted = RunFilter(name, outcomes, triggers, since, idle)
-    with where.open_place(state, name) as place:
+    with open_runs(cluster, state, name) as place:
         listed = list_runs(place, wanted, limit)
     if output == "json":
         click.echo(json.dumps([_summarize(run) for run in listed], indent=1))
@@ -180,27 +152,20 @@ def list_command(
 @command.command("show", epilog=SHOW_EXAMPLES)
 @click.argument("run")
 @options.state
-@in_cluster
-@options.kubeconfig
-@options.context
-@namespace_option
-@output
+@cluster_options
+@options.short_output
 def show(
     *,
     run: str,
     state: StateChoice,
-    in_cluster: bool,
-    kubeconfig: Path | None,
-    context: str | None,
-    namespace: str | None,
+    cluster: ClusterChoice,
     output: str,
 ) -> None:
     """Show everything about a RUN: trigger, steps, data, trials, metrics, gates, digests, outcome.
 
     With --cluster, --namespace is the pipeline's where it is not the start of the run's name.
     """
-    where = ClusterOptions(in_cluster, kubeconfig, context, namespace)
-    with where.open_place(state, run.rpartition("-")[0] or run) as place:
+    with open_runs(cluster, state, run.rpartition("-")[0] or run) as place:
         found = require_run(place, run)
     if output == "json":
         click.echo(json.dumps({"phase": found.phase, **to_json(found.report)}, indent=1))
@@ -212,25 +177,18 @@ def show(
 @click.argument("first")
 @click.argument("second")
 @options.state
-@in_cluster
-@options.kubeconfig
-@options.context
-@namespace_option
-@output
+@cluster_options
+@options.short_output
 def diff(
     *,
     first: str,
     second: str,
     state: StateChoice,
-    in_cluster: bool,
-    kubeconfig: Path | None,
-    context: str | None,
-    namespace: str | None,
+    cluster: ClusterChoice,
     output: str,
 ) -> None:
     """Say what differs between two runs: parameters, data, code, environment, metrics."""
-    where = ClusterOptions(in_cluster, kubeconfig, context, namespace)
-    with where.open_place(state, first.rpartition("-")[0] or first) as place:
+    with open_runs(cluster, state, first.rpartition("-")[0] or first) as place:
         before, after = require_run(place, first), require_run(place, second)
         difference = compare_runs(place, before.report, after.report)
     if output == "json":
@@ -270,12 +228,10 @@ def _format_table(listed: Sequence[ListedRun]) -> Iterator[str]:
                 run.phase,
                 report.release or "-",
                 _format_metric(report),
-                report.cause if len(report.cause) <= 48 else f"{report.cause[:45]}...",
+                shorten_cell(report.cause),
             )
         )
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    return format_table(rows)
 
 
 def _format_metric(report: RunReport) -> str:

@@ -1,7 +1,7 @@
 """`driftloop status`."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from driftloop.operations.status import (
     read_cluster_status,
     read_local_status,
 )
+from driftloop.text.tables import format_table
 from driftloop.text.words import count_noun
 
 EXAMPLES = """\b
@@ -93,7 +94,7 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
         yield f"run      {name}: {run.name} {_format_run(run)}"
     yield from (f"unknown  {line}" for line in status.unknown)
     yield ""
-    yield from _format_table(_list_processes(status))
+    yield from format_table(_list_processes(status))
     if status.supervisor is not None:
         total = status.supervisor.total_memory
         yield f"total {total:.0f} MB (proportional set size of everything it started)"
@@ -210,12 +211,6 @@ def _list_processes(status: PlatformStatus) -> list[tuple[str, ...]]:
             )
         )
     return rows
-
-
-def _format_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _format_number(value: float | None) -> str:

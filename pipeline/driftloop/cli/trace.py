@@ -12,8 +12,8 @@ from typing import assert_never
 import click
 
 from driftloop.cli import options, target
-from driftloop.cli.data import in_cluster, namespace_option
-from driftloop.cli.runs import ClusterOptions, output
+from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.runs import open_runs
 from driftloop.cli.try_ import choose_envs
 from driftloop.local.kubelet.images import LocalImage, prepare_monitor
 from driftloop.operations.kept_requests import find_nats
@@ -50,11 +50,8 @@ Examples:
 @click.option("--pipeline", metavar="NAME", help="Pipeline of a request.  [default: any]")
 @options.envs
 @options.repository_options
-@in_cluster
-@options.kubeconfig
-@options.context
-@namespace_option
-@output
+@cluster_options
+@options.short_output
 def command(
     *,
     id: str,
@@ -64,10 +61,7 @@ def command(
     repository: str | None,
     branch: str,
     state: StateChoice,
-    in_cluster: bool,
-    kubeconfig: Path | None,
-    context: str | None,
-    namespace: str | None,
+    cluster: ClusterChoice,
     output: str,
 ) -> None:
     """Trace ID back to what it comes of, and forth to what came of it.
@@ -77,11 +71,10 @@ def command(
     answer, release, model, run, parameters, data with its batches, code, images, commit, cause,
     alarm and windows.
     """
-    where = ClusterOptions(in_cluster, kubeconfig, context, namespace)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(target.open_repository(repository, branch, state))
-        runs = stack.enter_context(where.open_place(state, pipeline or namespace))
-        own = not in_cluster and opened.repository.url == state.folder.repository_url
+        runs = stack.enter_context(open_runs(cluster, state, pipeline or cluster.namespace))
+        own = not cluster.chosen and opened.repository.url == state.folder.repository_url
         nats_url = find_nats(state.folder, os.environ) if own else None
         place = TracePlace(runs, opened.repository, opened.repository.tip(), nats_url)
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="driftloop-trace-")))

@@ -14,7 +14,7 @@ from typing import cast
 import click
 
 from driftloop.cli import options
-from driftloop.cli.data import in_cluster, namespace_option
+from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.try_ import choose_envs
 from driftloop.cluster.reader import ApiReader
 from driftloop.local.kubelet.images import prepare_monitor
@@ -94,10 +94,7 @@ def _parse_columns(
 )
 @options.envs
 @options.state
-@in_cluster
-@options.kubeconfig
-@options.context
-@namespace_option
+@cluster_options
 def command(
     *,
     name: str,
@@ -108,16 +105,14 @@ def command(
     out: Path | None,
     envs: Path | None,
     state: StateChoice,
-    in_cluster: bool,
-    kubeconfig: Path | None,
-    context: str | None,
-    namespace: str | None,
+    cluster: ClusterChoice,
 ) -> None:
     """List the captured traffic of pipeline NAME by day and release, or export its rows.
 
     The listing counts whole days; an export has the rows from `--since` on. `capture` in the spec says what
     is recorded, and for how long. docs/guides/captured-traffic.md shows how to read the files themselves.
     """
+    cluster.refuse_stray()
     exports = output in FORMS
     if not exports and (columns or out is not None):
         raise click.UsageError("--columns and --file go with -o parquet, csv or jsonl")
@@ -125,15 +120,15 @@ def command(
         raise click.UsageError("-o parquet needs --file: a terminal can't show it")
     choice = TrafficChoice(since, release, columns)
     with contextlib.ExitStack() as stack:
-        if in_cluster:
-            reader = ApiReader(kubeconfig, context)
+        if cluster.chosen:
+            reader = ApiReader(cluster.kubeconfig, cluster.context)
             folder = stack.enter_context(
                 open_cluster_traffic(
                     reader,
                     name,
-                    namespace=namespace or name,
-                    kubeconfig=kubeconfig,
-                    context=context,
+                    namespace=cluster.namespace or name,
+                    kubeconfig=cluster.kubeconfig,
+                    context=cluster.context,
                 )
             )
         else:

@@ -3,12 +3,11 @@
 import json
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
 from driftloop.cli import halt, options
-from driftloop.cli.data import in_cluster, namespace_option
+from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.operations.place import StateChoice
 from driftloop.operations.suspend import find_decision
 from driftloop.operations.why import ask_cluster_why, ask_why, describe_windows
@@ -23,20 +22,14 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("name")
 @options.state
-@in_cluster
-@options.kubeconfig
-@options.context
-@namespace_option
+@cluster_options
 @halt.url_option
 @options.output
 def command(
     *,
     name: str,
     state: StateChoice,
-    in_cluster: bool,
-    kubeconfig: Path | None,
-    context: str | None,
-    namespace: str | None,
+    cluster: ClusterChoice,
     url: str | None,
     output: str,
 ) -> None:
@@ -45,12 +38,13 @@ def command(
 
     A cluster is only read, through its API server.
     """
-    if in_cluster:
+    cluster.refuse_stray()
+    if cluster.chosen:
         if url is not None:
             raise click.UsageError("--url and --cluster are two ways to one service: name one")
-        answer = ask_cluster_why(kubeconfig, context, namespace or name, name)
-    elif kubeconfig or context or namespace:
-        raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
+        answer = ask_cluster_why(
+            cluster.kubeconfig, cluster.context, cluster.namespace or name, name
+        )
     else:
         answer = ask_why(find_decision(name, state.folder, url, os.environ))
         if url is None:

@@ -19,6 +19,7 @@ from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
 from driftloop.spec.detector import AlibiDetect, Schema, UserFunction
 from driftloop.spec.graph import Node, Released, walk_nodes
+from driftloop.spec.model import Data
 from driftloop.spec.resources import Resources
 from driftloop.spec.serve import speaking
 from driftloop.spec.values import written
@@ -339,7 +340,7 @@ def _check_graph(root: Node) -> Iterator[SpecFinding]:
 
 def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
     data = pipeline.spec.data
-    features = () if data.features == EVERYTHING else data.features.split(",")
+    features = _list_features(data)
     for name, detector in pipeline.spec.monitors.items():
         location = ("spec", "monitors", name, "columns")
         columns = detector.columns.split(",") if detector.columns is not None else []
@@ -356,14 +357,21 @@ def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
                     f"{shown}, must be of `data.features`: {_format_names(features)}",
                     suggest_closest(column, features, fold=True),
                 )
+            if data.columns.get(column) == "ignore":
+                yield SpecFinding(location, f"{shown}, must not: `data.columns` ignores it")
         if len(set(columns)) < len(columns):
             yield SpecFinding(location, f"{_format_location(location)} must name each column once")
+
+
+def _list_features(data: Data) -> tuple[str, ...]:
+    """Return the columns that `data.features` names; none for all of them."""
+    return () if data.features == EVERYTHING else tuple(data.features.split(","))
 
 
 def _check_column_uses(pipeline: Pipeline) -> Iterator[SpecFinding]:
     """What `data.columns` names: columns that the detectors may get."""
     data = pipeline.spec.data
-    features = () if data.features == EVERYTHING else tuple(data.features.split(","))
+    features = _list_features(data)
     for name, use in data.columns.items():
         location = ("spec", "data", "columns", name)
         shown = f"{_format_location(location)} is `{use}`"
@@ -378,15 +386,6 @@ def _check_column_uses(pipeline: Pipeline) -> Iterator[SpecFinding]:
                 location,
                 f"{shown}, must be of `data.features`: {_format_names(features)}",
                 suggest_closest(name, features, fold=True),
-            )
-    ignored = {name for name, use in data.columns.items() if use == "ignore"}
-    for monitor, detector in pipeline.spec.monitors.items():
-        named = detector.columns.split(",") if detector.columns is not None else ()
-        for name in sorted(ignored.intersection(named)) if detector.on == "request" else ():
-            location = ("spec", "monitors", monitor, "columns")
-            yield SpecFinding(
-                location,
-                f"{_format_location(location)} names `{name}`, must not: `data.columns` ignores it",
             )
 
 

@@ -1,0 +1,51 @@
+"""Options by which a command takes a cluster in place of a state folder."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from driftloop.cli import options
+
+
+@dataclass(frozen=True)
+class ClusterChoice:
+    """What `--cluster` and the options that go with it say."""
+
+    chosen: bool
+    kubeconfig: Path | None
+    context: str | None
+    namespace: str | None
+
+    def refuse_stray(self) -> None:
+        """Raise UsageError for options that say nothing without `--cluster`."""
+        if not self.chosen and (self.kubeconfig or self.context or self.namespace):
+            raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
+
+
+_in_cluster = click.option(
+    "--cluster", "in_cluster", is_flag=True, help="Use a cluster instead of a state folder."
+)
+_namespace = click.option(
+    "-n", "--namespace", help="Namespace of the pipeline, with --cluster.  [default: its name]"
+)
+
+
+def cluster_options(command: options.F) -> options.F:
+    """Add `--cluster`, `--kubeconfig`, `--context` and `--namespace` to a command, which gets them as
+    `cluster`, a ClusterChoice."""
+
+    @functools.wraps(command)
+    def bundle(
+        *,
+        in_cluster: bool,
+        kubeconfig: Path | None,
+        context: str | None,
+        namespace: str | None,
+        **rest: Any,
+    ) -> Any:
+        return command(cluster=ClusterChoice(in_cluster, kubeconfig, context, namespace), **rest)
+
+    return cast(options.F, _in_cluster(options.kubeconfig(options.context(_namespace(bundle)))))
