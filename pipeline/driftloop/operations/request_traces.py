@@ -22,7 +22,7 @@ from driftloop.errors import PipelineError, StoreError
 from driftloop.local.kubelet.images import LocalImage
 from driftloop.operations import releases
 from driftloop.operations.kept_requests import KeptEvent, KeptRequest, find_request, to_moment
-from driftloop.operations.traces import Trace, TraceLink, TracePlace, trace_release
+from driftloop.operations.traces import Trace, TraceLink, TracePlace, trace_back
 from driftloop.operations.traffic import (
     TrafficChoice,
     TrafficFolder,
@@ -91,7 +91,7 @@ def trace_request(
         streamed = (event.release for event in search.kept.events)
         for release in dict.fromkeys((*recorded, *streamed)):
             try:
-                trace = trace_release(place, release)
+                trace = trace_back(place, release)
             except PipelineError as error:
                 notes.append(error.message)
                 continue

@@ -21,6 +21,7 @@ from driftloop.operations.release_history import (
     list_entries,
 )
 from driftloop.operations.run_store import RunPlace, find_run
+from driftloop.release.record import Release
 
 Json = Mapping[str, Any]
 
@@ -106,15 +107,25 @@ def guess_kind(place: TracePlace, id: str) -> TraceKind:
 
 def trace_release(place: TracePlace, id: str) -> Trace:
     """Trace a release; ReleaseError when git does not know it."""
+    builder = _open_release(place, id)
+    links = tuple(builder.follow_release(id))
+    return Trace("release", id, links, tuple(builder.lead_release(id)), tuple(builder.notes))
+
+
+def trace_back(place: TracePlace, id: str) -> Trace:
+    """Trace a release to what it comes of alone: what came of it is looked for in every stored run."""
+    builder = _open_release(place, id)
+    return Trace("release", id, tuple(builder.follow_release(id)), (), tuple(builder.notes))
+
+
+def _open_release(place: TracePlace, id: str) -> "_Builder":
     commit = place.find_commit("Driftloop-Release", id)
     if commit is None:
         raise ReleaseError(
             f"no commit is about a release `{id}`",
             hint="`driftloop releases NAME` lists those of a pipeline",
         )
-    builder = _Builder(place, commit.trailers.get("Driftloop-Pipeline", ""))
-    links = tuple(builder.follow_release(id))
-    return Trace("release", id, links, tuple(builder.lead_release(id)), tuple(builder.notes))
+    return _Builder(place, commit.trailers.get("Driftloop-Pipeline", ""))
 
 
 def trace_run(place: TracePlace, run: str) -> Trace:
@@ -240,7 +251,7 @@ class _Builder:
         self.notes: list[str] = []
         self._now = self._read_now()
 
-    def _read_now(self) -> Any:
+    def _read_now(self) -> Release | None:
         tree = self.place.repository.tree(self.place.tip)
         try:
             return releases.read_pipeline(tree, self.pipeline).release
