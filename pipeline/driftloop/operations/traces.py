@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from driftloop.clients.s3 import MissingObjectError
 from driftloop.contract.columns import SUFFIXES
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.records import Snapshot
@@ -214,10 +215,10 @@ def list_reports(place: TracePlace) -> Iterator[RunReport]:
 
 def read_snapshot(runs: RunPlace, run: str) -> Snapshot | None:
     """Return the batches of a run; None for a run without."""
-    at = runs.bucket / snapshot_key(run)
-    if not runs.store.has_object(at):
+    try:
+        return Snapshot.read(runs.store.read_json(runs.bucket / snapshot_key(run)))
+    except MissingObjectError:
         return None
-    return Snapshot.read(runs.store.read_json(at))
 
 
 def find_commit(place: TracePlace, revision: str) -> LoggedCommit | None:
