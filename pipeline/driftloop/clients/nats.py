@@ -16,6 +16,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
     DiscardPolicy,
     KeyValueConfig,
     PubAck,
@@ -37,6 +40,8 @@ DUPLICATE_WINDOW = 600.0
 KV_OPERATION = "KV-Operation"
 """Header of a deletion's marker."""
 
+STORED_BATCH, STORED_WAIT = 256, 5.0
+"""Messages that are asked for at once, and seconds that they may take."""
 AWAY = 0.2
 """Seconds between two tries to read from a server that is away."""
 AVAILABLE = 10.0
@@ -304,6 +309,33 @@ async def read_messages(
                 await asyncio.sleep(AWAY)
         for message in messages:
             yield message
+
+
+async def read_stored(
+    js: JetStreamContext, stream: str, subject: str, *, first: int = 1
+) -> AsyncIterator[Msg]:
+    """The messages of a subject that are stored now, from a sequence of the stream on; none of a stream
+    that does not exist. StoreError when they can't be read."""
+    config = ConsumerConfig(
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=first,
+        ack_policy=AckPolicy.NONE,
+        inactive_threshold=30,
+        mem_storage=True,
+    )
+    try:
+        read = await js.pull_subscribe(subject, stream=stream, config=config)
+        pending = (await read.consumer_info()).num_pending or 0
+        while pending > 0:
+            batch = await read.fetch(min(pending, STORED_BATCH), timeout=STORED_WAIT)
+            pending -= len(batch)
+            for message in batch:
+                yield message
+        await read.unsubscribe()
+    except nats.js.errors.NotFoundError:
+        return
+    except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+        raise StoreError(f"stream {stream}: {error or type(error).__name__}", hint=HINT) from error
 
 
 async def publish_message(

@@ -22,7 +22,4 @@ def describe_recorder(reader: TextReader, names: Names) -> Iterator[str]:
     except DocumentError as error:
         raise ClusterError(error.message) from error
     if told is not None:
-        waiting = f"{state.get('waiting')} events wait"
-        yield (
-            f"since {told.since}: {names.pipeline}: its traffic is not written, {waiting}: {told.why}"
-        )
+        yield f"since {told.since}: {told.describe(names.pipeline, state.get('waiting'))}"

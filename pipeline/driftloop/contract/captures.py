@@ -261,6 +261,10 @@ class RecorderTrouble:
         """Read it from plain data; DocumentError."""
         return from_json(cls, document, label="the trouble of a recorder")
 
+    def describe(self, pipeline: str, waiting: object) -> str:
+        """Say in words of which pipeline nothing is written, how many events wait, and why."""
+        return f"{pipeline}: its traffic is not written, {waiting} events wait: {self.why}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecorderState:

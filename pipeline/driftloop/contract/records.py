@@ -40,8 +40,21 @@ def name_key(key: str) -> Any:
     return document_key(key, f"a name of at most {LONGEST_NAME} printable characters", _is_name)
 
 
-def _text(key: str, default: str = "") -> Any:
+def text_key(key: str, default: str = "") -> Any:
+    """Return the field of a text, which may be empty."""
     return document_key(key, "a text", lambda v: isinstance(v, str), default=default)
+
+
+def texts_key(key: str) -> Any:
+    """Return the field of a list of texts."""
+    return document_key(key, "a list of texts", is_texts, default=(), read=tuple, write=list)
+
+
+def moment_key(key: str) -> Any:
+    """Return the field of a time, or None."""
+    return document_key(
+        key, "a time in UTC, or null", lambda v: v is None or is_time(v), default=None
+    )
 
 
 @dataclass(frozen=True)
@@ -208,7 +221,7 @@ class Evaluation:
         "against", "a release id, or null", lambda v: v is None or is_text(v), default=None
     )
     """Release that was production."""
-    not_comparable: str = _text("notComparable")
+    not_comparable: str = text_key("notComparable")
     """Why production could not be evaluated on these rows; empty when it was, or there is none."""
     asked: dict[str, float] | None = document_key(
         "asked",
@@ -269,7 +282,7 @@ class GateVerdict:
         write=lambda v: [to_json(gate) for gate in v],
     )
     """Gates in the order of the spec."""
-    not_comparable: str = _text("notComparable")
+    not_comparable: str = text_key("notComparable")
     """Why production could not be evaluated; empty when it was."""
 
     @classmethod
@@ -315,7 +328,7 @@ class HeldOutRows:
         write=list,
     )
     """Names of the columns; None for arrays, whose values have none."""
-    note: str = _text("note")
+    note: str = text_key("note")
     """What was left out, and why; empty when nothing was."""
 
     @classmethod
@@ -336,7 +349,7 @@ class CapturedRequests:
         "release", "a release id, or null", lambda v: v is None or is_text(v), default=None
     )
     """Release that was asked; None before the first one."""
-    note: str = _text("note")
+    note: str = text_key("note")
     """Why there is none; empty when there are some."""
 
     @classmethod
@@ -364,19 +377,15 @@ def _count(key: str) -> Any:
     return document_key(key, "a number of rows", lambda v: is_whole(v, 0), default=0)
 
 
-def _texts(key: str) -> Any:
-    return document_key(key, "a list of texts", is_texts, default=(), read=tuple, write=list)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
     """rehearsal.json: a candidate's answers to held-out rows, from its own server."""
 
     passed: bool = document_key("passed", "true or false", lambda v: isinstance(v, bool))
     """The candidate goes on."""
-    reasons: tuple[str, ...] = _texts("reasons")
+    reasons: tuple[str, ...] = texts_key("reasons")
     """Limits that it broke; empty when it passed."""
-    notes: tuple[str, ...] = _texts("notes")
+    notes: tuple[str, ...] = texts_key("notes")
     """What could not be judged, and why."""
     start: float | None = _seconds("start")
     """Seconds until the server answered its health check; None when it never did."""
@@ -400,7 +409,7 @@ class Rehearsal:
     recent rows; then `compared` and `agreement` are of these rows. None for other answers."""
     accuracy: float | None = _share("accuracy")
     """Share of right answers to the recent rows; None without labels."""
-    metric: str = _text("metric")
+    metric: str = text_key("metric")
     """Metric of the evaluation that answers which are numbers were held against; empty for others."""
     measured: float | None = document_key(
         "measured", "a number, or null", lambda v: v is None or is_number(v), default=None
@@ -408,7 +417,7 @@ class Rehearsal:
     """Its value, from the answers to the recent rows."""
     captured: int = _count("captured")
     """Requests of production's callers that it was asked, as they had sent them."""
-    log: str = _text("log")
+    log: str = text_key("log")
     """The server's last words, when it ended or refused rows."""
 
     @classmethod
@@ -421,13 +430,13 @@ class Rehearsal:
 class LoopRecord:
     """Data of `dev.driftloop.loop.waits`."""
 
-    pipeline: str = _text("pipeline")
+    pipeline: str = text_key("pipeline")
     """Pipeline of the loop."""
     waits_for: LoopWait = document_key(
         "waitsFor", f"one of: {', '.join(LOOP_WAIT_KINDS)}", lambda v: v in LOOP_WAIT_KINDS
     )
     """`data`: new batches; `person`: `driftloop resume`; `time`: the end of a pause."""
-    reason: str = _text("reason")
+    reason: str = text_key("reason")
     """Explanation, and what is needed."""
 
     @classmethod
@@ -440,11 +449,11 @@ class LoopRecord:
 class RunRecord:
     """Data of `dev.driftloop.run.started` and `dev.driftloop.run.finished`."""
 
-    pipeline: str = _text("pipeline")
+    pipeline: str = text_key("pipeline")
     """Pipeline of the run."""
     run: str = name_key("run")
     """Run id."""
-    decision: str = _text("decision")
+    decision: str = text_key("decision")
     """Decision that asked for the run."""
     outcome: OutcomeKind | None = document_key(
         "outcome",

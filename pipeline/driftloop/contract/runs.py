@@ -15,14 +15,21 @@ from driftloop.contract.documents import (
     is_number,
     is_text,
     is_text_map,
-    is_texts,
     is_whole,
     part_key,
     to_json,
 )
 from driftloop.contract.names import ALARM_CAUSE, NEW_DATA_CAUSE, PERSON_CAUSE, SCHEDULE_CAUSE
-from driftloop.contract.outcomes import RunOutcome, is_time
-from driftloop.contract.records import Evaluation, GateVerdict, Rehearsal, name_key
+from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.records import (
+    Evaluation,
+    GateVerdict,
+    Rehearsal,
+    moment_key,
+    name_key,
+    text_key,
+    texts_key,
+)
 
 Trigger = Literal["alarm", "person", "schedule", "new-data", "webhook", "unknown"]
 TRIGGERS: tuple[Trigger, ...] = get_args(Trigger)
@@ -31,19 +38,9 @@ TrialGoal = Literal["maximize", "minimize"]
 TRIAL_GOALS: tuple[TrialGoal, ...] = get_args(TrialGoal)
 
 
-def _text(key: str, default: Any = "") -> Any:
-    return document_key(key, "a text", lambda v: isinstance(v, str), default=default)
-
-
 def _optional_text(key: str) -> Any:
     return document_key(
         key, "a text, or null", lambda v: v is None or isinstance(v, str), default=None
-    )
-
-
-def _moment(key: str) -> Any:
-    return document_key(
-        key, "a time in UTC, or null", lambda v: v is None or is_time(v), default=None
     )
 
 
@@ -57,10 +54,6 @@ def _count(key: str) -> Any:
 
 def _optional_number(key: str) -> Any:
     return document_key(key, "a number, or null", lambda v: v is None or is_number(v), default=None)
-
-
-def _texts(key: str) -> Any:
-    return document_key(key, "a list of texts", is_texts, default=(), read=tuple, write=list)
 
 
 def _text_map(key: str) -> Any:
@@ -94,7 +87,7 @@ def _parts(key: str, part: Any) -> Any:
 class RunAlarm:
     """The alarms that caused a run."""
 
-    event: str = _text("event")
+    event: str = text_key("event")
     """Id of the event of the last of them."""
     monitor: str = name_key("monitor")
     """Monitor that raised them."""
@@ -115,17 +108,17 @@ class RunAlarm:
 class RunStep:
     """One attempt of a step."""
 
-    workflow: str = _text("workflow")
+    workflow: str = text_key("workflow")
     """Workflow that it is a pod of: the run's, or that of its rollout."""
-    name: str = _text("name")
+    name: str = text_key("name")
     """Step, as `driftloop logs` names it."""
-    phase: str = _text("phase")
+    phase: str = text_key("phase")
     """Argo's phase of the pod, such as `Succeeded`."""
-    started: str | None = _moment("startedAt")
+    started: str | None = moment_key("startedAt")
     """Start."""
-    finished: str | None = _moment("finishedAt")
+    finished: str | None = moment_key("finishedAt")
     """End; None while it goes on."""
-    message: str = _text("message")
+    message: str = text_key("message")
     """Why it failed; empty when it did not."""
     reused: bool = _truth("reused")
     """Its outputs are those of an earlier run."""
@@ -140,9 +133,9 @@ class RunStep:
 class RunData:
     """The batches that a run saw; snapshot.json has each of them."""
 
-    uri: str = _text("uri")
+    uri: str = text_key("uri")
     """Folder of the batches."""
-    digest: str = _text("digest")
+    digest: str = text_key("digest")
     """Digest over all of them."""
     batches: int = _count("batches")
     """Number of them."""
@@ -161,7 +154,7 @@ class RunData:
 class RunTrial:
     """One trial of a run, as its training function left it."""
 
-    trial: str = _text("trial")
+    trial: str = text_key("trial")
     """Number of the trial."""
     rank: int | None = document_key(
         "rank", "a number from 1, or null", lambda v: v is None or is_whole(v, 1), default=None
@@ -178,7 +171,7 @@ class RunTrial:
     """Metrics that it returned; None for one that failed."""
     seconds: float | None = _optional_number("seconds")
     """How long the function took; None when it is not known."""
-    started: str | None = _moment("startedAt")
+    started: str | None = moment_key("startedAt")
     """Start of the function; of a reused trial, in the run that made it."""
     seed: int | None = document_key(
         "seed", "a number, or null", lambda v: v is None or is_whole(v, 0), default=None
@@ -186,7 +179,7 @@ class RunTrial:
     """Seed of the random numbers."""
     resumed: bool = _truth("resumed")
     """It went on from what an earlier attempt had kept."""
-    failed: str = _text("failed")
+    failed: str = text_key("failed")
     """Why it failed; empty when it did not."""
 
     @classmethod
@@ -228,7 +221,7 @@ class RunReport:
 
     pipeline: str = name_key("pipeline")
     """Pipeline of the run."""
-    namespace: str = _text("namespace")
+    namespace: str = text_key("namespace")
     """Its namespace."""
     run: str = name_key("run")
     """Run id."""
@@ -236,15 +229,15 @@ class RunReport:
         "trigger", f"one of: {', '.join(TRIGGERS)}", lambda v: v in TRIGGERS, default="unknown"
     )
     """What started it."""
-    cause: str = _text("cause")
+    cause: str = text_key("cause")
     """The cause in full: of an alarm what moved, of a person who and why."""
-    decision: str = _text("decision")
+    decision: str = text_key("decision")
     """Decision that asked for it; empty for a schedule."""
     alarm: RunAlarm | None = part_key("alarm", RunAlarm, omits_none=False)
     """Alarms that caused it; None when others did."""
-    started: str | None = _moment("startedAt")
+    started: str | None = moment_key("startedAt")
     """Start."""
-    finished: str | None = _moment("finishedAt")
+    finished: str | None = moment_key("finishedAt")
     """End; None while it goes on."""
     commit: str | None = _optional_text("commit")
     """Commit of the cluster repository that it read its production and spec from."""
@@ -258,11 +251,11 @@ class RunReport:
     """Share of the rows that is held out."""
     rows: Mapping[str, int] | None = _values("rows")
     """Held-out rows: `all` and `recent`."""
-    function: str = _text("function")
+    function: str = text_key("function")
     """Training function."""
     parameters: Mapping[str, Any] | None = _values("parameters")
     """Parameters of the chosen trial."""
-    metric: str = _text("metric")
+    metric: str = text_key("metric")
     """Metric by which trials are ranked; empty without a search."""
     goal: TrialGoal | None = document_key(
         "goal",
@@ -295,7 +288,7 @@ class RunReport:
     """Workflow of its rollout; None without one."""
     outcome: RunOutcome | None = part_key("result", RunOutcome, omits_none=False)
     """How it ended, why and when; None while it goes on, and for a run that was lost."""
-    notes: tuple[str, ...] = _texts("notes")
+    notes: tuple[str, ...] = texts_key("notes")
     """What could not be read when this was written, and why."""
 
     @classmethod

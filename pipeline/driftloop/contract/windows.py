@@ -7,18 +7,11 @@ from typing import Any
 from driftloop.contract.budgets import BudgetUse
 from driftloop.contract.documents import document_key, from_json, is_whole, part_key
 from driftloop.contract.labels import LabelCounts
-from driftloop.contract.outcomes import is_time
-from driftloop.contract.records import name_key
+from driftloop.contract.records import moment_key, name_key
 
 
 def _count(key: str) -> Any:
     return document_key(key, "a number of rows", lambda v: is_whole(v, 0))
-
-
-def _moment(key: str) -> Any:
-    return document_key(
-        key, "a time in UTC, or null", lambda v: v is None or is_time(v), default=None
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +55,9 @@ class OpenWindow:
     """Rows without which it does not close by time."""
     repeated: int = _count("repeated")
     """Rows that came before, and are not in it."""
-    since: str | None = _moment("since")
+    since: str | None = moment_key("since")
     """Time of its first row; None: it has none."""
-    due: str | None = _moment("due")
+    due: str | None = moment_key("due")
     """Time from which it closes with its least rows; None: only when it is full, or it has none."""
 
     budget: BudgetUse | None = part_key("budget", BudgetUse, omits_none=False)

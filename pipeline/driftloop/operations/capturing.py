@@ -1,12 +1,13 @@
 """The last requests that callers have sent to production, from the stream of one of its detectors."""
 
+from collections import deque
+
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from driftloop.clients import cancellation, events
-from driftloop.clients.nats import open_connection
+from driftloop.clients.nats import open_connection, read_stored
 from driftloop.contract.events import PROTOCOL
 from driftloop.contract.records import CapturedRequests
 from driftloop.contract.streams import DetectorStreams
@@ -18,8 +19,6 @@ REACH = 20
 """Messages that are looked through for one request, since other releases' may lie between."""
 LARGEST = 4 * 1024 * 1024
 """Bytes of them."""
-PATIENCE = 5.0
-"""Seconds that the stream may take."""
 
 
 def read_captured(url: str, streams: DetectorStreams) -> CapturedRequests:
@@ -44,25 +43,13 @@ async def _read_bodies(js: JetStreamContext, streams: DetectorStreams) -> list[s
     """Read the newest bodies that a rehearsed server can be asked, the oldest first."""
     subject = streams.event_subject(streams.release)
     last = (await js.get_last_msg(streams.stream, subject)).seq or 1
-    config = ConsumerConfig(
-        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-        opt_start_seq=max(1, last - MOST * REACH + 1),
-        ack_policy=AckPolicy.NONE,
-        inactive_threshold=30,
-        mem_storage=True,
-    )
-    read = await js.pull_subscribe(subject, stream=streams.stream, config=config)
-    pending = (await read.consumer_info()).num_pending or 0
-    bodies: list[str] = []
-    while pending > 0:
-        batch = await read.fetch(min(pending, 256), timeout=PATIENCE)
-        pending -= len(batch)
-        for message in batch:
-            event = events.unpack_event(message.data)
-            if event.get(PROTOCOL) in (None, "seldon"):
-                bodies.append(event.body.decode(errors="replace"))
-        bodies = bodies[-MOST:]
-    await read.unsubscribe()
+    first = max(1, last - MOST * REACH + 1)
+    newest: deque[str] = deque(maxlen=MOST)
+    async for message in read_stored(js, streams.stream, subject, first=first):
+        event = events.unpack_event(message.data)
+        if event.get(PROTOCOL) in (None, "seldon"):
+            newest.append(event.body.decode(errors="replace"))
+    bodies = list(newest)
     while sum(map(len, bodies)) > LARGEST:
         bodies.pop(0)
     return bodies

@@ -31,8 +31,9 @@ class DataFolder:
     features: str | None = None
     """Columns that its files must have; None when any will do."""
     target: str = TARGET
-    uses: ColumnUses = field(default_factory=dict)
     """Column with the right answers."""
+    uses: ColumnUses = field(default_factory=dict)
+    """What a person says that columns are."""
     monitors: tuple[DetectorSettings, ...] = ()
     """Monitors that are fitted on them as they come."""
 

@@ -1,18 +1,14 @@
 """Logged requests, answers and verdicts as NATS still keeps them: found by request id, or by window."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import nats.errors
-import nats.js.errors
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from driftloop.clients import cancellation, events
-from driftloop.clients.nats import HINT, open_connection
+from driftloop.clients.nats import open_connection, read_stored
 from driftloop.contract.accounts import NatsRole
 from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.events import INFERENCE, RELEASE, REQUEST_ID
@@ -21,13 +17,10 @@ from driftloop.contract.runs import RunAlarm
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.times import format_time
 from driftloop.contract.verdicts import WindowRecord, describe_verdict
-from driftloop.errors import PipelineError, StoreError
+from driftloop.errors import PipelineError
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 
-PATIENCE = 5.0
-"""Seconds that a stream may take for its next messages."""
-BATCH = 256
 MOST_CHANGES = 5
 
 
@@ -66,9 +59,9 @@ async def _find_request(
     needle = request.encode()
     async with open_connection(url, name="driftloop-trace") as js:
         for streams in monitors:
-            async for message in _read_all(js, streams.stream, streams.event_subject(">")):
-                time = format_time(message.metadata.timestamp.astimezone(UTC))
-                since.setdefault(streams.detector, time)
+            async for message in read_stored(js, streams.stream, streams.event_subject(">")):
+                if streams.detector not in since:
+                    since[streams.detector] = _read_time(message)
                 # most messages are others': no need to parse them
                 if needle not in message.data:
                     continue
@@ -79,8 +72,12 @@ async def _find_request(
                 if event.get(REQUEST_ID) == request:
                     side = event.type.removeprefix(INFERENCE)
                     release = event.get(RELEASE) or message.subject.rpartition(".")[2]
-                    found.append(KeptEvent(side, release, time, streams.detector))
+                    found.append(KeptEvent(side, release, _read_time(message), streams.detector))
     return KeptRequest(tuple(found), since)
+
+
+def _read_time(message: Msg) -> str:
+    return format_time(message.metadata.timestamp.astimezone(UTC))
 
 
 def read_windows(
@@ -95,7 +92,7 @@ def read_windows(
 async def _read_windows(url: str, subject: str, alarm: RunAlarm) -> tuple[dict[str, Any], ...]:
     windows = []
     async with open_connection(url, name="driftloop-trace") as js:
-        async for message in _read_all(js, VERDICTS.name, subject):
+        async for message in read_stored(js, VERDICTS.name, subject):
             try:
                 verdict = WindowRecord.read(parse_json(message.data, label="the stored verdict"))
             except DocumentError:
@@ -116,29 +113,6 @@ def _describe_window(verdict: WindowRecord) -> dict[str, Any]:
         "to": verdict.details.get("to") or verdict.time,
         "changes": describe_verdict(verdict.details, MOST_CHANGES),
     }
-
-
-async def _read_all(js: JetStreamContext, stream: str, subject: str) -> AsyncIterator[Msg]:
-    """Yield the messages of a subject, the oldest first; none of a stream that does not exist."""
-    config = ConsumerConfig(
-        deliver_policy=DeliverPolicy.ALL,
-        ack_policy=AckPolicy.NONE,
-        inactive_threshold=30,
-        mem_storage=True,
-    )
-    try:
-        read = await js.pull_subscribe(subject, stream=stream, config=config)
-        pending = (await read.consumer_info()).num_pending or 0
-        while pending > 0:
-            batch = await read.fetch(min(pending, BATCH), timeout=PATIENCE)
-            pending -= len(batch)
-            for message in batch:
-                yield message
-        await read.unsubscribe()
-    except nats.js.errors.NotFoundError:
-        return
-    except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-        raise StoreError(f"stream {stream}: {error or type(error).__name__}", hint=HINT) from error
 
 
 def find_nats(state: StateFolder, environment: Mapping[str, str]) -> str | None:

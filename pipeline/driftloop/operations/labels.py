@@ -178,7 +178,7 @@ def _send(decision: DecisionEndpoint, labels: list[dict[str, Any]], before: int)
         status, body = _post(decision, json.dumps({LABELS: labels[accepted:]}).encode())
         match status:
             case 202 | 503:
-                receipt = _read_receipt(decision, body)
+                receipt = _read_receipt(body)
                 accepted += receipt.accepted if receipt else 0
                 if accepted == len(labels):
                     return accepted
@@ -224,7 +224,7 @@ def _post(decision: DecisionEndpoint, body: bytes) -> tuple[int, bytes]:
         ) from error
 
 
-def _read_receipt(decision: DecisionEndpoint, body: bytes) -> LabelReceipt | None:
+def _read_receipt(body: bytes) -> LabelReceipt | None:
     """Return the receipt in an answer; None for an answer that has none, as of a service that has just
     begun."""
     try:

@@ -13,6 +13,7 @@ from driftloop.contract.times import format_time
 from driftloop.contract.trees import RUN_FILE, release_path, report_key, run_key, spec_path
 from driftloop.git.repository import Repository
 from driftloop.operations import releases
+from driftloop.operations.release_history import MOST_COMMITS
 from driftloop.operations.retention import (
     Removal,
     RetentionPolicy,
@@ -27,8 +28,6 @@ from driftloop.release import record
 from driftloop.release.record import Release
 from driftloop.spec import load_spec
 from driftloop.spec.model import Spec
-
-MOST_COMMITS = 100_000
 
 Report = Callable[[str], None]
 
@@ -87,7 +86,8 @@ def plan_prune(
     tree = repository.tree(tip)
     committed = releases.read_pipeline(tree, pipeline)
     policy = read_policy(load_spec(committed.spec, path=spec_path(pipeline)).spec)
-    held = find_held(repository, pipeline, now - policy.keeps_releases)
+    held = find_held(repository, tip, pipeline, now - policy.keeps_releases)
+    held |= {id: f"is {role}" for role, id in _list_roles(committed.release)}
     held |= {release: "a window of it is open" for release in windows if release not in held}
     others = tuple(name for name in releases.list_pipelines(tree) if name != pipeline)
     stored = tuple(_list_runs(place, pipeline, others))
@@ -134,9 +134,11 @@ def read_policy(spec: Spec) -> RetentionPolicy:
     )
 
 
-def find_held(repository: Repository, pipeline: str, since: float) -> dict[str, str]:
-    """Return the releases that have a role, or had one since a time, with the reason."""
-    path, tip = release_path(pipeline), repository.tip()
+def find_held(
+    repository: Repository, tip: str | None, pipeline: str, since: float
+) -> dict[str, str]:
+    """Return the releases that had a role since a time, with the reason."""
+    path = release_path(pipeline)
     held: dict[str, str] = {}
     for commit in repository.history(tip, path, MOST_COMMITS) if tip is not None else ():
         text = repository.tree(commit.commit.sha).get(path)
@@ -148,13 +150,7 @@ def find_held(repository: Repository, pipeline: str, since: float) -> dict[str, 
         if commit.at < since:
             # what it says was in force when the time began
             break
-    return _name_current(repository, pipeline, held)
-
-
-def _name_current(repository: Repository, pipeline: str, held: dict[str, str]) -> dict[str, str]:
-    tree = repository.tree(repository.tip())
-    release = releases.read_pipeline(tree, pipeline).release
-    return held | {id: f"is {role}" for role, id in _list_roles(release)}
+    return held
 
 
 def _list_roles(release: Release) -> tuple[tuple[str, str], ...]:
@@ -179,12 +175,12 @@ def _list_runs(place: RunPlace, pipeline: str, others: tuple[str, ...]) -> Itera
         run, _, name = entry.key.removeprefix(run_key("")).partition("/")
         files.setdefault(run, []).append(StoredFile(name, entry.size, entry.modified))
     for run, listed in files.items():
+        if run.startswith(longer) and not _is_written(listed):
+            # a run of an older version, by its name another pipeline's
+            continue
         found = find_run(place, run, pipeline=pipeline)
         report = found.report if found is not None else None
         if report is None or report.pipeline != pipeline:
-            continue
-        if run.startswith(longer) and not _is_written(listed):
-            # a run of an older version, by its name another pipeline's
             continue
         yield StoredRun(run, tuple(listed), _read_end(report), report.release, _list_homes(report))
 

@@ -162,15 +162,21 @@ def complete_entry(repository: Repository, now: Release, entry: ReleaseEntry) ->
     return replace(entry, marks=marks, metrics=metrics, signed=signed)
 
 
-def find_version(repository: Repository, commit: str, pipeline: str, id: str) -> Version | None:
-    """Return a version as release.yaml has it in a commit; None when it has not, or when another
+def read_release(repository: Repository, commit: str, pipeline: str) -> Release | None:
+    """Return the release of a pipeline as a commit has it; None when it has none, or when another
     version of driftloop wrote it."""
     path = release_path(pipeline)
     text = repository.tree(commit).get(path)
     try:
-        release = record.load_release(text, path=path) if text else None
+        return record.load_release(text, path=path) if text else None
     except PipelineError:
         return None
+
+
+def find_version(repository: Repository, commit: str, pipeline: str, id: str) -> Version | None:
+    """Return a version as release.yaml has it in a commit; None when it has not, or when another
+    version of driftloop wrote it."""
+    release = read_release(repository, commit, pipeline)
     if release is None:
         return None
     versions = (release.candidate, release.production, release.previous)

@@ -247,31 +247,30 @@ def _compare(
         metrics=compare_values(
             metrics | list_metrics(found.metrics), again | list_metrics(evaluation)
         ),
-        code=compare_values(_list_inputs(found), _list_inputs_now(plan, found, metadata)),
+        code=compare_values(*_list_inputs(plan, found, metadata)),
     )
 
 
-def _list_inputs(found: RunReport) -> dict[str, Any]:
-    environment = found.environment or {}
+def _list_inputs(
+    plan: Plan, found: RunReport, metadata: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what went into the run, and into the new training as far as it is known of the run."""
+    digests = found.digests
+    before = _name_inputs(digests.recipe, digests.code, found.environment or {})
+    now = _name_inputs(plan.recipe, (metadata.get("code") or {}).get("digest"), metadata)
+    return before, {name: now.get(name) for name in before if before[name] is not None}
+
+
+def _name_inputs(
+    recipe: str | None, code: str | None, environment: Mapping[str, Any]
+) -> dict[str, Any]:
+    libraries: Mapping[str, Any] = environment.get("libraries") or {}
     return {
-        "recipe": found.digests.recipe,
-        "code": found.digests.code,
+        "recipe": recipe,
+        "code": code,
         "python": environment.get("python"),
-        **{f"library {n}": v for n, v in (environment.get("libraries") or {}).items()},
+        **{f"library {name}": version for name, version in libraries.items()},
     }
-
-
-def _list_inputs_now(plan: Plan, found: RunReport, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what went into the new training, as far as it is known of the run."""
-    libraries = {f"library {n}": v for n, v in (metadata.get("libraries") or {}).items()}
-    now = {
-        "recipe": plan.recipe,
-        "code": (metadata.get("code") or {}).get("digest"),
-        "python": metadata.get("python"),
-        **libraries,
-    }
-    before = _list_inputs(found)
-    return {name: now.get(name) if before[name] is not None else None for name in before}
 
 
 def _list_different(place: RunPlace, found: RunReport, model: Path) -> Iterator[str]:

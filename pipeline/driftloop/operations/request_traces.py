@@ -22,14 +22,14 @@ from driftloop.errors import PipelineError, StoreError
 from driftloop.local.kubelet.images import LocalImage
 from driftloop.operations import releases
 from driftloop.operations.kept_requests import KeptEvent, KeptRequest, find_request, to_moment
-from driftloop.operations.traces import Trace, TraceLink, TracePlace, trace_release
+from driftloop.operations.release_history import read_release
+from driftloop.operations.traces import Trace, TraceLink, TracePlace, trace_back
 from driftloop.operations.traffic import (
     TrafficChoice,
     TrafficFolder,
     export_traffic,
     list_files,
 )
-from driftloop.release import record
 from driftloop.release.record import Release
 from driftloop.spec import load_spec
 
@@ -91,7 +91,7 @@ def trace_request(
         streamed = (event.release for event in search.kept.events)
         for release in dict.fromkeys((*recorded, *streamed)):
             try:
-                trace = trace_release(place, release)
+                trace = trace_back(place, release)
             except PipelineError as error:
                 notes.append(error.message)
                 continue
@@ -171,16 +171,10 @@ def find_role(place: TracePlace, pipeline: str, event: KeptEvent) -> str:
     path = release_path(pipeline)
     commits = place.repository.history(place.tip, path, MOST_COMMITS) if place.tip else ()
     moment = to_moment(event.time)
-    for commit in commits:
-        if commit.at > moment:
-            continue
-        text = place.repository.tree(commit.commit.sha).get(path)
-        try:
-            release = record.load_release(text, path=path) if text else None
-        except PipelineError:
-            return "not known"
-        return _name_role(release, event.release)
-    return "not known"
+    commit = next((each.commit.sha for each in commits if each.at <= moment), None)
+    if commit is None:
+        return "not known"
+    return _name_role(read_release(place.repository, commit, pipeline), event.release)
 
 
 def _name_role(release: Release | None, id: str) -> str:

@@ -13,13 +13,14 @@ from driftloop.cluster.reader import ApiReader
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.platform import ACCESS_KEY, S3_ENDPOINT, S3_REGION, SECRET_KEY, SIGNING_KEYS
 from driftloop.contract.trees import release_path, spec_path
-from driftloop.errors import PipelineError, ReleaseError, StoreError
+from driftloop.errors import ReleaseError, StoreError
 from driftloop.git.repository import Repository
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations import releases
 from driftloop.operations.answering import ask_version
 from driftloop.operations.cluster_store import open_cluster_store
+from driftloop.operations.release_history import read_release
 from driftloop.operations.releases import CommittedPipeline, TransitionMessage, TransitionResult
 from driftloop.operations.target import CommitTarget
 from driftloop.release import record
@@ -275,15 +276,11 @@ def _read_history(repository: Repository, name: str) -> dict[str, tuple[Version,
     versions: dict[str, tuple[Version, str]] = {}
     commits = repository.history(tip, path, MOST_COMMITS) if tip is not None else ()
     for entry in commits:
-        text = repository.tree(entry.commit.sha).get(path)
-        try:
-            production = record.load_release(text, path=path).production if text else None
-        except PipelineError:
-            # another version of driftloop wrote it: what it names can't be restored by this one
-            continue
-        if production is not None:
+        # what another version of driftloop wrote can't be restored by this one
+        release = read_release(repository, entry.commit.sha, name)
+        if release is not None and release.production is not None:
             time = datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="seconds")
-            versions.setdefault(production.id, (production, time))
+            versions.setdefault(release.production.id, (release.production, time))
     return versions
 
 
@@ -297,12 +294,8 @@ def _find_production(repository: Repository, name: str, id: str) -> Version | No
     commit = repository.find(tip, "Driftloop-Release", id) if tip is not None else None
     if commit is None or commit.trailers.get("Driftloop-Pipeline") != name:
         return None
-    path = release_path(name)
-    text = repository.tree(commit.commit.sha).get(path)
-    try:
-        production = record.load_release(text, path=path).production if text else None
-    except PipelineError:
-        return None
+    release = read_release(repository, commit.commit.sha, name)
+    production = release.production if release is not None else None
     return production if production is not None and production.id == id else None
 
 

@@ -10,7 +10,6 @@ from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.cluster.reader import ApiReader
 from driftloop.contract import platform
-from driftloop.contract.names import PLATFORM
 from driftloop.contract.outcomes import OutcomeKind
 from driftloop.contract.runs import RunReport, Trigger
 from driftloop.contract.trees import OUTCOME_FILE, report_key, run_key
@@ -19,7 +18,7 @@ from driftloop.git.repository import Repository
 from driftloop.local.ground import addresses
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations.cluster_store import open_cluster_store
+from driftloop.operations.cluster_store import open_cluster_bucket
 from driftloop.operations.environment import read_environment
 from driftloop.operations.guard import refuse_harm
 from driftloop.operations.run_reports import KnownRun, RunFolder, read_report
@@ -106,15 +105,16 @@ def open_cluster_runs(
     """Open the runs of a namespace of a cluster, with the rights of the person: `get` on its
     settings and Workflows, and to forward a port where the store is inside the cluster."""
     reader = ApiReader(kubeconfig, context)
-    settings = reader.get(f"/api/v1/namespaces/{namespace}/configmaps/{PLATFORM}") or {}
-    bucket = (settings.get("data") or {}).get(platform.S3_BUCKET.key, platform.S3_BUCKET.example)
 
     def find_workflow(space: str, name: str) -> Json | None:
         return reader.get(
             f"/apis/argoproj.io/v1alpha1/namespaces/{space or namespace}/workflows/{name}"
         )
 
-    with open_cluster_store(reader, namespace, kubeconfig=kubeconfig, context=context) as store:
+    with open_cluster_bucket(reader, namespace, kubeconfig=kubeconfig, context=context) as (
+        store,
+        bucket,
+    ):
         yield RunPlace(store, StoreLocation(bucket), namespace, find_workflow, lambda _: {})
 
 

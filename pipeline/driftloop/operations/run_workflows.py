@@ -60,11 +60,6 @@ class WorkflowFacts:
         nodes: dict[str, Json] = status.get("nodes") or {}
         name = str((workflow.get("metadata") or {}).get("name") or run)
         stored = status.get("storedWorkflowTemplateSpec") or {}
-        containers = {
-            str(template.get("name")): template["container"]
-            for template in stored.get("templates") or ()
-            if template.get("container")
-        }
         outputs = {
             str(node.get("templateName")): _read_values(node, "outputs")
             for node in _list_pods(nodes)
@@ -85,7 +80,11 @@ class WorkflowFacts:
             steps=tuple(_read_step(node, nodes, name) for node in _list_pods(nodes)),
             trials=tuple(_list_trials(nodes, run)),
             chosen=chosen,
-            options={name: read_options({"container": it}) for name, it in containers.items()},
+            options={
+                str(template.get("name")): read_options(template)
+                for template in stored.get("templates") or ()
+                if template.get("container")
+            },
             images=_list_images(stored),
             digests={key: value for key, value in digests.items() if value},
             detectors=_read_pairs(left.get("detector-digests", "")),

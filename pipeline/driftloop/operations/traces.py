@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from driftloop.clients.s3 import MissingObjectError
 from driftloop.contract.columns import SUFFIXES
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.records import Snapshot
@@ -21,6 +22,7 @@ from driftloop.operations.release_history import (
     list_entries,
 )
 from driftloop.operations.run_store import RunPlace, find_run
+from driftloop.release.record import Release
 
 Json = Mapping[str, Any]
 
@@ -106,15 +108,25 @@ def guess_kind(place: TracePlace, id: str) -> TraceKind:
 
 def trace_release(place: TracePlace, id: str) -> Trace:
     """Trace a release; ReleaseError when git does not know it."""
+    builder = _open_release(place, id)
+    links = tuple(builder.follow_release(id))
+    return Trace("release", id, links, tuple(builder.lead_release(id)), tuple(builder.notes))
+
+
+def trace_back(place: TracePlace, id: str) -> Trace:
+    """Trace a release to what it comes of alone: what came of it is looked for in every stored run."""
+    builder = _open_release(place, id)
+    return Trace("release", id, tuple(builder.follow_release(id)), (), tuple(builder.notes))
+
+
+def _open_release(place: TracePlace, id: str) -> "_Builder":
     commit = place.find_commit("Driftloop-Release", id)
     if commit is None:
         raise ReleaseError(
             f"no commit is about a release `{id}`",
             hint="`driftloop releases NAME` lists those of a pipeline",
         )
-    builder = _Builder(place, commit.trailers.get("Driftloop-Pipeline", ""))
-    links = tuple(builder.follow_release(id))
-    return Trace("release", id, links, tuple(builder.lead_release(id)), tuple(builder.notes))
+    return _Builder(place, commit.trailers.get("Driftloop-Pipeline", ""))
 
 
 def trace_run(place: TracePlace, run: str) -> Trace:
@@ -203,10 +215,10 @@ def list_reports(place: TracePlace) -> Iterator[RunReport]:
 
 def read_snapshot(runs: RunPlace, run: str) -> Snapshot | None:
     """Return the batches of a run; None for a run without."""
-    at = runs.bucket / snapshot_key(run)
-    if not runs.store.has_object(at):
+    try:
+        return Snapshot.read(runs.store.read_json(runs.bucket / snapshot_key(run)))
+    except MissingObjectError:
         return None
-    return Snapshot.read(runs.store.read_json(at))
 
 
 def find_commit(place: TracePlace, revision: str) -> LoggedCommit | None:
@@ -240,7 +252,7 @@ class _Builder:
         self.notes: list[str] = []
         self._now = self._read_now()
 
-    def _read_now(self) -> Any:
+    def _read_now(self) -> Release | None:
         tree = self.place.repository.tree(self.place.tip)
         try:
             return releases.read_pipeline(tree, self.pipeline).release

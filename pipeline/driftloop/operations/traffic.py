@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.cluster.reader import ApiReader
-from driftloop.contract.captures import TrafficPart, traffic_key
+from driftloop.contract.captures import TrafficPart, day_folder, traffic_key
 from driftloop.errors import PipelineError, StoreError
 from driftloop.local.ground.addresses import BUCKET
 from driftloop.local.ground.state import StateFolder
@@ -122,7 +122,8 @@ def read_since(text: str, now: datetime) -> datetime:
 def list_files(folder: TrafficFolder, choice: TrafficChoice) -> list[StoredFile]:
     """Return the files that may have rows of a choice, in the order of their keys."""
     found = []
-    for entry in folder.store.list_folder(folder.place):
+    place = folder.place if choice.day is None else folder.place / day_folder(choice.day)
+    for entry in folder.store.list_folder(place):
         part = TrafficPart.parse(folder.place.relative_key(entry.key))
         if part is not None and choice.takes(part):
             found.append(StoredFile(part, entry.size))

@@ -84,8 +84,9 @@ def command(
     settings = StepSettings.from_environment()
     decision = decision or run.removeprefix(f"{pipeline}-")
     names = Names(pipeline, namespace)
-    progress = read_progress(settings, names, run, status, rollout=release is not None)
-    workflow = f"{names.release}-{release}" if release is not None else run
+    name = f"{names.release}-{release}" if release is not None else run
+    workflow = _read_workflow(settings, names, name)
+    progress = read_progress(settings, names, run, status, workflow, rollout=release is not None)
     known = KnownRun(pipeline=pipeline, namespace=namespace, decision=decision)
     if isinstance(progress, RolloutProgress):
         state = decisions.apply_once(
@@ -93,7 +94,7 @@ def command(
         )
         alarm = _read_alarm(state, run)
         rollout = replace(known, alarm=alarm, release=release_id(run), rollout=progress.workflow)
-        _store_report(settings, names, run, workflow, rollout)
+        _store_report(settings, run, rollout, workflow, in_rollout=release is not None)
         write_parameters(out, outcome="", rollout=progress.workflow)
         options.print_progress(f"{run} goes on in {progress.workflow}")
         _remove_work(settings, run)
@@ -110,7 +111,8 @@ def command(
     outcome = store_outcome(settings.store, settings.bucket, run, progress)
     write_parameters(out, outcome=write_outcome(outcome), rollout="")
     options.print_progress(f"{run}: {outcome.text}")
-    _store_report(settings, names, run, workflow, replace(known, alarm=alarm, outcome=outcome))
+    ended = replace(known, alarm=alarm, outcome=outcome)
+    _store_report(settings, run, ended, workflow, in_rollout=release is not None)
     if run in state.ended[-2:] and state.outcome not in (None, outcome.kind):
         options.print_progress(f"the outcome was {state.outcome} before; its event was sent")
         _remove_work(settings, run)
@@ -155,13 +157,17 @@ def _read_alarm(state: RetrainState, run: str) -> RunAlarm | None:
 
 
 def _store_report(
-    settings: StepSettings, names: Names, run: str, workflow: str, known: KnownRun
+    settings: StepSettings,
+    run: str,
+    known: KnownRun,
+    workflow: Mapping[str, Any],
+    *,
+    in_rollout: bool,
 ) -> None:
     """Write run.json. The run has ended without it, too: what keeps it from being written is
     told and no failure."""
     folder = RunFolder(settings.store, settings.bucket, run)
-    content = _read_workflow(settings, names, workflow)
-    if is_idle_look(content):
+    if is_idle_look(workflow):
         return
     try:
         try:
@@ -170,9 +176,9 @@ def _store_report(
             options.print_progress(f"run.json is composed anew: {error.message}")
             earlier = None
         cause = None
-        if earlier is None and workflow != run:
+        if earlier is None and in_rollout:
             cause = _read_trailer(settings.open_repository(), run, "Driftloop-Cause") or None
-        report = compose_report(folder, replace(known, cause=cause), content or None, earlier)
+        report = compose_report(folder, replace(known, cause=cause), workflow or None, earlier)
         write_report(folder, report)
     except PipelineError as error:
         options.print_progress(f"run.json is not written: {error.message}")
@@ -182,17 +188,22 @@ def _store_report(
 
 
 def read_progress(
-    settings: StepSettings, names: Names, run: str, status: str, *, rollout: bool
+    settings: StepSettings,
+    names: Names,
+    run: str,
+    status: str,
+    workflow: Mapping[str, Any],
+    *,
+    rollout: bool,
 ) -> RunOutcome | RolloutProgress:
-    """Return the progress of a run, from git first; a rollout whose workflow broke off is
-    ended."""
+    """Return the progress of a run, from git first, then from its workflow; a rollout whose workflow
+    broke off is ended."""
     id = release_id(run)
     repository = settings.open_repository()
     tip = repository.tip()
     release = pipelines.read_pipeline(repository.tree(tip), names.pipeline).release
     if release.production is not None and release.production.id == id:
         return RunOutcome.now("released", f"{id} is production")
-    workflow = _read_workflow(settings, names, f"{names.release}-{id}" if rollout else run)
     if release.candidate is not None and release.candidate.id == id:
         if not rollout and status == "Succeeded":
             return RolloutProgress(f"{names.release}-{id}")

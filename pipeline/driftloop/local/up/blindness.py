@@ -192,7 +192,7 @@ class BlindnessWatch:
             except (DocumentError, nats.js.errors.NotFoundError):
                 continue
             if trouble is not None:
-                text = f"{pipeline}: its traffic is not written, {kept.state.messages} events wait: {trouble.why}"
+                text = trouble.describe(pipeline, kept.state.messages)
                 since = datetime.fromisoformat(trouble.since)
                 spots[f"recorder {namespace}/{pipeline}"] = BlindSpot(since, text, PATIENCE)
         return spots
