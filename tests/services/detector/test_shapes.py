@@ -20,15 +20,8 @@ from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.detectors.shapes import REST, UNSEEN, ColumnShapes
 from driftloop.services.detector.stream.judging import build_judge
 from driftloop.services.detector.stream.scoring import build_verdict
-from tests.services.detector.test_lasting import (
-    CARRIERS,
-    NAMES,
-    REFERENCE,
-    TYPES,
-    mixed,
-    profile,
-    window,
-)
+from tests.services.detector.test_lasting import CARRIERS, REFERENCE, TYPES, mixed, profile
+from tests.support.lasting import NAMES, window
 
 
 def shapes() -> ColumnShapes:
