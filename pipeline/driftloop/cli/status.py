@@ -79,6 +79,8 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
         unknown = _is_unknown(verdict, status.unjudged.get(name))
         served = status.releases.get(name.split("/")[1])
         yield _format_verdict(name, verdict, served, unknown=unknown)
+        if verdict.quality:
+            yield f"quality  {name}: window {verdict.window} of {verdict.release}: {verdict.quality}"
     now = datetime.now(UTC)
     for name, window in sorted(status.windows.items()):
         yield f"window   {name}: {window.describe(now)}"
