@@ -268,6 +268,7 @@ def test_verdicts_decision_and_runs():
         "changes": "",
         "lasting": "",
         "failure": "",
+        "quality": "",
         "release": release,
     }
     assert found["verdicts"] == {"digits/digits/drift": verdict, "digits/digits/outlier": verdict}

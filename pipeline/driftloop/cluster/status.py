@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from driftloop.cluster.pods import describe_unplaced, find_altered
+from driftloop.cluster.qualities import describe_quality
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
 from driftloop.cluster.recorders import describe_recorder
 from driftloop.contract.documents import DocumentError, parse_json, to_json
@@ -377,6 +378,7 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "changes": _list_changed(samples),
                     "lasting": _describe_lasting(shown),
                     "failure": FAILED if shown.get("driftloop_detector_failed") else "",
+                    "quality": describe_quality(samples),
                 }
             if (window := _read_window(picture, names, service)) is not None:
                 picture.windows[key] = window

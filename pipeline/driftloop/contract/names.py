@@ -297,6 +297,10 @@ class Names:
         """Trigger by which one monitor hears of labels."""
         return f"{self.detector(name)}-labels"
 
+    def requests(self, name: str) -> str:
+        """Trigger by which one monitor of answers hears of requests, too."""
+        return f"{self.detector(name)}-requests"
+
     def predictor(self, release: str) -> str:
         """Deployment and Service of one model version."""
         return f"{self.pipeline}-{release}"

@@ -66,6 +66,8 @@ class VerdictStatus:
     """A change that earlier windows showed together and that lasts, in words; empty without one."""
     failure: str = ""
     """Why the window is not judged; empty for one that is."""
+    quality: str = ""
+    """How good the answers of the window are, and those of its slices, in words; empty without labels."""
 
     @classmethod
     def from_json(cls, document: Json) -> "VerdictStatus":
@@ -83,6 +85,7 @@ class VerdictStatus:
             repeated=document.get("repeated") or 0,
             lasting=document.get("lasting") or "",
             failure=document.get("failure") or "",
+            quality=document.get("quality") or "",
         )
 
 

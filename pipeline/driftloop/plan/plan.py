@@ -104,6 +104,16 @@ class Monitor:
         return platform.alibi if isinstance(self.detector, AlibiDetect) else platform.monitor
 
     @property
+    def reads_requests(self) -> bool:
+        """Return True for a monitor of answers that needs the requests to them, too."""
+        return bool(self.slices)
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """Columns of requests that it reads beside answers and labels."""
+        return self.detector.slice_columns if isinstance(self.detector, Quality) else ()
+
+    @property
     def settings(self) -> DetectorSettings:
         """Settings of the service and of `fit`."""
         detector = self.detector
@@ -128,6 +138,7 @@ class Monitor:
             function=_describe_function(detector) if isinstance(detector, UserFunction) else None,
             alibi=_describe_class(detector) if isinstance(detector, AlibiDetect) else None,
             wait=detector.wait.total_seconds() if isinstance(detector, Quality) else None,
+            slices=self.slices or None,
         )
 
     @property
