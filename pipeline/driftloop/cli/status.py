@@ -91,6 +91,8 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
     for name, phase in sorted(status.decisions.items()):
         waits = f"; {status.loops[name]}" if name in status.loops else ""
         yield f"decision {name}: {phase}{waits}"
+    for name, tracking in sorted(status.tracking.items()):
+        yield f"tracking {name}: {tracking.text}"
     for name, run in sorted(status.runs.items()):
         yield f"run      {name}: {run.name} {_format_run(run)}"
     yield from (f"unknown  {line}" for line in status.unknown)

@@ -49,6 +49,8 @@ class _Picture:
     unknown: list[str] = field(default_factory=list)
     loops: dict[str, str] = field(default_factory=dict)
     """Pipeline to what its loop waits for."""
+    tracking: dict[str, Json] = field(default_factory=dict)
+    """Pipeline to how far its tracking server has been told."""
     unjudged: dict[str, Json] = field(default_factory=dict)
     """Detector to its windows that are not judged."""
     windows: dict[str, Json] = field(default_factory=dict)
@@ -108,7 +110,7 @@ def overview(
             with picture.part(f"{key} of {home}"):
                 document[key] |= read(picture, names)
     return document | {
-        "loops": picture.loops, "unjudged": picture.unjudged, "windows": picture.windows,
+        "loops": picture.loops, "tracking": picture.tracking, "unjudged": picture.unjudged, "windows": picture.windows,
         "unknown": picture.unknown,
     }  # fmt: skip
 
@@ -340,7 +342,17 @@ def _decisions(picture: _Picture, names: Names) -> Json:
         return {}
     explained = explain_state(state, names.pipeline, picture.now.timestamp())
     picture.loops[key] = explained.summary
+    with picture.part(f"tracking of {key}"):
+        _read_tracking(picture, names, key)
     return {key: state.phase}
+
+
+def _read_tracking(picture: _Picture, names: Names, key: str) -> None:
+    """Read how far a tracking server has been told; nothing for a pipeline that has none."""
+    text = _asked(picture, names, names.decision, "tracking")
+    said = parse_json(text, label="the decision's answer") if text else None
+    if said is not None:
+        picture.tracking[key] = said
 
 
 def _verdicts(picture: _Picture, names: Names) -> Json:

@@ -51,6 +51,7 @@ from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Tra
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
+from driftloop.spec.tracking import Tracking
 from driftloop.spec.values import S3Uri
 
 REFERENCE_ROWS = 2000
@@ -188,6 +189,8 @@ class Plan:
     events: Events = field(default_factory=Events)
     capture: Capture | None = None
     """None: no traffic is recorded."""
+    tracking: Tracking | None = None
+    """None: no server is told of runs."""
     gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
     """The spec's own kinds of GPU."""
 
@@ -371,6 +374,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         mesh=spec.mesh,
         events=spec.events,
         capture=spec.capture,
+        tracking=spec.tracking,
         gpus=spec.gpus,
         retrain=spec.retrain,
         observability=spec.observability,
