@@ -16,6 +16,7 @@ from driftloop.console.answers import (
     require_pipeline,
 )
 from driftloop.console.jobs import Job
+from driftloop.console.views.places import HOME
 from driftloop.errors import PipelineError
 
 _SHOWN = {"commit": "commit", "run": "run", "production": "production is", "phase": "the loop is"}
@@ -96,6 +97,6 @@ def _find_place(job: Job, key: str, value: str) -> str:
         case "run":
             return f"/runs/{value}"
         case "production":
-            return f"/pipelines/{job.pipeline}/releases/{value}"
+            return f"{HOME}/{job.pipeline}/releases/{value}"
         case _:
             return ""

@@ -32,8 +32,10 @@ RUNS_PERIOD = 20.0
 """Seconds between two readings of the runs' store, when nothing says that there is news."""
 MOST_MESSAGES = 10_000
 """Messages of the verdict stream that are read at the first look."""
-MOST_WINDOWS = 120
+MOST_WINDOWS = 200
 """Windows of a monitor that are kept."""
+LONGEST_RATE = 120.0
+"""Seconds between two counts of answers that are still a rate."""
 HEARTBEAT = 15.0
 
 T = TypeVar("T")
@@ -223,7 +225,7 @@ class Collector:
         if last is not None and now.at - last.at < PERIOD / 2:
             return before.rates
         self._counted = now
-        if last is None or now.at - last.at > WATCHED:
+        if last is None or now.at - last.at > LONGEST_RATE:
             return {}
         return {
             name: rate

@@ -18,6 +18,7 @@ from driftloop.console.answers import (
 from driftloop.console.snapshot import Snapshot
 from driftloop.console.source import WeighedCommit
 from driftloop.console.templating import render_page
+from driftloop.console.views.places import HOME
 from driftloop.operations.traces import TRACE_KINDS
 
 TRACE_LIMIT = 90.0
@@ -145,5 +146,5 @@ def _find_place(snapshot: Snapshot, link: dict[str, Any]) -> str:
         case "release":
             for name, committed in snapshot.repository.pipelines.items():
                 if any(each.id == id for each in committed.releases):
-                    return f"/pipelines/{name}/releases/{id}"
+                    return f"{HOME}/{name}/releases/{id}"
     return ""

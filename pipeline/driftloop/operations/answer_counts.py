@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 
+from driftloop.contract.names import CLUSTER_DOMAIN
 from driftloop.local.ground.addresses import short_path
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.istio.envoy import ADMIN_SOCKET
@@ -15,8 +16,9 @@ PATIENCE = 2.0
 """Seconds that Envoy may take to answer."""
 _COUNTED = r"^cluster\.outbound\|\d+\|\|.*\.upstream_rq_(completed|2xx|4xx|5xx)$"
 _LINE = re.compile(
-    r"cluster\.outbound\|\d+\|\|(?P<service>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\.svc\.cluster\.local\."
-    r"upstream_rq_(?P<kind>completed|2xx|4xx|5xx): (?P<count>\d+)"
+    r"cluster\.outbound\|\d+\|\|(?P<service>[a-z0-9-]+)\.(?P<namespace>[a-z0-9-]+)\."
+    + re.escape(CLUSTER_DOMAIN)
+    + r"\.upstream_rq_(?P<kind>completed|2xx|4xx|5xx): (?P<count>\d+)"
 )
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from driftloop.console.snapshot import Snapshot
 from driftloop.console.source import CommittedState, WeighedCommit
 from driftloop.console.views.overview import describe_age, list_monitors
+from driftloop.console.views.places import HOME
 from driftloop.console.views.times import choose_span, read_moment
 from driftloop.operations.run_store import ListedRun
 from driftloop.operations.verdict_windows import JudgedWindow
@@ -68,7 +69,7 @@ class TimeAxis:
 
 def list_stations(snapshot: Snapshot, name: str, now: datetime) -> tuple[Station, ...]:
     """Return the stations of the loop in the order in which it turns."""
-    home = f"/pipelines/{name}"
+    home = f"{HOME}/{name}"
     return (
         _describe_production(snapshot, name, now),
         _describe_monitors(snapshot, name),
@@ -81,7 +82,7 @@ def list_stations(snapshot: Snapshot, name: str, now: datetime) -> tuple[Station
 
 def _describe_production(snapshot: Snapshot, name: str, now: datetime) -> Station:
     release = snapshot.find_release(name)
-    href = f"/pipelines/{name}/releases"
+    href = f"{HOME}/{name}/releases"
     if release is None or release.production is None:
         return Station("Production", "off", "no release yet", href)
     rate = snapshot.find_rate(name, release.production)
@@ -97,7 +98,7 @@ def _describe_production(snapshot: Snapshot, name: str, now: datetime) -> Statio
 
 def _describe_monitors(snapshot: Snapshot, name: str) -> Station:
     marks = list_monitors(snapshot, name)
-    href = f"/pipelines/{name}/drift"
+    href = f"{HOME}/{name}/drift"
     loud = [mark.name for mark in marks if mark.word != "quiet"]
     if loud:
         return Station("Monitors", "alarm", f"{', '.join(loud)} of {len(marks)}", href)
@@ -112,7 +113,7 @@ def _describe_decision(snapshot: Snapshot, name: str) -> Station:
         state = "alarm"
     elif phase == "pending":
         state = "busy"
-    return Station("Decision", state, summary or phase or "not known", f"/pipelines/{name}#why")
+    return Station("Decision", state, summary or phase or "not known", f"{HOME}/{name}#why")
 
 
 def _describe_training(snapshot: Snapshot, name: str) -> Station:
@@ -124,16 +125,14 @@ def _describe_training(snapshot: Snapshot, name: str) -> Station:
         text = f"{going.report.run}{f': {steps[-1]}' if steps else ''}"
         return Station("Training", "busy", text, f"/runs/{going.report.run}")
     if phase in TRAINING:
-        return Station("Training", "busy", snapshot.find_summary(name), f"/pipelines/{name}/runs")
+        return Station("Training", "busy", snapshot.find_summary(name), f"{HOME}/{name}/runs")
     last = runs[0] if runs else None
     text = f"last run {last.phase}" if last is not None else "no run yet"
-    return Station(
-        "Training", "calm" if last is not None else "off", text, f"/pipelines/{name}/runs"
-    )
+    return Station("Training", "calm" if last is not None else "off", text, f"{HOME}/{name}/runs")
 
 
 def _describe_rollout(snapshot: Snapshot, name: str) -> Station:
-    release, href = snapshot.find_release(name), f"/pipelines/{name}/rollout"
+    release, href = snapshot.find_release(name), f"{HOME}/{name}/rollout"
     if release is None or release.candidate is None:
         return Station("Rollout", "off", "no candidate", href)
     share = release.weights.get(release.candidate, 0)
@@ -295,7 +294,7 @@ def _build_point(window: JudgedWindow, *, p_value: bool) -> WindowPoint | None:
 
 def find_place(window: JudgedWindow) -> str:
     """Return the page of a window."""
-    home = f"/pipelines/{window.pipeline}/drift"
+    home = f"{HOME}/{window.pipeline}/drift"
     return f"{home}?monitor={window.monitor}&window={window.sequence}#window"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from driftloop.console.snapshot import Snapshot
+from driftloop.console.views.places import HOME
 from driftloop.operations.status import RunStatus
 
 NeedLevel = Literal["person", "watch", "busy", "calm"]
@@ -50,7 +51,7 @@ def list_platform_needs(snapshot: Snapshot) -> tuple[Need, ...]:
 
 
 def _list_release(snapshot: Snapshot, name: str) -> Iterator[Need]:
-    home = f"/pipelines/{name}"
+    home = f"{HOME}/{name}"
     release = snapshot.find_release(name)
     if release is None:
         return
@@ -71,7 +72,7 @@ def _list_release(snapshot: Snapshot, name: str) -> Iterator[Need]:
 
 
 def _list_loop(snapshot: Snapshot, name: str) -> Iterator[Need]:
-    home = f"/pipelines/{name}"
+    home = f"{HOME}/{name}"
     phase, summary = snapshot.find_phase(name), snapshot.find_summary(name)
     if phase == "halted":
         yield Need("person", f"the loop {summary}", f"{home}/act/resume")
@@ -99,7 +100,7 @@ def _describe_bad_end(run: RunStatus) -> str | None:
 
 
 def _list_monitors(snapshot: Snapshot, name: str) -> Iterator[Need]:
-    home = f"/pipelines/{name}/drift"
+    home = f"{HOME}/{name}/drift"
     status = snapshot.status
     if status is None:
         return
