@@ -12,6 +12,7 @@ from types import ModuleType
 from driftloop.contract import (
     alibi,
     captures,
+    distributions,
     documents,
     events,
     functions,
@@ -65,6 +66,7 @@ RECORDS: dict[type, str] = {
     verdicts.WindowRecord: "A message of the verdict stream, written and read by `driftloop-detector`.",
     verdicts.ColumnChange: "A column that the details of a verdict name, in `columns`.",
     verdicts.LastingRecord: "`lasting` in the details of a verdict.",
+    distributions.StoredDistribution: "One of `distributions` in the details of an alarm as it is stored: a column's shares.",
     verdicts.UnjudgedRecord: "Beside the verdicts of a release, under `<subject>.unjudged`; read by `driftloop status`.",
     alibi.AlibiSettings: "`alibi` of the detector's settings.",
     functions.RowsHead: "First line of the rows that a detector sends to a user's function.",
