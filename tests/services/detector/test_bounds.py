@@ -195,6 +195,6 @@ def test_tests_by_permutation_hold_the_rate_in_each_release() -> None:
         ROOT / ".driftloop" / "envs", [requirements], python="3.11", name="alibi"
     )
     found = count(
-        env / "bin" / "python", "1", "40", "MMDDrift:normal", "LSDDDrift:normal", timeout=1500
+        env / "bin" / "python", "1", "20", "MMDDrift:normal", "LSDDDrift:normal", timeout=1500
     )
-    check(found, 1, 40)
+    check(found, 1, 20)

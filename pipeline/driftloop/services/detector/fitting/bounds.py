@@ -4,9 +4,10 @@ alibi-detect, whose p-values are those of random rows, and of a person's functio
 Windows of the training data are judged by detectors that are fitted on other rows, drawn at random and as they lie
 in the files. How far each is beyond the threshold (`WindowVerdict.severity`) is a number whose tail is taken for
 exponential above the median: that of -log10 p is, that of a sum of squares nearly, and distances have a lighter one,
-which makes the bound more cautious; where it is heavier the largest of them is the least bound. Its scale is the upper bound of 19 of 20 releases. Where windows as they lie are
-further than random ones (sessions, seasons) theirs alone count; of a sorted file nothing is learnt. What all windows
-of a release share, its reference, is taken off as well (`statistics.correct_sharing`).
+which makes the bound more cautious; where it is heavier the largest of them is the least bound. Its scale is the upper
+bound of 19 of 20 releases. Where windows as they lie are further than random ones (sessions, seasons) theirs alone
+count; of a sorted file nothing is learnt. What all windows of a release share, its reference, is taken off as well
+(`statistics.correct_sharing`).
 """
 
 import math
@@ -25,8 +26,8 @@ from driftloop.services.detector.errors import FitError, WindowFailedError
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
 from driftloop.services.detector.rows.values import Rows
 
-MOST_JUDGED, MOST_TRAINED = 40, 16
-"""Windows of each order that are judged; of classes that train a network for each."""
+MOST_JUDGED, MOST_SLOW, MOST_TRAINED = 40, 20, 16
+"""Windows of each order that are judged; of classes with a framework, and of those that train a network for each."""
 FEWEST_BLOCKS = 5
 """Windows side by side that the rows must have for their order to say something."""
 FEWEST = 10
@@ -103,8 +104,11 @@ class _Trials:
         self.size = min(config.window, len(self._reference) // 2)
         self.fitted = min(max(FITTED, 2 * self.size), len(self._reference) - self.size)
         self._random = np.random.default_rng([config.seed, 1])
-        trained = config.alibi is not None and "epochs" in ALIBI_CLASSES[config.alibi.name].settings
-        self._most = MOST_TRAINED if trained else MOST_JUDGED
+        self._most = MOST_JUDGED
+        if config.alibi is not None:
+            known = ALIBI_CLASSES[config.alibi.name]
+            slow = MOST_SLOW if known.framework else MOST_JUDGED
+            self._most = MOST_TRAINED if "epochs" in known.settings else slow
 
     def judge_drawn(self) -> Iterator[float]:
         """Yield how far windows of random rows are."""
