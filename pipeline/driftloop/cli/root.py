@@ -1,5 +1,7 @@
 """The commands, in the order a user needs them."""
 
+import os
+
 import click
 
 from driftloop import __version__
@@ -27,6 +29,7 @@ COMMANDS = {
     "trace": ("driftloop.cli.trace", "Trace a request, release, run, commit or batch"),
     "report": ("driftloop.cli.report", "Write what happened and why as one page"),
     "traffic": ("driftloop.cli.traffic", "List and export the recorded requests and answers"),
+    "tracking": ("driftloop.cli.tracking", "Tell a tracking server what it was not told yet"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
     "why": ("driftloop.cli.why", "Explain what the loop waits for"),
     "events": ("driftloop.cli.events", "List and replay the events that nobody took"),
@@ -59,6 +62,9 @@ Examples:
     epilog=EXAMPLES,
 )
 @click.version_option(__version__, prog_name="driftloop")
-def root() -> None:
+@click.pass_context
+def root(context: click.Context) -> None:
     """Run the loop of a model from one YAML file: traffic, drift, retraining, rollout; every
     step a git commit."""
+    if os.environ.get("NO_COLOR"):
+        context.color = False

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from driftloop.cli import options
+from driftloop.cli import options, terminal
 from driftloop.contract.verdicts import describe_unjudged
 from driftloop.operations.place import StateChoice
 from driftloop.operations.status import (
@@ -64,11 +64,10 @@ def command(
         raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
     else:
         status = read_local_status(state.ensure_exists())
-    click.echo(
-        json.dumps(status.document, indent=1)
-        if output == "json"
-        else "\n".join(_format_status(status))
-    )
+    if output == "json":
+        click.echo(json.dumps(status.document, indent=1))
+    else:
+        terminal.print_lines(_format_status(status))
 
 
 def _format_status(status: PlatformStatus) -> Iterator[str]:
@@ -79,6 +78,8 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
         unknown = _is_unknown(verdict, status.unjudged.get(name))
         served = status.releases.get(name.split("/")[1])
         yield _format_verdict(name, verdict, served, unknown=unknown)
+        if verdict.quality:
+            yield f"quality  {name}: window {verdict.window} of {verdict.release}: {verdict.quality}"
     now = datetime.now(UTC)
     for name, window in sorted(status.windows.items()):
         yield f"window   {name}: {window.describe(now)}"
@@ -90,6 +91,8 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
     for name, phase in sorted(status.decisions.items()):
         waits = f"; {status.loops[name]}" if name in status.loops else ""
         yield f"decision {name}: {phase}{waits}"
+    for name, tracking in sorted(status.tracking.items()):
+        yield f"tracking {name}: {tracking.text}"
     for name, run in sorted(status.runs.items()):
         yield f"run      {name}: {run.name} {_format_run(run)}"
     yield from (f"unknown  {line}" for line in status.unknown)
