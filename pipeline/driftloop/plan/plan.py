@@ -47,6 +47,7 @@ from driftloop.spec.detector import (
     UserFunction,
 )
 from driftloop.spec.events import Events
+from driftloop.spec.labels import LabelledBatches
 from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Train
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
@@ -177,6 +178,8 @@ class Plan:
     events: Events = field(default_factory=Events)
     capture: Capture | None = None
     """None: no traffic is recorded."""
+    batches: LabelledBatches | None = None
+    """None: labelled traffic is not made training data."""
     gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
     """The spec's own kinds of GPU."""
 
@@ -201,6 +204,11 @@ class Plan:
     def label_monitors(self) -> tuple[Monitor, ...]:
         """Those of them that read labels, too."""
         return tuple(monitor for monitor in self.monitors if monitor.detector.on == "label")
+
+    @property
+    def takes_labels(self) -> bool:
+        """Return True when something reads the labels that are posted."""
+        return bool(self.label_monitors) or self.batches is not None
 
     @property
     def rehearsed_rows(self) -> int:
@@ -360,6 +368,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         mesh=spec.mesh,
         events=spec.events,
         capture=spec.capture,
+        batches=spec.labels.batches,
         gpus=spec.gpus,
         retrain=spec.retrain,
         observability=spec.observability,

@@ -17,6 +17,7 @@ from driftloop.spec.base import SpecModel
 from driftloop.spec.capture import Capture
 from driftloop.spec.detector import IMPLIED, Detector
 from driftloop.spec.events import Events
+from driftloop.spec.labels import Labels
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.retention import Retention
@@ -450,6 +451,8 @@ class Spec(SpecModel):
     ] = None
     """Recorded traffic: `capture: {}` records all requests with their answers for 30 days. When left out, or
     `off`, nothing is recorded."""
+    labels: Labels = Labels()
+    """What becomes of labels besides monitors of them."""
     retrain: Retrain = Retrain()
     """Training runs that alarms start."""
     rollout: Rollout = Rollout()
