@@ -16,6 +16,7 @@ from driftloop.contract.records import Rehearsal
 from driftloop.contract.trees import REHEARSAL_FILE, release_key, run_key
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
+from driftloop.operations.references import digest_detector
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.minisign import SigningKey
@@ -86,7 +87,8 @@ def command(
     _check_stored(settings.store, folder / "model", model_digest)
     fitted = read_digests(detector_digests)
     for name, digest in fitted.items():
-        _check_stored(settings.store, folder / "detectors" / name, digest)
+        place = folder / "detectors" / name
+        _compare_digests(place, digest_detector(settings.store, place), digest)
     records = read_digests(record_digests)
     for name, digest in records.items():
         _check_stored(settings.store, settings.bucket / run_key(run, name), digest)
@@ -186,7 +188,10 @@ def _is_version(current: Version | None, version: Version) -> bool:
 
 
 def _check_stored(store: ObjectStore, folder: StoreLocation, digest: str) -> None:
-    stored = store.digest_folder(folder)
+    _compare_digests(folder, store.digest_folder(folder), digest)
+
+
+def _compare_digests(folder: StoreLocation, stored: str, digest: str) -> None:
     if stored != digest:
         raise StepError(
             f"{folder} has digest {stored}, the run computed {digest}",

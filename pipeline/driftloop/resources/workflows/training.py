@@ -386,13 +386,15 @@ def _store_step(plan: Plan, before: tuple[WorkflowStep, ...]) -> WorkflowStep:
         plan,
         "store",
         (
-            *("store", "--run", "{{workflow.name}}", "--trial", f"{IN}/trial"),
+            *(("store", "--pipeline", plan.names.pipeline) if plan.monitors else ("store",)),
+            *("--run", "{{workflow.name}}", "--trial", f"{IN}/trial"),
             *("--snapshot", f"{IN}/snapshot", "--evaluation", f"{IN}/evaluation"),
             *(("--detectors", f"{IN}/detectors") if plan.monitors else ()),
             *(("--rehearsed", "{{inputs.parameters.rehearsed}}") if before else ()),
             *("--out", OUT),
         ),
         needs=tuple(step.name for step in before) or ("gate",),
+        variables=parts.S3 if plan.monitors else (),
         when=REHEARSED if before else PASSED,
         inputs=(
             _picked_trial(plan),
