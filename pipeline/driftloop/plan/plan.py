@@ -52,7 +52,7 @@ from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Tra
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
-from driftloop.spec.values import S3Uri
+from driftloop.spec.values import S3Uri, memory_bytes
 
 REFERENCE_ROWS = 2000
 """Held-out rows that a rehearsal asks for monitors of answers, unless the spec says how many."""
@@ -153,6 +153,8 @@ class Plan:
     target: str
     column_uses: ColumnUses
     """What columns are where they are learnt wrong."""
+    data_bytes: int
+    """Size of all batches together that a run reads at most."""
     steps: tuple[DataStepPlan, ...]
     train: Train
     train_image: str
@@ -342,6 +344,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         features=spec.data.features,
         target=spec.data.target,
         column_uses=spec.data.columns,
+        data_bytes=memory_bytes(spec.data.max_size),
         steps=steps,
         train=spec.train,
         train_image=images[spec.train.image],

@@ -33,6 +33,7 @@ from driftloop.spec.values import (
     ImageDigest,
     ImageName,
     ImageRef,
+    Memory,
     MetricName,
     MonitorName,
     NamespaceName,
@@ -112,6 +113,8 @@ class Data(SpecModel):
     columns: dict[ColumnName, ColumnUse] = Field(default_factory=dict, max_length=1000)
     """`number`, `category`, `boolean`, `time`, `text` or `ignore` of a column that is learnt wrong.
     By its name: `zip: category`, a number that counts nothing; `note: ignore`, which no detector gets."""
+    max_size: Memory = "20Gi"
+    """Size of all batches together that a run reads at most; with more it ends before it fetches any."""
 
 
 class Best(SpecModel):

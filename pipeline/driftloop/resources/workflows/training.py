@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from driftloop.contract.accounts import NatsRole
+from driftloop.contract.limits import DATA_LIMIT
 from driftloop.contract.names import ON_NEW_DATA, SCHEDULE_CAUSE
 from driftloop.kube import core
 from driftloop.plan import DataStepPlan, Plan
@@ -173,6 +174,7 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
         (
             *("snapshot", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}"),
             *("--uri", plan.data, "--recipe", plan.recipe, "--cause", _CAUSE, "--out", OUT),
+            *(("--max-bytes", str(plan.data_bytes)) if plan.data_bytes != DATA_LIMIT else ()),
             *(plan.column_options if plan.raw_features is not None else ()),
             *(("--signatures", plan.signatures) if plan.signatures is not None else ()),
         ),
