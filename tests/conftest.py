@@ -1,6 +1,10 @@
 """Shared by all tests: the `--update` flag of the golden trees, and how many hostile inputs there are."""
 
 import pytest
+import yaml
+
+# what `yaml.safe_load` reads with: PyYAML's own loader takes ten times as long for the trees that tests read
+yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # type: ignore[misc]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -29,6 +29,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
         ),
         ("bench_tabular.py", ["--rounds", "1"], r"tabular .* ms, KSDrift .* ms, \d+\.\d times"),
         ("bench_detectors.py", ["--only", "tabular"], r"window \d+ ms, \d+ MB; self-test .* s"),
+        (
+            "bench_lasting.py",
+            ["--runs", "2", "--rows", "2000"],
+            r"alarmRate 0.01: \+0.15 sd acted on in [12] of 2 runs.* the best possible 99%; without a change 0 of 2",
+        ),
         ("bench_traffic.py", ["--windows", "50"], r"twice: \d+ runs in 50 windows .* of windows"),
         (
             "bench_power.py",

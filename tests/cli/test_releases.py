@@ -101,3 +101,24 @@ def test_a_release_of_long_ago_can_be_restored(tmp_path: Path, s3_url: str) -> N
         assert f"Roll digits back to {a.id}" in done.stderr
         refused = shelf.types("rollback", "digits", "--to", "r00000000", code=1)
         assert "r00000000 was never production of `digits`" in refused.stderr
+
+
+def test_a_report_without_verdicts_tells_what_git_and_the_bucket_know(
+    story: tuple[Shelf, list[Version]], tmp_path: Path
+) -> None:
+    shelf, (a, b, c, d, e) = story
+    file = tmp_path / "report.html"
+    done = shelf.types("report", "digits", "-o", str(file))
+    assert "note: verdicts can't be read from here: nothing of drift is shown" in done.stderr
+    text = file.read_text()
+    for release in (a, b, c, d, e):
+        assert f"{release.id} " in text
+    assert f"The rollout of {c.id} ended, production answers all traffic: p99 0.3 s." in text
+    assert f"{b.id} is production again" in text
+    assert f"{e.id} is in its rollout." in text
+    assert "End the rollout of" not in text, "that commit is never applied"
+    for run in RUNS:
+        assert run in text
+    later = shelf.types("report", "digits", "--since", "2100-01-01", "-o", str(file))
+    assert later.stdout.strip() == str(file)
+    assert "there were 0 commits" in file.read_text()

@@ -1,7 +1,9 @@
 """`driftloop trace`: requests, releases, runs, commits and batches of a pipeline with a drift story."""
 
 import asyncio
+import html
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,11 @@ from support.stored_runs import Shelf
 from driftloop.clients import events
 from driftloop.clients.nats import ensure_contract_stream, open_connection, publish_message
 from driftloop.contract.captures import TrafficPart, traffic_key
+from driftloop.contract.distributions import (
+    DISTRIBUTIONS,
+    StoredDistribution,
+    write_distributions,
+)
 from driftloop.contract.documents import to_json
 from driftloop.contract.events import inference_type
 from driftloop.contract.names import release_id
@@ -21,7 +28,7 @@ from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.runs import RunAlarm
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.trees import report_key, run_key
-from driftloop.contract.verdicts import WindowRecord
+from driftloop.contract.verdicts import ColumnChange, WindowRecord
 from driftloop.operations.run_reports import KnownRun
 from driftloop.release import record
 from driftloop.release.record import Version
@@ -33,6 +40,26 @@ ENVS = Path(__file__).parents[2] / ".driftloop" / "envs"
 A, B, C = "digits-aaaaaaaaaaaa", "digits-bbbbbbbbbbbb", "digits-cccccccccccc"
 ID = "6b1f8a1e-request"
 ALARM = RunAlarm(event="e4", monitor="drift", release=release_id(A), first=3, last=4)
+NAME = "<script>alert('hue')</script>"
+"""A column, as somebody hostile calls it."""
+DRAWN = {
+    "columns": [
+        to_json(
+            ColumnChange(
+                column=NAME, type="category", kind="level", of="red", before=0.1, after=0.6,
+                effect=0.5, score=9.0, alarm=True,
+            )
+        )
+    ],
+    DISTRIBUTIONS: write_distributions(
+        [
+            StoredDistribution(
+                column=NAME, type="category", labels=("red", "blue"), before=(0.1, 0.9),
+                after=(0.6, 0.3), missing_before=0.0, missing_after=0.1,
+            )
+        ]
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,7 +127,7 @@ async def publish(url: str, a: Version, b: Version) -> None:
             verdict = WindowRecord(
                 detector="drift", release=a.id, window=window, size=50, first=window, last=window,
                 alarm=window > 2, score=window / 10, threshold=0.25, time="2026-01-31T09:00:00Z",
-                details={}, requests=(),
+                details=DRAWN if window == 5 else {}, requests=(),
             )  # fmt: skip
             await publish_message(js, old.verdicts, json.dumps(to_json(verdict)).encode())
         new = DetectorStreams("digits", "digits", "drift", b.id)
@@ -243,3 +270,45 @@ def test_a_release_whose_run_is_pruned_is_told_from_git(tmp_path: Path, s3_url: 
     assert kinds(document) == ["release", "model", "run", "data", "code", "commit", "cause"]
     assert ids(document, "data") == [a.data_digest]
     assert any("are not stored any more" in note for note in document["notes"])
+
+
+def test_a_report_tells_the_story_with_what_the_columns_looked_like(
+    story: Story, tmp_path: Path
+) -> None:
+    file = tmp_path / "story.html"
+    done = story.shelf.types("report", "digits", "-o", str(file))
+    assert done.stdout.strip() == str(file)
+    assert "note:" not in done.stderr
+    text = file.read_text()
+    assert "<script" not in text
+    words = html.unescape(re.sub(r"<[^>]+>", " ", text))
+    for sentence in (
+        f"{story.b.id} is production, in phase stable",
+        f"{story.a.id} is the first release and answers all traffic (person eve).",
+        f"{story.b.id} gets a copy of the traffic, in shadow (alarm e4: hue 1 -> 2).",
+        f"drift raised an alarm in window 3 of {story.a.id}.",
+        "So did the next 2 windows, up to 5.",
+        f"Run {C} ended: refused: accuracy 0.5 is below 0.9.",
+        f"{NAME} red 10 % -> 60 %",
+        "5 windows, 3 alarms",
+        f"Window 5 of {story.a.id} beside the reference data",
+        "10 % → 60 %",
+        "0 % → 10 %",
+        "rate 0.2",
+    ):
+        assert sentence in " ".join(words.split()), sentence
+    assert story.promotion[:10] in text
+
+
+def test_a_report_of_a_release_leaves_out_the_others(story: Story, tmp_path: Path) -> None:
+    file = tmp_path / "release.html"
+    story.shelf.types("report", "digits", "--release", story.b.id, "-o", str(file))
+    text = file.read_text()
+    assert f"Release {story.b.id} of digits" in text
+    assert f"was trained by {B} because of: alarm e4: hue 1 -&gt; 2" in text
+    assert C not in text
+    done = story.shelf.types("report", "digits", "--release", "r00000000", code=1)
+    assert "no commit of `digits` is about a release `r00000000`" in done.stderr
+    assert story.b.id in done.stderr
+    done = story.shelf.types("report", "digits", "-o", str(tmp_path / "no" / "x.html"), code=2)
+    assert "can't be written: No such file or directory" in done.stderr

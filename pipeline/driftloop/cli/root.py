@@ -25,6 +25,7 @@ COMMANDS = {
     "runs": ("driftloop.cli.runs", "List training runs, show one, compare two"),
     "reproduce": ("driftloop.cli.reproduce", "Run a training again, and compare its model"),
     "trace": ("driftloop.cli.trace", "Trace a request, release, run, commit or batch"),
+    "report": ("driftloop.cli.report", "Write what happened and why as one page"),
     "traffic": ("driftloop.cli.traffic", "List and export the recorded requests and answers"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
     "why": ("driftloop.cli.why", "Explain what the loop waits for"),

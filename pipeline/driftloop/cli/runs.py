@@ -67,7 +67,7 @@ class _RunsGroup(click.Group):
 _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def _read_since(
+def read_since(
     _context: click.Context, _parameter: click.Parameter, text: str | None
 ) -> str | None:
     """Return a time of an option as records have it."""
@@ -117,7 +117,7 @@ def open_runs(
     "--trigger", "triggers", multiple=True, type=click.Choice(TRIGGERS),
     help="Only runs that this started; repeatable.",
 )  # fmt: skip
-@click.option("--since", callback=_read_since, help="Only runs since then: 7d, 36h, 2026-01-31.")
+@click.option("--since", callback=read_since, help="Only runs since then: 7d, 36h, 2026-01-31.")
 @click.option(
     "--limit", type=click.IntRange(1), default=20, show_default=True, help="Most runs listed."
 )

@@ -6,8 +6,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import nats.errors
@@ -372,8 +371,7 @@ async def publish_message(
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class MessagePosition:
+class MessagePosition(NamedTuple):
     """Position of a delivered message in its stream and consumer."""
 
     stream: int

@@ -104,7 +104,8 @@ class WindowRecord:
     details: dict[str, Any] = document_key("details", "an object", lambda v: isinstance(v, dict))
     """Figures of the detector's own, and of the window: `events`, `rejected` and `repeated` rows,
     `from` and `to` (times of the first row and of the last event), `closedBy` (`rows` or `time`) and
-    `full` (rows at which it closes), and `lasting`: a LastingRecord; `notJudged` says why a user's function said nothing of it."""
+    `full` (rows at which it closes), `lasting`: a LastingRecord, and in an alarm `distributions`:
+    StoredDistributions; `notJudged` says why a user's function said nothing of it."""
     requests: tuple[str, ...] = document_key(
         "requests", "a list of request ids", is_texts, read=tuple, write=list
     )

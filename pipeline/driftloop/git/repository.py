@@ -32,6 +32,9 @@ TIMEOUT = 120.0
 _OPTIONS_END = "--end-of-options"
 """What follows is a revision, whatever it begins with."""
 
+_LOGGED = 7
+"""Texts of one commit in the log."""
+
 _REGULAR = frozenset({"100644", "100755"})
 
 
@@ -88,6 +91,8 @@ class LoggedCommit:
     author: str
     at: float
     """When it was committed, in seconds since 1970."""
+    body: str = ""
+    """Its message below the subject, trailers included."""
 
 
 class Tree(Mapping[str, str]):
@@ -212,15 +217,16 @@ class Repository:
         return self._log(f"-{most}", _OPTIONS_END, commit, "--", path)
 
     def _log(self, *arguments: str) -> tuple[LoggedCommit, ...]:
-        form = "%H%x00%s%x00%P%x00%ct%x00%an%x00%(trailers:only,unfold)%x01"
+        form = "%x00".join(("%H", "%s", "%P", "%ct", "%an", "%(trailers:only,unfold)", "%b"))
+        # no message has a NUL: each commit is as many texts as the form has, each ended by one
+        texts = self._git("log", "-z", f"--format={form}", *arguments).split("\0")
         commits = []
-        for entry in self._git("log", f"--format={form}", *arguments).split("\1"):
-            if not entry.strip("\n"):
-                continue
-            sha, subject, parents, at, author, lines = entry.strip("\n").split("\0", 5)
+        for start in range(0, len(texts) - _LOGGED + 1, _LOGGED):
+            sha, subject, parents, at, author, lines, body = texts[start : start + _LOGGED]
             trailers = dict(line.split(": ", 1) for line in lines.splitlines() if ": " in line)
             parent = parents.partition(" ")[0] or None
-            commits.append(LoggedCommit(Commit(sha, subject), trailers, parent, author, float(at)))
+            commit = Commit(sha, subject)
+            commits.append(LoggedCommit(commit, trailers, parent, author, float(at), body.strip()))
         return tuple(commits)
 
     def change(

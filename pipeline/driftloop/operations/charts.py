@@ -5,7 +5,6 @@ its score as a multiple of the threshold (of a p-value: of its logarithm), on a 
 it alarms. Pointing at a window shows its rows and what moved.
 """
 
-import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +14,7 @@ from driftloop.contract.replays import ReplayRecord
 from driftloop.contract.times import format_time
 from driftloop.contract.verdicts import WindowRecord, describe_changes, read_changes
 from driftloop.operations.replays import MOST_NAMED, BacktestResult, MonitorReplay
+from driftloop.pages.levels import find_height, measure_level
 from driftloop.retrain.simulation import SimulatedLoop
 from driftloop.spec.detector import ChiSquared, CramerVonMises, KolmogorovSmirnov
 from driftloop.text.words import count_noun
@@ -22,8 +22,6 @@ from driftloop.text.words import count_noun
 WIDTH, LEFT, RIGHT = 980, 20, 20
 TALL, LOW, GAP = 90, 46, 30
 """Heights of a panel of the rows as they are, and of one with a change; space above each."""
-MOST = 100.0
-"""Multiple of the threshold at which a panel ends."""
 TICKS = (1, 10, 100)
 DAY = 86400.0
 SINCE_1970 = 3e8
@@ -111,7 +109,7 @@ class _Picture:
         self._add("rect", x=LEFT, y=top, width=self._width, height=height, fill="#f6f6f6")
         before = self.result.began
         for window, closed in zip(record.windows, record.closed, strict=True):
-            level = _rise(_measure_level(replay, window)) * height
+            level = find_height(_measure_level(replay, window)) * height
             left, right = self._find_place(before), self._find_place(closed)
             bar = self._add(
                 "rect",
@@ -124,7 +122,7 @@ class _Picture:
             Xml.SubElement(bar, "title").text = _describe_window(window)
             before = closed
         for tick in TICKS if height == TALL else TICKS[:1]:
-            y = bottom - _rise(tick) * height
+            y = bottom - find_height(tick) * height
             dash, color = ("4 3", INK) if tick == 1 else ("1 4", LINE)
             self._add("line", x1=LEFT, y1=y, x2=WIDTH - RIGHT, y2=y, stroke=color, dash=dash)
             if height == TALL:
@@ -214,16 +212,5 @@ def _describe_window(window: WindowRecord) -> str:
 
 def _measure_level(replay: MonitorReplay, window: WindowRecord) -> float:
     """Return the score as a multiple of the threshold: above 1 it alarms."""
-    score, threshold = window.score, window.threshold
-    if isinstance(replay.monitor.detector, KolmogorovSmirnov | CramerVonMises | ChiSquared):
-        score, threshold = (-math.log10(max(p, 1e-300)) for p in (score, threshold))
-    if not math.isfinite(score):
-        return MOST if window.alarm else 0.0
-    if threshold <= 0:
-        return 2.0 if score > 0 else 0.0
-    return max(score, 0.0) / threshold
-
-
-def _rise(level: float) -> float:
-    """Return the part of a panel's height."""
-    return math.log1p(min(level, MOST)) / math.log1p(MOST)
+    p_value = isinstance(replay.monitor.detector, KolmogorovSmirnov | CramerVonMises | ChiSquared)
+    return measure_level(window.score, window.threshold, alarm=window.alarm, p_value=p_value)

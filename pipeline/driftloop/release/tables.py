@@ -4,13 +4,13 @@ by column, and the answers of a response.
 Plain lists: the detectors make arrays of them, the recorder writes them as they are.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
 from driftloop.contract.profiles import name_element
+from driftloop.release.bodies import parse_body
 from driftloop.release.payloads import PayloadPart, read_parts
 
 BAD_PAYLOAD = (
@@ -84,7 +84,7 @@ def join_parts(parts: tuple[PayloadPart, ...]) -> Any:
 def read_answer_table(body: bytes, protocol: str | None = None) -> AnswerTable:
     """Return the answers in a response of any protocol; ValueError, TypeError or KeyError for what holds
     none."""
-    document = json.loads(body)
+    document = parse_body(body)
     if isinstance(document, dict) and "jsonData" in document and "data" not in document:
         inner, protocol = document["jsonData"], None
         whole = isinstance(inner, list) or (

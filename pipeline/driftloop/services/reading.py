@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -16,7 +16,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from driftloop.clients.jetstream import Puller
-from driftloop.clients.nats import HINT, read_position
+from driftloop.clients.nats import HINT, MessagePosition, read_position
 from driftloop.contract.times import SECOND
 from driftloop.errors import StoreError
 
@@ -39,6 +39,13 @@ class CaughtUp:
     """Nanoseconds since 1970, by the server's clock, as the stored times are."""
 
 
+class StoredMessage(NamedTuple):
+    """A message, and its place in the stream."""
+
+    message: Msg
+    where: MessagePosition
+
+
 class EventReader:
     """Reads the messages of one subject of a stream."""
 
@@ -49,7 +56,7 @@ class EventReader:
 
     async def read_events(
         self, after: int, wait: Callable[[], float] = lambda: LONGEST_WAIT
-    ) -> AsyncGenerator[Msg | CaughtUp, None]:
+    ) -> AsyncGenerator[StoredMessage | CaughtUp, None]:
         """The messages after a sequence, for ever, and `CaughtUp` whenever none came for `wait()`
         seconds.
 
@@ -83,7 +90,7 @@ class EventReader:
                             break
                         expected += 1
                         after = where.stream
-                        yield message
+                        yield StoredMessage(message, where)
                     moment = None if messages else await self._find_moment(consumer.name, expected)
                     if moment is not None:
                         yield CaughtUp(moment)

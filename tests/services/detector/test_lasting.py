@@ -1,45 +1,35 @@
 """Windows judged together: counts that add up, small changes that last, and nothing that does not."""
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from support.lasting import find_action, verdict_of
 
-from driftloop.contract.documents import to_json
-from driftloop.contract.handovers import DetectorSettings, RetrainPolicy
+from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, ColumnType, TableProfile
-from driftloop.contract.streams import DetectorStreams
-from driftloop.contract.times import SECOND
 from driftloop.contract.verdicts import (
     WindowRecord,
     describe_changes,
     read_changes,
     read_lasting,
 )
-from driftloop.retrain.decision import step_decision
-from driftloop.retrain.state import AlarmEvent, RetrainState
 from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.detectors.column_tests import ColumnReference
 from driftloop.services.detector.detectors.count_tests import CountTests, score_distances
 from driftloop.services.detector.detectors.counts import CountGrid
 from driftloop.services.detector.detectors.lasting import LastingTest
 from driftloop.services.detector.detectors.statistics import find_most, score_gaps
-from driftloop.services.detector.rows.values import RowFaults
 from driftloop.services.detector.stream.judging import WindowJudge, build_judge
-from driftloop.services.detector.stream.scoring import build_verdict
-from driftloop.services.detector.stream.windows import EventWindow
 
 Random = np.random.Generator
 Table = NDArray[np.float64]
 Make = Callable[[Random, int], Table]
 CARRIERS = ("UA", "AA", "B6", "DL", "9E")
 SHARES = (0.55, 0.2, 0.15, 0.095, 0.005)
-NAMES = DetectorStreams("n", "p", "drift", "r1")
 
 
 def profile(rows: Table, types: Sequence[ColumnType] = ()) -> TableProfile:
@@ -84,39 +74,11 @@ def mixed(random: Random, rows: int) -> Table:
 TYPES: tuple[ColumnType, ...] = ("number", "number", "category", "boolean", "text", "time")
 
 
-def window(number: int, rows: Table) -> EventWindow:
-    """The rows of a window by events of one row a second."""
-    first = (number - 1) * len(rows) + 1
-    last = first + len(rows) - 1
-    return EventWindow(
-        number=number,
-        first=first,
-        last=last,
-        rows=rows,
-        requests=("",) * len(rows),
-        events=len(rows),
-        faults=RowFaults(),
-        since=first * SECOND,
-        until=last * SECOND,
-        end="rows",
-        full=len(rows),
-        repeated=0,
-    )
-
-
 def judge_of(
     rows: Table, types: Sequence[ColumnType] = (), *, size: int = 200, lasting: bool | None = None
 ) -> WindowJudge:
     config = DetectorSettings("tabular", window=size, lasting=lasting)
     return build_judge(fit_detector(config, rows, profile(rows, types)), config, rows)
-
-
-def verdict_of(judge: WindowJudge, number: int, rows: Table) -> WindowRecord:
-    """The verdict as the stream has it."""
-    each = window(number, rows)
-    record = build_verdict(NAMES, each, judge.judge_window(each))
-    stored = WindowRecord.read(json.loads(json.dumps(to_json(record))))
-    return replace(stored, time=None)
 
 
 REFERENCE = mixed(np.random.default_rng(0), 3000)
@@ -213,30 +175,13 @@ def test_windows_together_alarm_no_oftener_than_two_in_a_row_would(
     assert alarms <= find_most(windows, 0.02, 1e-3)
 
 
-def find_action(seed: int, *, rows: int, shift: float, windows: int) -> int | None:
-    """Rows after which the default policy asks for a run, of a column of 30 that moved; None: it does not."""
-    random = np.random.default_rng(seed)
-    judge = judge_of(random.normal(size=(rows, 30)))
-    policy = RetrainPolicy(consecutive=2, on=("drift",))
-    state = RetrainState("n.p")
-    for number in range(1, windows + 1):
-        traffic = random.normal(size=(200, 30))
-        traffic[:, 3] += shift
-        verdict = verdict_of(judge, number, traffic)
-        if verdict.alarm:
-            alarm = AlarmEvent("drift", "r1", number, True, "id", lasting=verdict.lasting)
-            state, _ = step_decision(state, alarm, float(number), policy)
-        if state.phase == "pending":
-            return number * 200
-    return None
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_small_lasting_change_is_acted_on_within_ten_thousand_rows() -> None:
-    found = [find_action(seed, rows=20_000, shift=0.15, windows=50) for seed in range(10)]
-    assert sum(rows is not None for rows in found) >= 8
-    quiet = [find_action(seed, rows=20_000, shift=0.0, windows=50) for seed in range(3)]
+    for rows in (2000, 20_000):
+        found = [find_action(seed, rows=rows, shift=0.15, windows=50) for seed in range(10)]
+        assert sum(acted is not None for acted in found) >= 8, rows
+    quiet = [find_action(seed, rows=2000, shift=0.0, windows=50) for seed in range(3)]
     assert quiet == [None] * 3
 
 

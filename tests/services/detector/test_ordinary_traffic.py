@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.lasting import count_lasting
 from support.traffic import MONTH, TRAFFIC, fit_budget, replay
 
 from driftloop.services.detector.detectors.statistics import find_most
@@ -23,6 +24,12 @@ def test_ordinary_traffic_keeps_the_budget(traffic: str) -> None:
     detector = fit_budget(traffic, seed=0, rows=200, rate=1.0, reference=20_000)
     runs = replay(detector, traffic, seed=0, windows=3888, rows=200, rate=1.0)
     assert runs <= most_runs(0.3)
+
+
+@pytest.mark.parametrize("traffic", ["sessions", "night"])
+def test_windows_together_keep_it_too(traffic: str) -> None:
+    """A day and a half of traffic against four days of training data, at a rate of 0.01."""
+    assert count_lasting(TRAFFIC[traffic], seed=0, windows=648, reference=20_000) <= most_runs(0.05)
 
 
 def test_a_busy_pipeline_keeps_the_budget() -> None:

@@ -166,6 +166,7 @@ async def test_answers_that_moved_alarm_by_the_class_and_other_shapes_are_told(
     assert alarm["alarm"]
     changes = {change.column: change.text for change in read_changes(alarm["details"])}
     assert changes["class"].startswith(("class dog 33 % -> 67 %", "class cat 33 % -> 0 %"))
+    assert "distributions" not in alarm["details"], "they are stored, and no event's"
     wide = {"data": {"names": [], "ndarray": [[0.1, 0.2, 0.3, 0.4]]}}
     await post(detector.port, *(told(wide) for _ in range(60)))
     await until(lambda: f"can't read ({ANSWER_WIDTH})" in detector.log.read_text())

@@ -133,7 +133,7 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     for line in (*(calibration.describe() if calibration else ()), *tested.describe()):
         print(line)
     if config.kind == "tabular":
-        detector = fit_detector(config, fit.reference, fit.profile)
+        detector = fit_detector(config, fit.reference, fit.profile, calibration=calibration)
         for line in build_judge(detector, config, fit.reference).describe():
             print(line)
     for column in fit.profile.columns:

@@ -60,7 +60,7 @@ async def serve_detector(
     detector = await asyncio.to_thread(
         fit_detector, config, fitted.reference, fitted.profile, program, fitted.calibration
     )
-    judge = await asyncio.to_thread(build_judge, detector, config, fitted.reference)
+    judge = await asyncio.to_thread(build_judge, detector, config, fitted.reference, fitted.profile)
     decoder = choose_decoder(fitted, config)
     client = await connect_client(nats_url, name=f"{names.pipeline}-{names.detector}", wait=60)
     js = client.jetstream(timeout=5)

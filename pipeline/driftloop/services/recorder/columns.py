@@ -16,6 +16,7 @@ from typing import Any, Literal, assert_never
 from driftloop.contract.captures import ANSWER, RESERVED
 from driftloop.contract.documents import is_unicode
 from driftloop.contract.profiles import ColumnProfile, TableProfile
+from driftloop.release.bodies import parse_body
 from driftloop.release.payloads import PayloadPart, read_parts
 from driftloop.release.tables import (
     BAD_PAYLOAD,
@@ -91,7 +92,7 @@ class RequestReader:
     def read_body(self, body: bytes, protocol: str | None = None) -> BodyColumns:
         """Return the columns of a request; no rows, and why, for one that can't be matched."""
         try:
-            named = self._match_parts(read_parts(json.loads(body), protocol))
+            named = self._match_parts(read_parts(parse_body(body), protocol))
             count = len(next(iter(named.values()), []))
             if not count or any(len(values) != count for values in named.values()):
                 raise ValueError(NOT_ROWS)

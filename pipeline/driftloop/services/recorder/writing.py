@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from nats.js import JetStreamContext
 
 from driftloop.clients import events
-from driftloop.clients.nats import open_connection, read_position
+from driftloop.clients.nats import open_connection
 from driftloop.contract.batches import GivenPart
 from driftloop.contract.captures import (
     DAY,
@@ -120,11 +120,10 @@ async def _read_messages(
     js: JetStreamContext, names: RecorderStreams, after: int
 ) -> AsyncGenerator[tuple[int, int, bytes], None]:
     reader = EventReader(js, names.events_stream.name, names.event_subject("*"))
-    async for message in reader.read_events(after):
-        if isinstance(message, CaughtUp):
+    async for read in reader.read_events(after):
+        if isinstance(read, CaughtUp):
             continue
-        where = read_position(message)
-        yield where.stream, where.time, message.data
+        yield read.where.stream, read.where.time, read.message.data
 
 
 def read_event(message: bytes, sequence: int, stored: int) -> KeptEvent:

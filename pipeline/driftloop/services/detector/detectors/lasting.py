@@ -5,30 +5,35 @@ tell it from chance. So beside each window the last 4, 8, 16, ... windows are ju
 rows and four times the rows of the reference (more would tell little: the reference is a sample, too). So many
 windows are judged whenever half as many have closed, so that no change has to wait for their beginning.
 
-What is tested is what `tabular` tests, on the counts (`count_tests`).
+What is tested is what `tabular` tests, on the counts (`count_tests`). A column whose order matters is held to larger
+changes, as one window is (`calibration`).
 
 *The rate.* Alarms of windows together count by themselves, without another one. So their rate is what two alarms
 in a row would have: the square of `alarmRate`, a tenth of it at most, in the mean over all windows; each number of
 windows has the same part of it. Window by window alarms on the rest.
 
-*Lasting.* The alarm must stand when the windows that speak most for it are left out: an eighth of them, one at
-least; and the newer half must show the change by itself, at 0.01. One window of garbage is no change that
+*Lasting.* The change must show, with half the score, when the windows that speak most for it are left out: an eighth
+of them, one at least; and the newer half must show it by itself, at 0.01. One window of garbage is no change that
 lasts, nor is one that is over.
 
 *Large enough.* A change that is too small to matter is no alarm, however certain it is. Nor is one that the
 training data have themselves: the same number of rows, as they lie, is held against all others, and what moves
-there (seasons, sessions, a sorted file) must move further to be an alarm.
+there (seasons, a sorted file) must move further to be an alarm. A column whose windows are alike from one to the
+next (`calibration`), as by day and by night, must move further than it does from block to block of the training data
+in any case: its rows of traffic may lie in one night where as many of the training data are of several.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from driftloop.contract.budgets import expect_alarms
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.verdicts import ChangeKind, ColumnChange
+from driftloop.services.detector.detectors.calibration import Calibration, temper_scores
 from driftloop.services.detector.detectors.column_tests import ColumnReference
 from driftloop.services.detector.detectors.corrections import find_changed
 from driftloop.services.detector.detectors.count_tests import (
@@ -37,6 +42,7 @@ from driftloop.services.detector.detectors.count_tests import (
     CountTests,
 )
 from driftloop.services.detector.detectors.counts import CountGrid, Counts
+from driftloop.services.detector.detectors.statistics import convert_scores
 from driftloop.services.detector.rows.values import Rows
 
 FEWEST_WINDOWS, MOST_WINDOWS = 4, 128
@@ -47,10 +53,18 @@ LARGEST_PART = 0.1
 """Part of `alarmRate` that is theirs at most."""
 LEFT_OUT = 8
 """One in so many windows is left out."""
+REST = 0.5
+"""Part of the score that windows have without those that are left out."""
 NEWER = 2.0
 """Score of the newer half of the windows, not corrected, without which a change is over."""
 LEAST_EFFECT = 0.02
 """Difference of two shares of the rows below which a change does not matter."""
+POWER = 0.84
+"""Standard deviations by which a change must exceed the bound to be seen in four of five cases."""
+RANKS = math.sqrt(3 / math.pi)
+"""How far the mean rank of normal values moves, in its standard errors, for one of the mean of the values."""
+FEWEST_BLOCKS = 8
+"""Blocks of the training data from which on they say how far a column moves by itself."""
 MOST_LISTED = 3
 
 
@@ -102,8 +116,15 @@ class LastingTest:
         grid: CountGrid,
         columns: Sequence[ColumnReference],
         reference: Rows,
+        calibration: Calibration | None = None,
     ) -> None:
         self._columns = columns
+        effects = calibration.effects if calibration is not None else {}
+        self._inflations = {
+            number: effects[column.column.name].inflation
+            for number, column in enumerate(columns)
+            if column.column.name in effects
+        }
         self._rate = config.alarm_rate
         self._size = config.window
         self.grid = grid
@@ -112,11 +133,16 @@ class LastingTest:
         numbers = _list_scales(config.window, len(reference))
         part = find_part(config) * config.alarm_rate / max(1, len(numbers))
         blocks = self._count_blocks(reference) if numbers else []
-        floors = np.full(len(columns), LEAST_EFFECT)
+        seasons = [
+            column.column.name in effects and effects[column.column.name].lasting
+            for column in columns
+        ]
+        least = self._measure_moves(blocks, np.array(seasons, dtype=bool))
+        floors = least
         self.scales: list[_Scale] = []
         for number in numbers:
             scale = _Scale(number, min(part * number / 2, self._rate / 2), floors)
-            floors = self._learn_floors(scale, blocks)
+            floors = np.maximum(self._learn_floors(scale, blocks), least)
             self.scales.append(_Scale(number, scale.level, floors))
 
     @property
@@ -186,10 +212,9 @@ class LastingTest:
             yield f"lasting changes: windows are judged one by one, not together: {why}"
             return
         most = self.scales[-1]
-        seen = max(self._find_seen(most, reference), float(most.floors.min()))
+        rows = most.windows * self._size
         yield (
-            f"lasting changes: up to {most.windows} windows ({most.windows * self._size} rows) are judged together: "
-            f"a Kolmogorov distance of {seen:.2g} is seen in four of five cases"
+            f"lasting changes: up to {most.windows} windows ({rows} rows) are judged together: {self._describe_power(most, reference)}"
         )
         moves = np.max([scale.floors for scale in self.scales], axis=0)
         for number in np.argsort(-moves, kind="stable")[:MOST_LISTED].tolist():
@@ -199,13 +224,26 @@ class LastingTest:
                     "training data, so many rows as they lie against all others: only larger changes are alarms"
                 )
 
-    def _find_seen(self, scale: _Scale, reference: int) -> float:
-        """Return the distance of distributions that alarms in four of five cases: at its place the
-        distance of samples is normal, 1/2 wide at most."""
+    def _describe_power(self, scale: _Scale, reference: int) -> str:
+        """Return what alarms in four of five cases: the distance of two distributions, which is normal at its
+        place and 1/2 wide at most, and the shift of a normal column; and what no number of windows shows."""
         rows = scale.windows * self._size
-        tests = 2 * len(self._columns)
-        bound = math.sqrt(math.log(2 * tests / scale.level) / 2) + 0.42
-        return bound / math.sqrt(rows * reference / (rows + reference))
+        tests = 3 * len(self._columns)
+        far = math.sqrt(math.log(2 * tests / scale.level) / 2) + POWER / 2
+        z = float(convert_scores(np.array([math.log10(tests / scale.level)]))[0]) + POWER
+        least = float(scale.floors.min())
+        distance = far / math.sqrt(rows * reference / (rows + reference))
+        shift, limit = (
+            max(z / RANKS / math.sqrt(size), least * math.sqrt(2 * math.pi))
+            for size in (rows * reference / (rows + reference), reference)
+        )
+        text = f"a Kolmogorov distance of {max(distance, least):.2g}"
+        if any(column.column.type == "number" for column in self._columns):
+            text += f", or a shift of {shift:.2g} standard deviations,"
+        return (
+            f"{text} is seen in four of five cases; with {reference} reference rows no number of windows would show a "
+            f"shift of less than {limit:.2g}"
+        )
 
     def _count_all(self, cells: Counts) -> int:
         return int(cells[: self.grid.starts[1]].sum())
@@ -214,6 +252,21 @@ class LastingTest:
         """Return the counts of the reference as it lies, a window each."""
         ends = range(self._size, len(reference) + 1, self._size)
         return [self.grid.count_rows(reference[end - self._size : end]) for end in ends]
+
+    def _measure_moves(self, blocks: Sequence[Counts], chosen: NDArray[np.bool_]) -> Rows:
+        """Return the largest effects that blocks of the training data have in the chosen columns."""
+        floors = np.full(len(self._columns), LEAST_EFFECT)
+        sizes = [size for size in (4, 2, 1) if len(blocks) // size >= FEWEST_BLOCKS]
+        size = sizes[0] if sizes else 1
+        for end in range(size, len(blocks) + 1, size) if chosen.any() else ():
+            merged = np.sum(blocks[end - size : end], axis=0)
+            rest = self._before - merged
+            for number in np.flatnonzero(chosen).tolist():
+                tests = self._tests.test_column(
+                    number, self._slice(merged, number), self._slice(rest, number)
+                )
+                floors[number] = max(floors[number], *(test.result.effect for test in tests))
+        return floors
 
     def _learn_floors(self, scale: _Scale, blocks: Sequence[Counts]) -> Rows:
         """Return the effects that the training data have themselves, over so many windows; with too few rows
@@ -240,7 +293,7 @@ class LastingTest:
         # below that its score is 0 on the scale of single windows
         least = math.log10(self._rate / scale.level) + math.log10(len(self._columns))
         for number in self._tests.list_suspects(merged, before, max(UNLIKELY_SCORE, least)):
-            tests = self._tests.test_column(
+            tests = self._test_column(
                 number, self._slice(merged, number), self._slice(before, number)
             )
             large = [test for test in tests if test.result.effect > scale.floors[number]]
@@ -254,9 +307,9 @@ class LastingTest:
         """Return True when a column has changed in the newer half, and without the windows that speak most
         for it."""
         own, before = parts[:, self._column(number)], self._slice(self._before, number)
-        hits, rows = own @ finding.split, own @ finding.of
-        share = float(before @ finding.split) / max(1.0, float(before @ finding.of))
-        further = hits - share * rows
+        sums, rows = own @ finding.weights, own @ finding.of
+        mean = float(before @ finding.weights) / max(1.0, float(before @ finding.of))
+        further = sums - mean * rows
         if further.sum() < 0:
             further = -further
         half = len(parts) // 2
@@ -264,16 +317,31 @@ class LastingTest:
         kind = finding.result.kind
         newer, _ = self._score_part(number, own[half:], kind)
         least, correction = self._score_part(number, own[left], kind)
-        return further[half:].sum() > 0 and newer >= NEWER and least - correction >= threshold
+        return (
+            further[half:].sum() > 0 and newer >= NEWER and least - correction >= REST * threshold
+        )
 
     def _score_part(self, number: int, own: Counts, kind: ChangeKind) -> tuple[float, float]:
         """Return the score of some of a column's windows by one kind of test, and its correction for all."""
-        tests = self._tests.test_column(number, own.sum(axis=0), self._slice(self._before, number))
+        tests = self._test_column(number, own.sum(axis=0), self._slice(self._before, number))
         scores = (test.result.score for test in tests if test.result.kind == kind)
         return max(scores, default=0.0), self._correct(tests)
 
+    def _test_column(self, number: int, cells: Counts, before: Counts) -> list[CountResult]:
+        """Return the results of a column as windows come, of those of random ones."""
+        tests = self._tests.test_column(number, cells, before)
+        inflation = self._inflations.get(number, 1.0)
+        if inflation == 1.0 or not tests:
+            return tests
+        scores = temper_scores(np.array([test.result.score for test in tests]), inflation)
+        return [
+            replace(test, result=replace(test.result, score=score))
+            for test, score in zip(tests, scores.tolist(), strict=True)
+        ]
+
     def _correct(self, tests: Sequence[CountResult]) -> float:
-        return math.log10(len(tests)) + math.log10(len(self._columns))
+        possible = sum(test.result.possible for test in tests)
+        return math.log10(max(1, possible)) + math.log10(len(self._columns))
 
     def _column(self, number: int) -> slice:
         return slice(int(self.grid.starts[number]), int(self.grid.starts[number + 1]))

@@ -53,6 +53,15 @@ class RankMoments:
         third = float(((values - mean) ** 3).mean())
         return cls(mean, variance, third / variance**1.5 if variance > 0 else 0.0)
 
+    @classmethod
+    def from_counts(cls, values: Numbers, counts: Counts) -> "RankMoments":
+        """Return the moments of values that come up so many times."""
+        rows = counts.sum()
+        mean = float(values @ counts / rows)
+        variance = float((values - mean) ** 2 @ counts / rows)
+        third = float((values - mean) ** 3 @ counts / rows)
+        return cls(mean, variance, third / variance**1.5 if variance > 0 else 0.0)
+
 
 UNTIED = (RankMoments(0.5, 1 / 12, 0.0), RankMoments(0.25, 1 / 48, 0.0))
 """Moments of the ranks (as shares of all) of values without ties, and of their distances from the middle."""

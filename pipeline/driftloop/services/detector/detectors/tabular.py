@@ -87,7 +87,9 @@ class TabularDetector:
 
     def build_lasting(self, config: DetectorSettings, reference: Rows) -> LastingTest | None:
         """Return the test of windows together; None when the settings turn it off."""
-        return LastingTest(config, self._grid, self._columns, reference) if self._part else None
+        if not self._part:
+            return None
+        return LastingTest(config, self._grid, self._columns, reference, self._calibration)
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""

@@ -6,7 +6,6 @@ only when there are as many as the training data have columns, or the detector h
 have no names; they are matched by position always.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.release import payloads
+from driftloop.release.bodies import parse_body
 from driftloop.release.tables import (
     BAD_PAYLOAD,
     flatten_values,
@@ -129,7 +129,7 @@ class RowDecoder:
         """Return the rows of a payload; one that can't be read is one rejected row."""
         faults = RowFaults()
         try:
-            parts = payloads.read_parts(json.loads(body), protocol)
+            parts = payloads.read_parts(parse_body(body), protocol)
             rows = self._read_parts(parts, faults)
         except BAD_PAYLOAD:
             rows, faults = self._empty_rows(), RowFaults(Counter({PAYLOAD: 1}))

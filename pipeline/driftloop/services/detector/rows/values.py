@@ -48,8 +48,15 @@ class RowFaults:
     unseen: Counter[str] = field(default_factory=Counter)
     """Values of categories that the training data do not have, as `COLUMN CATEGORY`."""
 
+    @property
+    def found(self) -> bool:
+        """Return True when there is any."""
+        return bool(self.rejected or self.unreadable or self.unknown or self.unseen)
+
     def add_faults(self, other: "RowFaults") -> None:
         """Count those of other rows, too."""
+        if not other.found:
+            return
         for mine, theirs in (
             (self.rejected, other.rejected),
             (self.unreadable, other.unreadable),

@@ -16,6 +16,7 @@ from driftloop.clients import events
 from driftloop.clients.events import EventRefusedError
 from driftloop.clients.nats import HINT, read_messages
 from driftloop.contract import events as contract
+from driftloop.contract.distributions import DISTRIBUTIONS
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.errors import StoreError
 
@@ -110,6 +111,8 @@ class VerdictEmitter:
         names = self._names
         verdict = events.Event({"id": "verdict"}, data).parse_json()
         verdict.pop("counts", None)
+        if isinstance(details := verdict.get("details"), dict):
+            details.pop(DISTRIBUTIONS, None)
         return events.make_event(
             contract.detector_type(names.detector),
             contract.event_source(names.namespace, names.pipeline, names.detector),

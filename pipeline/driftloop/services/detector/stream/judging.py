@@ -7,9 +7,11 @@ these, and whoever goes on after a stored verdict, whichever process, goes on wi
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from driftloop.contract.distributions import DISTRIBUTIONS, write_distributions
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.contract.verdicts import LastingRecord, WindowRecord, read_lasting
+from driftloop.contract.profiles import TableProfile
+from driftloop.contract.verdicts import LastingRecord, WindowRecord, read_changes, read_lasting
 from driftloop.contract.windows import PendingWindows
 from driftloop.services.detector.detectors import (
     MOST_SHOWN,
@@ -18,6 +20,7 @@ from driftloop.services.detector.detectors import (
 )
 from driftloop.services.detector.detectors.counts import Counts
 from driftloop.services.detector.detectors.lasting import LastingChange, LastingTest
+from driftloop.services.detector.detectors.shapes import ColumnShapes
 from driftloop.services.detector.detectors.tabular import TabularDetector
 from driftloop.services.detector.rows.values import Rows
 from driftloop.services.detector.stream.telemetry import format_moment
@@ -44,16 +47,23 @@ class WindowJudgement:
 class WindowJudge:
     """A detector, and the windows that it judged last."""
 
-    def __init__(self, detector: WindowDetector, lasting: LastingTest | None = None) -> None:
+    def __init__(
+        self,
+        detector: WindowDetector,
+        lasting: LastingTest | None = None,
+        shapes: ColumnShapes | None = None,
+    ) -> None:
+        """`shapes` draws the columns of alarms."""
         self._detector = detector
         self._lasting = lasting
+        self._shapes = shapes
         self._kept: dict[int, _Counted] = {}
         self._last: LastingRecord | None = None
         """Of the windows that were judged together; an alarm until as many are quiet."""
 
     def fork(self) -> "WindowJudge":
         """Return a judge that goes on from here by itself."""
-        judge = WindowJudge(self._detector, self._lasting)
+        judge = WindowJudge(self._detector, self._lasting, self._shapes)
         judge._kept, judge._last = dict(self._kept), self._last
         return judge
 
@@ -93,7 +103,17 @@ class WindowJudge:
         return len(self._kept)
 
     def judge_window(self, window: EventWindow) -> WindowJudgement:
-        """Judge the next window."""
+        """Judge the next window; an alarm tells what the columns that changed look like."""
+        judged = self._judge_rows(window)
+        verdict = judged.verdict
+        if self._shapes is None or not verdict.alarm:
+            return judged
+        names = [change.column for change in read_changes(verdict.details)]
+        shapes = write_distributions(self._shapes.compare(names, window.rows))
+        details = {**verdict.details, DISTRIBUTIONS: shapes} if shapes else verdict.details
+        return replace(judged, verdict=replace(verdict, details=details))
+
+    def _judge_rows(self, window: EventWindow) -> WindowJudgement:
         if self._lasting is None or not self._lasting.scales:
             return WindowJudgement(self._detector.score_window(window.rows))
         fine = self._lasting.grid.finder.count_rows(window.rows)
@@ -173,8 +193,16 @@ def _join_change(verdict: WindowVerdict, change: LastingChange) -> WindowVerdict
     )
 
 
-def build_judge(detector: WindowDetector, config: DetectorSettings, reference: Rows) -> WindowJudge:
-    """Return the judge of a detector that is fitted to the reference rows."""
+def build_judge(
+    detector: WindowDetector,
+    config: DetectorSettings,
+    reference: Rows,
+    profile: TableProfile | None = None,
+) -> WindowJudge:
+    """Return the judge of a detector that is fitted to the reference rows; with their profile, alarms tell
+    what the columns look like."""
+    drawn = profile is not None and profile.of != "labelled"
+    shapes = ColumnShapes(profile, reference) if profile is not None and drawn else None
     if not isinstance(detector, TabularDetector):
-        return WindowJudge(detector)
-    return WindowJudge(detector, detector.build_lasting(config, reference))
+        return WindowJudge(detector, shapes=shapes)
+    return WindowJudge(detector, detector.build_lasting(config, reference), shapes)

@@ -27,7 +27,6 @@ from driftloop.clients.nats import (
     MessagePosition,
     WrongLastSequenceError,
     publish_message,
-    read_position,
 )
 from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verdict_id
@@ -55,7 +54,7 @@ from driftloop.services.detector.stream.telemetry import (
 )
 from driftloop.services.detector.stream.unjudged import UnjudgedWindows
 from driftloop.services.detector.stream.windows import EventWindow, WindowCutter, WindowRule
-from driftloop.services.reading import GRACE, LONGEST_WAIT, CaughtUp, EventReader
+from driftloop.services.reading import GRACE, LONGEST_WAIT, CaughtUp, EventReader, StoredMessage
 
 log = logging.getLogger("detector")
 
@@ -173,8 +172,8 @@ class WindowScorer:
             async for read in reads:
                 if isinstance(read, CaughtUp):
                     break
-                last.append(WindowRecord.read(parse_json(read.data, label=label)))
-                if not read_position(read).pending:
+                last.append(WindowRecord.read(parse_json(read.message.data, label=label)))
+                if not read.where.pending:
                     break
         known = self._judge.recall_windows(last)
         log.info("%d of the last %d windows are judged together with the next", known, len(last))
@@ -183,38 +182,38 @@ class WindowScorer:
         cutter = WindowCutter(self._rule, cursor.window, cursor.last)
         revision = cursor.revision
         self._metrics.show_faults(cutter.faults)
+        self.open.follow_cutter(cutter)
         # the window before the open one is read again, for what of it is repeated
         after = cursor.first - 1 if self._labelled is None else 0
         reads = self._reader.read_events(after, lambda: _measure_wait(cutter.due))
         async for read in reads:
             caught_up = isinstance(read, CaughtUp)
-            moment = read.moment if isinstance(read, CaughtUp) else read_position(read).time
+            moment = read.moment if isinstance(read, CaughtUp) else read.where.time
             # before the event is read: what it brings is not of the window that ends before it
             if (due := cutter.close_due(moment)) is not None:
                 revision = await self._score_window(due, revision)
             size = 0
             if not isinstance(read, CaughtUp):
-                size = len(read.data)
+                size = len(read.message.data)
                 for window in await self._take_event(cutter, read):
                     revision = await self._score_window(window, revision)
-            self._show_open(cutter, caught_up=caught_up)
+            self._show_labels(caught_up=caught_up)
             await self._room.look_at_stream(size, cutter.first_row, self.open.describe_window)
 
-    def _show_open(self, cutter: WindowCutter, *, caught_up: bool) -> None:
+    def _show_labels(self, *, caught_up: bool) -> None:
         if self._labelled is not None:
             if caught_up:
                 self._labelled.count_all()
             self.open.show_labels(self._labelled.counts)
-        self.open.show_window(cutter)
 
-    async def _take_event(self, cutter: WindowCutter, message: Msg) -> list[EventWindow]:
-        where = read_position(message)
+    async def _take_event(self, cutter: WindowCutter, read: StoredMessage) -> list[EventWindow]:
+        where = read.where
         self._behind.set(where.pending)
-        request, decoded = self._read_event(message, where)
+        request, decoded = self._read_event(read.message, where)
         taken = cutter.add_event(where.stream, where.time, decoded, request)
         rejected = sum(taken.faults.rejected.values())
         self._metrics.count_left_out(rejected, taken.repeated)
-        if taken.windows or taken.faults.list_counts():
+        if taken.windows or taken.faults.found:
             self._metrics.show_faults(cutter.faults)
         if rejected:
             faults = taken.windows[-1].faults if taken.ends_window else cutter.faults

@@ -170,27 +170,27 @@ class OpenWindowMetrics:
             "False alarms in 30 days by the budget, at that traffic; NaN without one",
             registry=registry,
         )
-        self._rows = Gauge(
+        Gauge(
             "driftloop_detector_waiting_rows",
             "Rows of the window that is not closed yet",
             registry=registry,
-        )
-        self._since = Gauge(
+        ).set_function(lambda: float(self._cutter.waiting))
+        Gauge(
             "driftloop_detector_waiting_since_seconds",
             "Time of the first of them, in seconds since 1970; 0 without one",
             registry=registry,
-        )
-        self._due = Gauge(
+        ).set_function(lambda: self._cutter.since / SECOND)
+        Gauge(
             "driftloop_detector_waiting_due_seconds",
             "Time from which the window closes with its least rows, in seconds since 1970; 0 when no "
             "time closes it",
             registry=registry,
-        )
-        self._repeats = Gauge(
+        ).set_function(lambda: self._find_end() / SECOND)
+        Gauge(
             "driftloop_detector_waiting_repeated_rows",
             "Rows since the last window that came before, and are in none",
             registry=registry,
-        )
+        ).set_function(lambda: float(self._cutter.repeated))
         full = Gauge(
             "driftloop_detector_window_full_rows",
             "Rows at which a window closes",
@@ -203,8 +203,7 @@ class OpenWindowMetrics:
         )
         full.set(rule.rows)
         least.set(rule.least)
-        self._number, self._waiting, self._repeated = 1, 0, 0
-        self._first, self._end = 0, 0
+        self._cutter = WindowCutter(rule)
 
     def show_pace(self, rate: float | None) -> None:
         """Show how many rows a second come; None before it is known."""
@@ -213,36 +212,32 @@ class OpenWindowMetrics:
         self._traffic.set(rate or 0.0)
         self._expected.set(use.expected if use and use.expected is not None else float("nan"))
 
-    def show_window(self, cutter: WindowCutter) -> None:
-        """Show the window that a cutter has open."""
-        self._number, self._waiting, self._repeated = (
-            cutter.number + 1,
-            cutter.waiting,
-            cutter.repeated,
-        )
-        self._first, self._end = cutter.since, 0
-        if self._first and self._rule.at_most is not None:
-            self._end = self._first + self._rule.at_most
-        self._rows.set(self._waiting)
-        self._repeats.set(self._repeated)
-        self._since.set(self._first / SECOND)
-        self._due.set(self._end / SECOND)
+    def follow_cutter(self, cutter: WindowCutter) -> None:
+        """Show the window that a cutter has open, whenever somebody asks."""
+        self._cutter = cutter
+
+    def _find_end(self) -> int:
+        """Return the time from which the open window closes with its least rows; 0: none closes it."""
+        since, at_most = self._cutter.since, self._rule.at_most
+        return since + at_most if since and at_most is not None else 0
 
     def build_record(self) -> OpenWindow:
         """Return it as people are told of it."""
+        cutter, end = self._cutter, self._find_end()
+        number = cutter.number + 1
         return OpenWindow(
             release=self._release,
-            window=self._number,
-            rows=self._waiting,
+            window=number,
+            rows=cutter.waiting,
             full=self._rule.rows,
             least=self._rule.least,
-            repeated=self._repeated,
-            since=format_moment(self._first) if self._first else None,
-            due=format_moment(self._end) if self._end else None,
+            repeated=cutter.repeated,
+            since=format_moment(cutter.since) if cutter.since else None,
+            due=format_moment(end) if end else None,
             budget=self._settings.compare_budget(self._pace),
             order=self.order,
             labels=self._labels,
-            together=self._find_pending(self._number),
+            together=self._find_pending(number),
         )
 
     def show_labels(self, counts: LabelCounts) -> None:

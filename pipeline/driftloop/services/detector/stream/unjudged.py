@@ -21,7 +21,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from driftloop.clients.events import Event, unpack_event
 from driftloop.clients.jetstream import Publisher
-from driftloop.clients.nats import read_position
 from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.events import PROTOCOL
 from driftloop.contract.streams import VERDICTS, DetectorStreams
@@ -103,9 +102,9 @@ class UnjudgedWindows:
             async for read in reads:
                 if isinstance(read, CaughtUp):
                     break
-                where = read_position(read)
-                self._count_rows(release, unpack_event(read.data), where.time)
-                if not where.pending:
+                body = unpack_event(read.message.data)
+                self._count_rows(release, body, read.where.time)
+                if not read.where.pending:
                     break
         told = await self._read_last(js, release)
         if told is not None:
