@@ -3,6 +3,8 @@
 import asyncio
 import json
 import math
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,12 @@ from click.testing import CliRunner
 
 from driftloop.cli.demo import command
 from driftloop.demo.screen import DemoScreen, format_percent
+from driftloop.demo.story_report import draw_chart, measure_line
 from driftloop.demo.tour import empty_folder
 from driftloop.demo.traffic import DigitRow, TrafficGenerator, TrafficTally, read_rows
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder, free_port
+from tests.pages import samples
 
 ROWS = {
     "even": tuple(DigitRow((float(n),), n % 2) for n in range(10)),
@@ -187,3 +191,19 @@ def test_a_spec_that_is_not_there_is_a_usage_error(tmp_path: Path):
     result = CliRunner().invoke(command, ["--spec", str(tmp_path / "none.yaml")])
     assert result.exit_code == 2
     assert "does not exist" in result.output
+
+
+def test_the_story_ends_with_its_chart_the_report_and_what_to_do_next(capsys, tmp_path):
+    screen = DemoScreen()
+    answers = [(time.monotonic() - 60 + n, n < 30 or n > 50) for n in range(60)]
+    line = measure_line(answers)
+    assert len(line.points) >= 15
+    report = replace(samples.report(), lines=(line,), commits=(), splits=())
+    chart = draw_chart(report, line, seconds=70.0, width=80)
+    screen.print_story(chart, tmp_path / "report.html", "digits", keep=True)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out, "plain in a pipe"
+    assert "100 % │" in out
+    assert f"open {tmp_path}/report.html" in out
+    assert f"driftloop status --state {tmp_path}, driftloop why digits" in out
+    assert draw_chart(report, measure_line([]), seconds=1.0, width=80) == ()

@@ -3,16 +3,25 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from support.processes import nats, until, url
 
 from driftloop.clients.nats import connect_client
+from driftloop.contract.outcomes import OUTCOME_KINDS, RunOutcome
 from driftloop.contract.streams import WORKFLOWS
 from driftloop.local.ground.files import find_set_aside
+from driftloop.local.ground.sentences import (
+    describe_cause,
+    format_step,
+    tell_alarm,
+    tell_end,
+    tell_phase,
+)
 from driftloop.local.ground.timeline import EventTimeline
-from driftloop.local.up.history import RunHistory, format_step
+from driftloop.local.up.history import RunHistory
+from driftloop.retrain.state import Phase
 
 
 def node(name: str, type: str = "Pod", template: str = "t") -> dict[str, Any]:
@@ -25,7 +34,19 @@ def node(name: str, type: str = "Pod", template: str = "t") -> dict[str, Any]:
         ("claim", None, "claim"),
         ("claim(0)", "claim", "claim"),
         ("claim(2)", "claim", "claim (try 3)"),
-        ("train(1:rate:0.1)(0)", "train(1:rate:0.1)", "train(1:rate:0.1)"),
+        ("train(1:rate:0.1)(0)", "train(1:rate:0.1)", "train, number 2"),
+        (
+            'train(1:parameters:{"epochs":12,"rate":0.003},trial:1)(0)',
+            'train(1:parameters:{"epochs":12,"rate":0.003},trial:1)',
+            "train, trial 1: epochs 12, rate 0.003",
+        ),
+        (
+            'train(0:parameters:{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7},trial:3)(2)',
+            'train(0:parameters:{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7},trial:3)',
+            "train, trial 3: a 1, b 2, c 3, d 4, e 5, f 6 and 1 more (try 3)",
+        ),
+        ('train(0:parameters:{"broken,trial:0)', None, "train, trial 0"),
+        ("train(0:trial:0,parameters:{})", None, "train, trial 0"),
         ("train(1)", None, "train(1)"),
         ("digits-1.onExit(1)", "digits-1.onExit", "settle (try 2)"),
         ("digits-1.onExit", None, "settle"),
@@ -73,10 +94,48 @@ def test_a_look_for_new_data_is_told_when_it_finds_some(tmp_path: Path) -> None:
     assert seen(
         "b", "Running", look=look, main={**node("main", "DAG", "main"), "phase": "Running"}
     ) == [
-        "b: started",
-        "b: look done",
+        "run b began",
+        "b: look is done",
     ]
-    assert seen("c", "Failed")[-2:] == ["c: started", "c: failed"]
+    assert seen("c", "Failed")[-2:] == ["run c began", "run c ended as failed"]
+
+
+UUID = "6b1f8a1e-0c5a-5d3b-9d52-2f6f0d7a3c11"
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (f"alarm {UUID}: x[24] median 0 -> 13", "because of an alarm: x[24] median 0 -> 13"),
+        (f"alarm {UUID}", "because of an alarm"),
+        ("person root: first model", "asked for by root: first model"),
+        ("person eve (forced)", "asked for by eve (forced)"),
+        ("schedule", "because it was time to"),
+        ("new data", "because of new data"),
+        ("", ""),
+        ("a webhook's own words", "a webhook's own words"),
+    ],
+)
+def test_a_cause_is_told_without_what_nobody_types(cause: str, words: str) -> None:
+    assert describe_cause(cause) == words
+
+
+def test_alarms_loops_and_ends_are_sentences() -> None:
+    told = tell_alarm(
+        "digits", "drift", "r1", 7, score="214", threshold="3.008", changes="x[24] median 0 -> 13"
+    )
+    assert told == (
+        "drift of digits raised an alarm on r1",
+        "window 7: x[24] median 0 -> 13; score 214 against 3.008",
+    )
+    for phase in get_args(Phase):
+        what, why = tell_phase("digits", phase, f"waits, alarm {UUID}", f"alarm {UUID}: a", "")
+        assert what.startswith("the loop of digits ")
+        assert UUID not in what + why
+    for kind in OUTCOME_KINDS:
+        what, why = tell_end("digits-1", RunOutcome.now(kind, "so it is"))
+        assert what.startswith("run digits-1 ")
+        assert why == "so it is"
 
 
 async def test_a_damaged_position_is_read_again_from_the_streams(
@@ -104,7 +163,9 @@ async def test_a_damaged_position_is_read_again_from_the_streams(
             await asyncio.wait([following], timeout=1)
         return [json.loads(line)["what"] for line in file.read_text().splitlines()]
 
-    first = ["one: started", "one: failed", "two: started", "two: failed"]
+    first = [
+        f"run {name} {what}" for name in ("one", "two") for what in ("began", "ended as failed")
+    ]
     assert await follow("one", "two") == first
     record.unlink()
     find_set_aside(record).write_text("damaged")
@@ -112,4 +173,4 @@ async def test_a_damaged_position_is_read_again_from_the_streams(
     again = await follow("three")
     await client.close()
     server.kill()
-    assert again == [*first, "three: started", "three: failed"]
+    assert again == [*first, "run three began", "run three ended as failed"]

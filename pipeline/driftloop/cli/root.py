@@ -1,5 +1,7 @@
 """The commands, in the order a user needs them."""
 
+import os
+
 import click
 
 from driftloop import __version__
@@ -59,6 +61,9 @@ Examples:
     epilog=EXAMPLES,
 )
 @click.version_option(__version__, prog_name="driftloop")
-def root() -> None:
+@click.pass_context
+def root(context: click.Context) -> None:
     """Run the loop of a model from one YAML file: traffic, drift, retraining, rollout; every
     step a git commit."""
+    if os.environ.get("NO_COLOR"):
+        context.color = False

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from driftloop.cli import options
+from driftloop.cli import options, terminal
 from driftloop.contract.verdicts import describe_unjudged
 from driftloop.operations.place import StateChoice
 from driftloop.operations.status import (
@@ -64,11 +64,10 @@ def command(
         raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
     else:
         status = read_local_status(state.ensure_exists())
-    click.echo(
-        json.dumps(status.document, indent=1)
-        if output == "json"
-        else "\n".join(_format_status(status))
-    )
+    if output == "json":
+        click.echo(json.dumps(status.document, indent=1))
+    else:
+        terminal.print_lines(_format_status(status))
 
 
 def _format_status(status: PlatformStatus) -> Iterator[str]:

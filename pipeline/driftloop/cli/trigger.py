@@ -6,7 +6,7 @@ from typing import Any, assert_never
 
 import click
 
-from driftloop.cli import options
+from driftloop.cli import options, terminal
 from driftloop.contract.documents import to_json
 from driftloop.contract.names import Names
 from driftloop.contract.outcomes import RunOutcome, exit_code
@@ -95,7 +95,8 @@ def command(
         return print_outcome(name, run, None, output)
     api = require_runtime(find_runtime(state.folder, os.environ))
     follow = follow_run if until == "outcome" else follow_training
-    ended = follow(api, webhook.namespace, run, options.print_progress)
+    with terminal.follow_progress(f"waiting for {run}") as report:
+        ended = follow(api, webhook.namespace, run, report)
     return print_outcome(name, run, ended, output)
 
 

@@ -2,16 +2,22 @@
 
 import asyncio
 import math
+import os
+import shutil
+import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
 from driftloop.local.ground.timeline import TimelineEntry
+from driftloop.pages.terminal_text import TerminalLine, format_line, has_colors
 
 POLL = 0.2
+WIDEST = 100
 SHOWN_ALARMS = 3
 """Of one detector on one release: alarms go on as long as the traffic has drifted."""
 
@@ -84,12 +90,36 @@ class DemoScreen:
     def _print_entry(self, entry: TimelineEntry) -> None:
         why = entry.why
         if entry.kind == "verdict":
-            source = f"{entry.what} {why.partition(',')[0]}"
-            self.alarms[source] += 1
-            if self.alarms[source] > SHOWN_ALARMS:
+            # what says monitor and release
+            self.alarms[entry.what] += 1
+            if self.alarms[entry.what] > SHOWN_ALARMS:
                 return
-            why += "; further ones are not shown" if self.alarms[source] == SHOWN_ALARMS else ""
+            last = self.alarms[entry.what] == SHOWN_ALARMS
+            why += "; further ones are not shown" if last else ""
         self.print_line(entry.what, why, entry.commit, mark="|")
+
+    @property
+    def width(self) -> int:
+        """Characters of a line of the terminal, at most as many as are pleasant to read."""
+        return min(shutil.get_terminal_size((100, 24)).columns, WIDEST)
+
+    def print_story(
+        self, chart: Sequence[TerminalLine], report: Path, pipeline: str, *, keep: bool
+    ) -> None:
+        """Print the chart of the story, where the report is, and what to do next."""
+        colors = has_colors(sys.stdout, os.environ)
+        if chart:
+            click.secho("\nThe story: answers, who gave them, and the commits", bold=True)
+        for line in chart:
+            click.echo(f"  {format_line(line, colors=colors)}")
+        click.secho("\nWhat to do next", bold=True)
+        click.echo(f"  open {report}: all of this as one page, with what the columns looked like")
+        if keep:
+            click.echo(f"  driftloop status --state {report.parent}, driftloop why {pipeline}")
+        click.echo(
+            "  driftloop up examples/digits/pipeline.yaml: the same platform for your own traffic"
+        )
+        click.echo("  docs/guides/notebook-to-production.md: a project of your own")
 
     def print_summary(self, log: str) -> bool:
         """Print figures, claims and the log of the cluster repository; return True when every

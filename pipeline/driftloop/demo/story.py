@@ -64,12 +64,15 @@ class DemoStory:
         self._window = window
         self._data = data
         self._rows: dict[str, tuple[DigitRow, ...]] = {}
+        self.answers: list[tuple[float, bool]] = []
+        """Moment of each answer that can be right or wrong, and whether it was."""
 
     async def tell_story(self) -> None:
         """Tell all acts; LocalError as soon as one can't go on."""
         await self._prepare_project()
         first = await self._first_release()
         async with self._open_traffic() as traffic:
+            self.answers = traffic.answers
             await self._send_clean(traffic, first)
             waited = await self._wait_for_labels(traffic, first)
             second = await self._send_rotated(traffic, first, waited)

@@ -9,8 +9,10 @@ from pathlib import Path
 from driftloop.demo.platform import DemoPlatform
 from driftloop.demo.screen import DemoScreen
 from driftloop.demo.story import DemoStory
-from driftloop.errors import LocalError
+from driftloop.demo.story_report import draw_chart, measure_line, write_report
+from driftloop.errors import LocalError, PipelineError
 from driftloop.local.ground.state import StateFolder
+from driftloop.pages.terminal_text import TerminalLine
 from driftloop.spec import load_spec
 
 RECORD = ("log", "--reverse", "--date=format:%H:%M:%S", "--format=%h  %cd  %s", "main")
@@ -61,7 +63,24 @@ async def run_demo(
             with contextlib.suppress(asyncio.CancelledError):
                 await timeline
         log = await platform.run_git(*RECORD)
-    return screen.print_summary(log)
+        told = await _write_report(place, platform.name, story, screen)
+    held = screen.print_summary(log)
+    if told is not None:
+        screen.print_story(*told, platform.name, keep=keep)
+    return held
+
+
+async def _write_report(
+    place: StateFolder, pipeline: str, story: DemoStory, screen: DemoScreen
+) -> tuple[tuple[TerminalLine, ...], Path] | None:
+    """Write the report, and draw its chart; None when it can't be read, which is told and breaks no claim."""
+    line = measure_line(story.answers)
+    try:
+        report, file = await asyncio.to_thread(write_report, place, pipeline, line)
+    except PipelineError as error:
+        screen.print_line(f"there is no report: {error.message}")
+        return None
+    return draw_chart(report, line, seconds=screen.seconds, width=screen.width), file
 
 
 def empty_folder(place: StateFolder) -> None:

@@ -112,6 +112,8 @@ class TrafficGenerator:
         self._prefix = prefix
         self._count = 0
         self._tally: TrafficTally | None = None
+        self.answers: list[tuple[float, bool]] = []
+        """Moment of each answer to a row with a label, on the monotonic clock, and whether it was right."""
         self._room = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._requests: set[asyncio.Task[None]] = set()
 
@@ -180,6 +182,7 @@ class TrafficGenerator:
         if row.label is not None:
             tally.labelled += 1
             tally.right += answer == row.label
+            self.answers.append((time.monotonic(), answer == row.label))
 
 
 async def request_prediction(

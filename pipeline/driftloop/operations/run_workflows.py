@@ -12,7 +12,7 @@ from driftloop.contract.names import ON_NEW_DATA
 from driftloop.contract.outcomes import clean_reason, is_time
 from driftloop.contract.runs import RunStep
 from driftloop.contract.trees import trials_key
-from driftloop.local.up.history import format_step
+from driftloop.local.ground.sentences import name_step
 
 Json = Mapping[str, Any]
 
@@ -138,7 +138,7 @@ def _read_step(node: Json, nodes: Mapping[str, Json], workflow: str) -> RunStep:
     bad = node.get("phase") in ("Failed", "Error")
     return RunStep(
         workflow=workflow,
-        name=format_step(node, nodes),
+        name=name_step(node, nodes),
         phase=str(node.get("phase") or "Pending"),
         started=read_moment(node.get("startedAt")),
         finished=read_moment(node.get("finishedAt")),

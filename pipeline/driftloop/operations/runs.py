@@ -11,8 +11,8 @@ from driftloop.contract.documents import DocumentError
 from driftloop.contract.names import WEBHOOK_PORT
 from driftloop.contract.outcomes import RunOutcome, WorkflowEnd, clean_reason
 from driftloop.errors import LocalError
+from driftloop.local.ground.sentences import format_step
 from driftloop.local.ground.state import StateFolder
-from driftloop.local.up.history import format_step
 from driftloop.operations import endpoints
 
 GONE_AFTER = 30.0

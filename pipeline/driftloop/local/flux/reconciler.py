@@ -26,6 +26,7 @@ from driftloop.local.flux.record import AppliedKustomization, AppliedRecord
 from driftloop.local.flux.source import FluxDependency, ReadKustomization
 from driftloop.local.ground import addresses, kinds
 from driftloop.local.ground.kept import KeptFile
+from driftloop.local.ground.sentences import describe_cause
 from driftloop.local.ground.state import StateFolder, free_port
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.istio import envoy
@@ -422,7 +423,7 @@ class Reconciler:
                 for sha in self._repository.list_commits_since(self._complete, goal)
             ]
             for commit in commits:
-                why = commit.trailers.get("Driftloop-Cause", "")
+                why = describe_cause(commit.trailers.get("Driftloop-Cause", ""))
                 if commit.sha != goal:
                     passed = f"passed over for {goal[:10]}"
                     why = f"{why}; {passed}" if why else passed

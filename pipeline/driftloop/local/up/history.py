@@ -10,7 +10,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +33,7 @@ from driftloop.contract.verdicts import (
     read_lasting,
 )
 from driftloop.errors import LocalError, PipelineError, StoreError
+from driftloop.local.ground import sentences
 from driftloop.local.ground.files import find_set_aside
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up.history_record import HistoryRecord
@@ -43,10 +43,6 @@ from driftloop.retrain.state import RetrainState
 POLL = 0.5
 MOST_SHOWN = 5
 """Columns of an alarm."""
-
-PAUSES = ("waiting", "held", "halted")
-
-_TRY = re.compile(r"(.+)\((\d+)\)")
 
 _ENDED = ("Succeeded", "Failed", "Error")
 
@@ -142,10 +138,10 @@ class RunHistory:
             self._add_entry("decision", f"{pipeline}: {state.clock}")
             self._clocks[key] = state.clock
         if self.decisions.get(key) != state.phase:
-            why = " ".join(part for part in (state.decision, state.cause, state.reason) if part)
-            if state.phase in PAUSES:
-                why = explained.summary
-            self._add_entry("decision", f"{pipeline}: {state.phase}", why)
+            told = sentences.tell_phase(
+                pipeline, state.phase, explained.summary, state.cause or "", state.reason or ""
+            )
+            self._add_entry("decision", *told)
             self.decisions[key] = state.phase
 
     def _record_verdict(self, subject: str, payload: bytes) -> None:
@@ -174,19 +170,20 @@ class RunHistory:
         if self.unjudged.get(f"{namespace}/{pipeline}/{detector}", {}).get("release") == release:
             del self.unjudged[f"{namespace}/{pipeline}/{detector}"]
         if failure := read_failure(verdict.details):
-            where = f"release {release}, window {verdict.window}"
-            self._add_entry(
-                "verdict", f"{pipeline}: {detector} is not judged", f"{where}: {failure}"
-            )
+            what = f"{detector} of {pipeline} could not judge window {verdict.window} of {release}"
+            self._add_entry("verdict", what, failure)
         if verdict.alarm:
             changes = describe_changes(read_changes(verdict.details), MOST_SHOWN)
-            self._add_entry(
-                "verdict",
-                f"{pipeline}: {detector} alarm",
-                f"release {release}, window {verdict.window}, "
-                f"score {_format_number(verdict.score)} against {_format_number(verdict.threshold)}"
-                f"{f': {changes}' if changes else ''}",
+            told = sentences.tell_alarm(
+                pipeline,
+                detector,
+                release,
+                verdict.window,
+                score=_format_number(verdict.score),
+                threshold=_format_number(verdict.threshold),
+                changes=changes,
             )
+            self._add_entry("verdict", *told)
 
     def _record_unjudged(self, subject: str, payload: bytes) -> None:
         namespace, pipeline, detector, _ = subject.split(".")[-4:]
@@ -196,7 +193,7 @@ class RunHistory:
         before = self.unjudged.get(key, {})
         same = pair.items() <= before.items()
         if not same:
-            self._add_entry("verdict", f"{pipeline}: {detector} is {record.text}")
+            self._add_entry("verdict", f"windows of {detector} of {pipeline} are {record.text}")
         windows = before["windows"] + 1 if same else 1
         self.unjudged[key] = {
             **pair,
@@ -211,7 +208,7 @@ class RunHistory:
         namespace, _, name = key.partition(".")
         if not payload:
             if key in self._phases:
-                self._add_entry("run", f"{name}: deleted")
+                self._add_entry("run", f"the workflow of {name} was deleted")
                 del self._phases[key]
             return
         workflow = json.loads(payload)
@@ -239,7 +236,7 @@ class RunHistory:
                 ),
                 "",
             )
-            self._add_entry("run", f"{name}: started", cause)
+            self._add_entry("run", *sentences.tell_start(name, cause))
             before = self._phases[key] = {}
         nodes = status.get("nodes") or {}
         for identifier, node in nodes.items():
@@ -252,14 +249,14 @@ class RunHistory:
                 continue
             before[identifier] = now
             if now != "Running":
-                ending = "done" if now == "Succeeded" else now.lower()
+                ending = "is done" if now == "Succeeded" else "failed"
                 self._add_entry(
                     "step",
-                    f"{name}: {format_step(node, nodes)} {ending}",
+                    f"{name}: {sentences.format_step(node, nodes)} {ending}",
                     clean_reason(node.get("message", "")),
                 )
         if phase in _ENDED and before.get("") != phase:
-            self._add_entry("run", f"{name}: {_format_end(workflow, phase)}")
+            self._add_entry("run", *_tell_end(name, workflow, phase))
             self._phases[key] = {"": phase}
 
 
@@ -274,35 +271,18 @@ def _is_idle_poll(workflow: Mapping[str, Any], phase: str) -> bool:
     )
 
 
-def _format_end(workflow: Mapping[str, Any], phase: str) -> str:
-    """Return how a Workflow ended, in the words of its outcome."""
+def _tell_end(name: str, workflow: Mapping[str, Any], phase: str) -> tuple[str, str]:
+    """Return how a Workflow ended, in the words of its outcome, and why."""
     try:
         end = WorkflowEnd.of(workflow)
     except DocumentError as error:
-        return f"{phase.lower()}; {error.message}"
+        return f"run {name} ended as {phase.lower()}", error.message
     if end is not None and end.outcome is not None:
-        return end.outcome.text
+        return sentences.tell_end(name, end.outcome)
     if end is not None and end.rollout is not None:
-        return f"goes on in {end.rollout}"
+        return f"run {name} goes on in {end.rollout}", ""
     reason = clean_reason(str((workflow.get("status") or {}).get("message") or ""))
-    return f"{phase.lower()}: {reason}" if reason else phase.lower()
-
-
-def format_step(node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the name of a pod's node: its task, or an exit handler's template.
-
-    The attempt is named from the second on.
-    """
-    name, attempt = str(node.get("displayName", "")), 0
-    match = _TRY.fullmatch(name)
-    if match and any(
-        other.get("type") == "Retry" and other.get("displayName") == match[1]
-        for other in nodes.values()
-    ):
-        name, attempt = match[1], int(match[2])
-    if name.endswith(".onExit"):
-        name = str(node.get("templateName") or name)
-    return f"{name} (try {attempt + 1})" if attempt else name
+    return f"run {name} ended as {phase.lower()}", reason
 
 
 def _describe_lasting(verdict: WindowRecord) -> str:
