@@ -1,177 +1,181 @@
-"""Flights on the running platform: predictions, their labels a while later, and when the right answers change and the requests do
-not, the monitor of labels starts a run, whose data is the labelled traffic."""
+"""Labels on the running platform: loaded by the command for what production has answered, they say how good it is; when the
+right answers change and the requests do not, their monitor alarms and starts a run. They are judged by regions, too."""
 
 import asyncio
-import io
+import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pyarrow.parquet as pq
+import numpy as np
 import pytest
-from support.loops import applied, batches
+from support import starter
+from support.loops import applied
 
-from driftloop.demo.platform import DemoPlatform, find_program, is_answered, run_program
+from driftloop.clients.s3 import parse_location
+from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.local.ground.state import StateFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
-NAME = "delays"
-WINDOW, TOGETHER = 200, 10
-LATER = 60.0
-"""Minutes that flights of the second window arrive later than any before."""
-CHANGES = (
-    ("drift: {window: 200}\n", "quality: {on: label, window: 200, alarmRate: 0.0001}\n"),
-    ("capture: {keep: 30d}", "capture: {every: 1s}\n  labels: {batches: {least: 350, every: 1s}}"),
-    (
-        "retrain: {on: [drift], consecutive: 2, cooldown: 30m",
-        "retrain: {on: [quality], consecutive: 1, cooldown: 1s",
-    ),
-)
+TRAIN = """\
+from pathlib import Path
 
 
-class Flights:
-    """The platform, requests of flights in their order, and how late each of them was."""
-
-    def __init__(self, platform: DemoPlatform, folder: Path) -> None:
-        self.platform = platform
-        self.folder = folder
-        self.bodies = (folder / "traffic" / "clean.jsonl").read_text().splitlines()
-        self.delays = json.loads(
-            f"[{','.join((folder / 'answers' / 'clean.jsonl').read_text().split())}]"
-        )
-        self.labels: dict[str, list[float]] = {}
-        """Request id -> its labels, as they were loaded."""
-        self.errors: list[float] = []
-        self.next = 0
-
-    async def type(self, *arguments: str) -> str:
-        """One command, as a person types it."""
-        return await self.platform.run_command(*arguments, "--state", str(self.platform.state.root))
-
-    def take_rows(self) -> tuple[dict[str, Any], list[float]]:
-        """The next flights that have arrived, as one request, and their delays."""
-        rows, delays, names = [], [], []
-        while len(rows) < TOGETHER:
-            body, delay = json.loads(self.bodies[self.next])["data"], self.delays[self.next]
-            self.next += 1
-            if delay is not None:
-                names = body["names"]
-                rows += body["ndarray"]
-                delays.append(delay)
-        return {"data": {"names": names, "ndarray": rows}}, delays
-
-    async def load_window(self, number: int) -> None:
-        """One window of requests and then their labels, the last requests' first."""
-        given = []
-        async with aiohttp.ClientSession() as session:
-            for _ in range(WINDOW // TOGETHER):
-                body, delays = self.take_rows()
-                truth = [delay + LATER * (number == 2) for delay in delays]
-                async with session.post(self.platform.predictions, json=body) as answer:
-                    text = await answer.text()
-                    assert answer.status == 200, text
-                    said = [
-                        row[0] if isinstance(row, list) else row
-                        for row in json.loads(text)["data"]["ndarray"]
-                    ]
-                    given.append((answer.headers["seldon-puid"], truth))
-                self.errors += [abs(a - b) for a, b in zip(said, truth, strict=True)]
-        self.labels |= dict(given)
-        file = self.folder / f"labels-{number}.jsonl"
-        lines = [{"request": request, "label": each} for request, each in reversed(given)]
-        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        for _ in range(2):
-            told = await self.type("labels", "load", str(file), "--to", NAME)
-            assert f"{len(lines)} labels accepted, 0 malformed" in told
-
-    async def read_verdict(self, release: str, number: int) -> dict[str, Any]:
-        def judged() -> bool:
-            return len(self.platform.list_verdicts("quality", release)) >= number
-
-        await self.platform.wait_until(judged, f"window {number}", within=120)
-        return self.platform.list_verdicts("quality", release)[number - 1]
+def train(flaw: str, data: Path, out: Path) -> dict[str, float]:
+    (out / "flaw").write_text(flaw)
+    return {"rows": float(sum(len(file.read_text().splitlines()) - 1 for file in data.rglob("*.csv")))}
 
 
-def shorten(spec: Path) -> None:
-    text = spec.read_text()
-    for old, new in CHANGES:
-        assert old in text, old
-        text = text.replace(old, new)
-    spec.write_text(text)
+def evaluate(model: Path, data: Path) -> dict[str, float]:
+    return {"accuracy": 0.9}
+"""
+MODEL = """\
+import numpy as np
 
 
-async def test_labelled_traffic_is_the_data_of_the_run_that_its_monitor_starts(
+class Model:
+    def __init__(self, model_uri: str = "/mnt/models") -> None:
+        pass
+
+    def class_names(self):
+        return ["no", "yes"]
+
+    def predict(self, rows, names=None, meta=None):
+        one = 1 / (1 + np.exp(-8 * np.asarray(rows, dtype=object)[:, 0].astype(float)))
+        return np.stack([1 - one, one], axis=1)
+"""
+SPEC = """\
+  train: {run: "train:train", parameters: {flaw: "none"}}
+  evaluate: {run: "train:evaluate"}
+  serve: {model: Model}
+  rehearse: {skew: 1.0}
+  monitors:
+    drift: {window: 100, alarmRate: 0.0001, then: alert}
+    quality: {on: label, window: 100, alarmRate: 0.0001, then: retrain, slices: region}
+  retrain: {consecutive: 1, cooldown: 1s}
+"""
+WINDOW, TOGETHER = 100, 10
+NAMES = (*(f"f{n}" for n in range(starter.WIDTH)), "region")
+REGIONS = ("north", "south")
+
+
+def name_rows(x: np.ndarray) -> list[list[Any]]:
+    """Rows as they are asked: numbers, and a region, which does not matter."""
+    return [[*row, REGIONS[n % 2]] for n, row in enumerate(x.tolist())]
+
+
+def write_batch(file: Path, x: np.ndarray, labels: np.ndarray) -> Path:
+    """A batch of labelled rows."""
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([*NAMES, "y"])
+        writer.writerows([*row, label] for row, label in zip(name_rows(x), labels, strict=True))
+    return file
+
+
+def label_rows(x: np.ndarray, seed: int, *, turned: bool = False) -> np.ndarray:
+    """The right answers, a tenth of which nobody can know."""
+    truth = (x[:, 0] > 0) != turned
+    lost = np.random.default_rng(seed).random(len(x)) < 0.1
+    return np.where(truth != lost, "yes", "no")
+
+
+async def ask(platform: DemoPlatform, x: np.ndarray) -> list[tuple[str, list[bool]]]:
+    """Ask rows, ten at once; the id of each request, and whether `yes` was answered to each row."""
+    answers = []
+    async with aiohttp.ClientSession() as session:
+        for rows in np.split(x, len(x) // TOGETHER):
+            body = {"data": {"names": list(NAMES), "ndarray": name_rows(rows)}}
+            async with session.post(platform.predictions, json=body) as answer:
+                text = await answer.text()
+                assert answer.status == 200, text
+                said = [yes > no for no, yes in json.loads(text)["data"]["ndarray"]]
+                answers.append((answer.headers["seldon-puid"], said))
+    return answers
+
+
+async def test_answers_that_get_wrong_start_a_run_by_their_labels(
     tmp_path: Path, envs: Path
 ) -> None:
-    project = tmp_path / NAME
-    await run_program(
-        [find_program(), "init", str(project), "--template", "flights", "--name", NAME]
-    )
-    shorten(project / "pipeline.yaml")
-    for what in ("labelled", "traffic", "answers"):
-        await batches(project, what, "clean", to=tmp_path / what)
-    platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), NAME, NAME)
-    flights = Flights(platform, tmp_path)
-    async with platform.run_up(project / "pipeline.yaml", print, envs=envs):
+    spec = starter.project_of(tmp_path, SPEC, train=TRAIN, model=MODEL)
+    platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), starter.NAME, starter.NAME)
+    state = ("--state", str(platform.state.root))
+    uri = str(parse_location("s3://mine/batches"))
+    async with platform.run_up(spec, print, envs=envs):
         await platform.wait_until(lambda: applied(platform), "the first commit", within=900)
-        await flights.type("data", "put", str(tmp_path / "labelled" / "clean.csv"), "--to", NAME)
-        ended = await flights.type("trigger", NAME, "--wait", "--output", "json")
+        x = np.random.default_rng(0).normal(size=(3000, starter.WIDTH))
+        first = write_batch(tmp_path / "a.csv", x, label_rows(x, 0))
+        platform.upload_files([first], uri)
+        ended = await platform.run_command(
+            *("trigger", starter.NAME, "--wait", "--output", "json", *state)
+        )
         assert json.loads(ended)["outcome"] == "released", ended
         release = platform.read_release().production
         assert release is not None
         await platform.wait_until(lambda: applied(platform), "the release", within=300)
-        body = json.loads(flights.bodies[0])
+        body = {"data": {"names": list(NAMES), "ndarray": name_rows(np.ones((1, starter.WIDTH)))}}
         await platform.wait_until(
             lambda: is_answered(platform.predictions, body), "a prediction", within=300
         )
         runs = await platform.list_runs()
         following = asyncio.create_task(platform.follow_verdicts())
         try:
-            await flights.load_window(1)
-            assert not (await flights.read_verdict(release.id, 1))["alarm"]
-            status = await flights.type("status")
-            mae = sum(flights.errors) / len(flights.errors)
-            assert f"mean absolute error {mae:.4g}" in status, status
-            assert f"of {WINDOW} labelled rows" in status, status
-            await flights.load_window(2)
-            verdict = await flights.read_verdict(release.id, 2)
-            assert verdict["alarm"], verdict
+            right, asked = await load_window(platform, release.id, 1, tmp_path, state)
+            status = await platform.run_command("status", *state)
+            assert f"accuracy {right / asked:.4g} of {asked} labelled rows" in status, status
+            assert "ECE" in status, status
+            assert "region = north" in status, status
+            # there is something new to train on
+            more = write_batch(tmp_path / "b.csv", x[:300], label_rows(x[:300], 1, turned=True))
+            platform.upload_files([more], uri)
+            await load_window(platform, release.id, 2, tmp_path, state)
             run = await platform.wait_until(
-                lambda: find_trained(platform, runs),
-                "a run over labelled traffic",
-                within=300,
-                every=1,
+                lambda: find_new(platform, runs), "a run", within=120, every=0.5
             )
         finally:
             following.cancel()
-        shown = json.loads(await flights.type("runs", "show", run, "--output", "json"))
-        assert "labelled rows" in shown["cause"], shown
-        check_batch(platform, flights)
+        workflow = platform.read_workflow(run)
+        assert workflow is not None
+        parameters = {p["name"]: p["value"] for p in workflow["spec"]["arguments"]["parameters"]}
+        assert "accuracy 0." in parameters["cause"], parameters
+        assert f"over {WINDOW} labelled rows" in parameters["cause"]
 
 
-async def find_trained(platform: DemoPlatform, before: tuple[str, ...]) -> str | None:
-    """A run that has trained on a labelled batch that no run had read."""
-    for run in await platform.list_runs():
-        folder = platform.state.s3 / "driftloop" / "runs" / run
-        snapshot = folder / "snapshot" / "snapshot.json"
-        if run in before or not snapshot.exists() or not list(folder.glob("trials/*/model/*")):
-            continue
-        recent = [
-            each["key"] for each in json.loads(snapshot.read_text())["objects"] if each["recent"]
-        ]
-        assert [key.split("/")[0] for key in recent] == ["labelled"], recent
-        return run
-    return None
+async def find_new(platform: DemoPlatform, before: tuple[str, ...]) -> str | None:
+    return next((run for run in await platform.list_runs() if run not in before), None)
 
 
-def check_batch(platform: DemoPlatform, flights: Flights) -> None:
-    """Each labelled request is in one batch, with its columns and its label."""
-    files = list((platform.state.s3 / NAME / "batches" / "labelled").glob("*.parquet"))
-    assert len(files) == 1, files
-    rows = pq.ParquetFile(io.BytesIO(files[0].read_bytes())).read().to_pylist()
-    wanted = [delay for delays in flights.labels.values() for delay in delays]
-    assert sorted(row["arr_delay"] for row in rows) == sorted(wanted)
-    assert {"carrier", "dep_delay", "wind_gust"} <= rows[0].keys()
-    assert not {"answer", "request_id", "role"} & rows[0].keys()
+async def load_window(
+    platform: DemoPlatform, release: str, number: int, folder: Path, state: tuple[str, ...]
+) -> tuple[int, int]:
+    """One window of requests and their labels, whose meaning is turned in the second; rows that were answered
+    right, and all."""
+    x = np.random.default_rng(number).normal(size=(WINDOW, starter.WIDTH))
+    answers = await ask(platform, x)
+    labels = label_rows(x, 100 + number, turned=number == 2).reshape(-1, TOGETHER).tolist()
+    file = folder / f"labels-{number}.jsonl"
+    lines: list[dict[str, Any]] = [
+        {"request": request, "label": each}
+        for (request, _), each in zip(answers, labels, strict=True)
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines[::-1]))
+    told = await platform.run_command("labels", "load", str(file), "--to", starter.NAME, *state)
+    assert "10 labels accepted, 0 malformed" in told
+
+    def judged() -> bool:
+        return len(platform.list_verdicts("quality", release)) >= number
+
+    await platform.wait_until(judged, f"window {number}", within=120)
+    verdict = platform.list_verdicts("quality", release)[number - 1]
+    right = sum(
+        (label == "yes") == yes
+        for (_, said), each in zip(answers, labels, strict=True)
+        for label, yes in zip(each, said, strict=True)
+    )
+    assert verdict["alarm"] == (number == 2), verdict
+    assert verdict["details"]["quality"]["accuracy"][1] == right / WINDOW
+    slices = {each["value"]: each["rows"] for each in verdict["details"]["slices"]["slices"]}
+    assert slices == dict.fromkeys(REGIONS, WINDOW // 2)
+    return right, WINDOW

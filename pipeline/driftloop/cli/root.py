@@ -29,6 +29,7 @@ COMMANDS = {
     "trace": ("driftloop.cli.trace", "Trace a request, release, run, commit or batch"),
     "report": ("driftloop.cli.report", "Write what happened and why as one page"),
     "traffic": ("driftloop.cli.traffic", "List and export the recorded requests and answers"),
+    "tracking": ("driftloop.cli.tracking", "Tell a tracking server what it was not told yet"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
     "why": ("driftloop.cli.why", "Explain what the loop waits for"),
     "events": ("driftloop.cli.events", "List and replay the events that nobody took"),

@@ -18,7 +18,7 @@ from driftloop.plan.effects import choose_effects
 from driftloop.plan.findings import SpecFinding, format_location, format_names
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
-from driftloop.spec.detector import AlibiDetect, Schema, UserFunction
+from driftloop.spec.detector import AlibiDetect, Quality, Schema, UserFunction
 from driftloop.spec.graph import Node, Released, walk_nodes
 from driftloop.spec.model import Data
 from driftloop.spec.resources import Resources
@@ -352,6 +352,12 @@ def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
                 yield SpecFinding(location, f"{shown}, must not: `data.columns` ignores it")
         if len(set(columns)) < len(columns):
             yield SpecFinding(location, f"{format_location(location)} must name each column once")
+        if isinstance(detector, Quality) and data.target in detector.slice_columns:
+            place = ("spec", "monitors", name, "slices")
+            yield SpecFinding(
+                place,
+                f"{format_location(place)} names `{data.target}`, must not: no request has the target",
+            )
 
 
 def _list_features(data: Data) -> tuple[str, ...]:

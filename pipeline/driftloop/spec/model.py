@@ -22,6 +22,7 @@ from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.retention import Retention
 from driftloop.spec.serve import Serve
+from driftloop.spec.tracking import Tracking
 from driftloop.spec.values import (
     ColumnName,
     ColumnNames,
@@ -464,6 +465,8 @@ class Spec(SpecModel):
     """Room of the events on their way."""
     retention: Retention = Retention()
     """How long what runs leave in the bucket is kept."""
+    tracking: Tracking | None = None
+    """Server that is told of runs, models and releases; none when left out."""
     signatures: Literal["write", "require"] | None = None
     """Signatures of releases by the platform's key, checked before a model or detector starts: `write` signs new
     releases; `require` also serves no others. None are made or checked when left out."""

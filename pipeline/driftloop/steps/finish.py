@@ -47,6 +47,7 @@ from driftloop.retrain.state import EndEvent, MoveEvent, RetrainState
 from driftloop.steps import options
 from driftloop.steps.outcomes import read_outcome, store_outcome
 from driftloop.steps.settings import StepSettings, write_parameters
+from driftloop.tracking.outbox import TrackingBox
 
 EXAMPLES = """\b
 Examples:
@@ -68,6 +69,7 @@ class RolloutProgress:
 @click.option("--status", required=True, help="Phase of the Workflow: {{workflow.status}}.")
 @click.option("--release", default=None, help="Release id, for the end of a rollout.")
 @click.option("--decision", default="", help="Id of the decision that started the run.")
+@click.option("--tracking", is_flag=True, help="A tracking server is told of the run.")
 @options.out
 def command(
     *,
@@ -77,6 +79,7 @@ def command(
     status: str,
     release: str | None,
     decision: str,
+    tracking: bool,
     out: Path,
 ) -> None:
     """Report the outcome of a run: store it, end its decision, emit `dev.driftloop.run.finished`;
@@ -94,7 +97,8 @@ def command(
         )
         alarm = _read_alarm(state, run)
         rollout = replace(known, alarm=alarm, release=release_id(run), rollout=progress.workflow)
-        _store_report(settings, run, rollout, workflow, in_rollout=release is not None)
+        in_rollout = release is not None
+        _store_report(settings, run, rollout, workflow, in_rollout=in_rollout, tracking=tracking)
         write_parameters(out, outcome="", rollout=progress.workflow)
         options.print_progress(f"{run} goes on in {progress.workflow}")
         _remove_work(settings, run)
@@ -112,7 +116,8 @@ def command(
     write_parameters(out, outcome=write_outcome(outcome), rollout="")
     options.print_progress(f"{run}: {outcome.text}")
     ended = replace(known, alarm=alarm, outcome=outcome)
-    _store_report(settings, run, ended, workflow, in_rollout=release is not None)
+    in_rollout = release is not None
+    _store_report(settings, run, ended, workflow, in_rollout=in_rollout, tracking=tracking)
     if run in state.ended[-2:] and state.outcome not in (None, outcome.kind):
         options.print_progress(f"the outcome was {state.outcome} before; its event was sent")
         _remove_work(settings, run)
@@ -142,6 +147,17 @@ def _remove_work(settings: StepSettings, run: str) -> None:
     options.print_progress(f"{removed} bytes of files between steps are removed")
 
 
+def _note_tracking(settings: StepSettings, pipeline: str, run: str) -> None:
+    """Leave word that a tracking server must be told of the run; the decision service tells it."""
+    try:
+        TrackingBox(settings.store, settings.bucket, pipeline).add(run)
+    except PipelineError as error:
+        options.print_progress(
+            f"the tracking server is not told of {run}: {error.message}; "
+            f"`driftloop tracking sync {pipeline} --all` does it"
+        )
+
+
 def _read_alarm(state: RetrainState, run: str) -> RunAlarm | None:
     """Return the alarms behind the run that holds the lease; None for any other run."""
     if state.run != run or state.alarm is None:
@@ -163,8 +179,9 @@ def _store_report(
     workflow: Mapping[str, Any],
     *,
     in_rollout: bool,
+    tracking: bool,
 ) -> None:
-    """Write run.json. The run has ended without it, too: what keeps it from being written is
+    """Write run.json, and word that a tracking server must be told. The run has ended without it, too: what keeps it from being written is
     told and no failure."""
     folder = RunFolder(settings.store, settings.bucket, run)
     if is_idle_look(workflow):
@@ -183,6 +200,8 @@ def _store_report(
     except PipelineError as error:
         options.print_progress(f"run.json is not written: {error.message}")
         return
+    if tracking:
+        _note_tracking(settings, known.pipeline, run)
     for note in report.notes:
         options.print_progress(f"note: {note}")
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 from driftloop.contract.platform import GIT_BRANCH, GIT_PASSWORD, GIT_URL, GIT_USERNAME
+from driftloop.contract.trees import release_path
 from driftloop.errors import PipelineError
 from driftloop.git.head import ReleaseHead, read_head
 from driftloop.git.repository import Credentials, Repository, refuse_writes
@@ -27,6 +28,7 @@ class HeadReader:
         self._one_at_a_time = asyncio.Lock()
         self._tip: str | None = None
         self._head: ReleaseHead | None = None
+        self._text: str | None = None
         self._read_at = float("-inf")
 
     @classmethod
@@ -59,8 +61,14 @@ class HeadReader:
                 self._read_at = time.monotonic()
             return None if self._head is None else self._head.event
 
+    def read_text(self) -> tuple[str | None, str | None]:
+        """Return the tip as it was read last, and the text of its release.yaml; None when none was
+        read, or there is none. Nothing is fetched."""
+        return self._tip, self._text
+
     def _read(self) -> None:
         tip = self._repository.tip()
         if tip != self._tip:
             self._head = read_head(self._repository, self._pipeline)
+            self._text = self._repository.tree(tip).get(release_path(self._pipeline))
             self._tip = tip
