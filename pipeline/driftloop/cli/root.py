@@ -27,6 +27,7 @@ COMMANDS = {
     "runs": ("driftloop.cli.runs", "List training runs, show one, compare two"),
     "reproduce": ("driftloop.cli.reproduce", "Run a training again, and compare its model"),
     "trace": ("driftloop.cli.trace", "Trace a request, release, run, commit or batch"),
+    "card": ("driftloop.cli.card", "Write the model card of a release"),
     "report": ("driftloop.cli.report", "Write what happened and why as one page"),
     "traffic": ("driftloop.cli.traffic", "List and export the recorded requests and answers"),
     "tracking": ("driftloop.cli.tracking", "Tell a tracking server what it was not told yet"),

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from driftloop.contract.columns import TARGET, ColumnUse
 from driftloop.spec.base import SpecModel
 from driftloop.spec.capture import Capture
+from driftloop.spec.card import Card
 from driftloop.spec.detector import IMPLIED, Detector
 from driftloop.spec.events import Events
 from driftloop.spec.labels import Labels
@@ -465,6 +466,8 @@ class Spec(SpecModel):
     """Room of the events on their way."""
     retention: Retention = Retention()
     """How long what runs leave in the bucket is kept."""
+    card: Card | None = None
+    """What a person says of the model, for its card; `driftloop card` needs it."""
     tracking: Tracking | None = None
     """Server that is told of runs, models and releases; none when left out."""
     signatures: Literal["write", "require"] | None = None

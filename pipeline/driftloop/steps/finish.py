@@ -30,6 +30,7 @@ from driftloop.contract.trees import rehearsal_key, verdict_key
 from driftloop.errors import PipelineError
 from driftloop.git.repository import LoggedCommit, Repository
 from driftloop.operations import releases as pipelines
+from driftloop.operations.cards import store_cards
 from driftloop.operations.prune import remove_work
 from driftloop.operations.releases import TransitionMessage
 from driftloop.operations.run_reports import (
@@ -39,7 +40,9 @@ from driftloop.operations.run_reports import (
     find_report,
     write_report,
 )
+from driftloop.operations.run_store import RunPlace
 from driftloop.operations.run_workflows import is_idle_look
+from driftloop.operations.traces import TracePlace
 from driftloop.release import record
 from driftloop.release.record import Release, Version
 from driftloop.retrain import store as decisions
@@ -147,6 +150,19 @@ def _remove_work(settings: StepSettings, run: str) -> None:
     options.print_progress(f"{removed} bytes of files between steps are removed")
 
 
+def _store_cards(settings: StepSettings, known: KnownRun, release: str) -> None:
+    """Store the card of a release beside run.json, where the spec has one; without it the run has ended,
+    too."""
+    repository = settings.open_repository()
+    place = RunPlace(
+        settings.store, settings.bucket, known.namespace, lambda *_: None, lambda _: {}
+    )
+    try:
+        store_cards(TracePlace(place, repository, repository.tip()), known.pipeline, release)
+    except PipelineError as error:
+        options.print_progress(f"the card of {release} is not stored: {error.message}")
+
+
 def _note_tracking(settings: StepSettings, pipeline: str, run: str) -> None:
     """Leave word that a tracking server must be told of the run; the decision service tells it."""
     try:
@@ -200,6 +216,8 @@ def _store_report(
     except PipelineError as error:
         options.print_progress(f"run.json is not written: {error.message}")
         return
+    if report.release is not None:
+        _store_cards(settings, known, report.release)
     if tracking:
         _note_tracking(settings, known.pipeline, run)
     for note in report.notes:
