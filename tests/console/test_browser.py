@@ -107,10 +107,3 @@ def test_a_draft_is_checked_and_planned_as_one_types(browser: Browser, address: 
     draft.fill(text.replace("window: 50", "window: 70"))
     expect(page.get_by_text("monitors.drift.window")).to_be_visible(timeout=120_000)
     assert visitor.complaints == []
-
-
-def test_a_console_that_went_away_is_told(browser: Browser, console: Console) -> None:
-    with serve_console(console) as address:
-        visitor = Visitor(browser, address)
-        page = visitor.visit("/")
-    expect(page.get_by_text("The console does not answer")).to_be_visible(timeout=60_000)
