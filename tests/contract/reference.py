@@ -71,6 +71,7 @@ RECORDS: dict[type, str] = {
     verdicts.ColumnChange: "A column that the details of a verdict name, in `columns`.",
     quality.SlicedQuality: "`slices` in the details of a verdict.",
     quality.SliceQuality: "One of its `slices`.",
+    quality.EstimatedQuality: "`estimate` in the details of a verdict.",
     verdicts.LastingRecord: "`lasting` in the details of a verdict.",
     distributions.StoredDistribution: "One of `distributions` in the details of an alarm as it is stored: a column's shares.",
     verdicts.UnjudgedRecord: "Beside the verdicts of a release, under `<subject>.unjudged`; read by `driftloop status`.",

@@ -349,6 +349,11 @@ class Names:
         return f"http://{self.host(self.retrain)}:{WEBHOOK_PORT}/retrain"
 
     @property
+    def judged_labels(self) -> str:
+        """Trigger by which the analysis hears of labels."""
+        return f"{self.judge}-labels"
+
+    @property
     def judge_url(self) -> str:
         """URL of the service that measures a rollout."""
         return f"http://{self.host(self.judge)}:{SERVICE_PORT}"

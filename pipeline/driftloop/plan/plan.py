@@ -22,6 +22,7 @@ from driftloop.contract.handovers import (
     write_gates,
 )
 from driftloop.contract.names import Names
+from driftloop.contract.quality import EstimateMethod
 from driftloop.errors import SpecError
 from driftloop.plan import images as refs
 from driftloop.plan.backends import can_rehearse
@@ -37,6 +38,7 @@ from driftloop.spec.detector import (
     ChiSquared,
     CramerVonMises,
     Detector,
+    Estimate,
     IsolationForest,
     KolmogorovSmirnov,
     Mahalanobis,
@@ -47,7 +49,7 @@ from driftloop.spec.detector import (
     UserFunction,
 )
 from driftloop.spec.events import Events
-from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Train
+from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Spec, Train
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
@@ -89,6 +91,8 @@ class Monitor:
     """How often a window may alarm though nothing has changed."""
     function_image: str | None = None
     """Image of the user's function that judges its windows; None for a detector of ours."""
+    estimate: EstimateMethod | None = None
+    """How it estimates answers without labels, or shows such estimates beside labels; None: not."""
 
     @property
     def scores_rows(self) -> bool:
@@ -140,6 +144,7 @@ class Monitor:
             alibi=_describe_class(detector) if isinstance(detector, AlibiDetect) else None,
             wait=detector.wait.total_seconds() if isinstance(detector, Quality) else None,
             slices=self.slices or None,
+            by=self.estimate,
         )
 
     @property
@@ -215,6 +220,11 @@ class Plan:
     def label_monitors(self) -> tuple[Monitor, ...]:
         """Those of them that read labels, too."""
         return tuple(monitor for monitor in self.monitors if monitor.detector.on == "label")
+
+    @property
+    def reads_labels(self) -> bool:
+        """Return True when a monitor or the rollout's analysis reads labels."""
+        return bool(self.label_monitors) or self.rollout.canary.quality is not None
 
     @property
     def rehearsed_rows(self) -> int:
@@ -415,9 +425,18 @@ def _plan_monitors(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[Monit
             effects[name],
             rates[name],
             images[detector.image] if isinstance(detector, UserFunction) else None,
+            _choose_estimate(pipeline.spec, detector),
         )
         for name, detector in sorted(pipeline.spec.monitors.items())
     )
+
+
+def _choose_estimate(spec: Spec, detector: Detector) -> EstimateMethod | None:
+    """Return how a monitor estimates; one of labels shows the estimates of another one beside what came."""
+    if isinstance(detector, Estimate):
+        return "cbpe"
+    estimated = any(isinstance(each, Estimate) for each in spec.monitors.values())
+    return "cbpe" if estimated and isinstance(detector, Quality) else None
 
 
 def _describe_class(detector: AlibiDetect) -> AlibiSettings:
@@ -449,6 +468,7 @@ def detector_kind(detector: Detector) -> DetectorKind:
             | UserFunction()
             | AlibiDetect()
             | Quality()
+            | Estimate()
         ):
             return detector.detector
         case _:

@@ -200,6 +200,7 @@ def judge_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
             "judge.deployment": judge.deployment(plan),
             "judge.service": judge.service(plan),
             "judge.trigger": judge.on_responses(plan),
+            "judge-labels.trigger": judge.on_labels(plan),
         },
     )
 

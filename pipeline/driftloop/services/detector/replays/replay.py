@@ -50,11 +50,11 @@ def replay_tables(
 ) -> ReplayReport:
     """Replay rows through a detector of requests, one request each, or the answers to them through one of
     answers; ArtifactError for one of answers without any, and for rows or changes that do not fit."""
-    if fitted.profile.of == "labelled":
+    if fitted.config.kind == "quality":
         raise ArtifactError(
             "the detector judges answers with their labels, which no file of rows has"
         )
-    if fitted.profile.of != "answers":
+    if fitted.profile.of == "rows":
         asked = order_rows(tables, fitted.profile, order)
     elif answers is not None:
         asked = order_answers(answers, tables, order)
