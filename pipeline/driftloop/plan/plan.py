@@ -49,12 +49,13 @@ from driftloop.spec.detector import (
     UserFunction,
 )
 from driftloop.spec.events import Events
+from driftloop.spec.labels import LabelledBatches
 from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Spec, Train
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
 from driftloop.spec.tracking import Tracking
-from driftloop.spec.values import S3Uri
+from driftloop.spec.values import S3Uri, memory_bytes
 
 REFERENCE_ROWS = 2000
 """Held-out rows that a rehearsal asks for monitors of answers, unless the spec says how many."""
@@ -169,6 +170,8 @@ class Plan:
     target: str
     column_uses: ColumnUses
     """What columns are where they are learnt wrong."""
+    data_bytes: int
+    """Size of all batches together that a run reads at most."""
     steps: tuple[DataStepPlan, ...]
     train: Train
     train_image: str
@@ -194,6 +197,8 @@ class Plan:
     events: Events = field(default_factory=Events)
     capture: Capture | None = None
     """None: no traffic is recorded."""
+    batches: LabelledBatches | None = None
+    """None: labelled traffic is not made training data."""
     tracking: Tracking | None = None
     """None: no server is told of runs."""
     gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
@@ -222,9 +227,10 @@ class Plan:
         return tuple(monitor for monitor in self.monitors if monitor.detector.on == "label")
 
     @property
-    def reads_labels(self) -> bool:
-        """Return True when a monitor or the rollout's analysis reads labels."""
-        return bool(self.label_monitors) or self.rollout.canary.quality is not None
+    def takes_labels(self) -> bool:
+        """Return True when something reads the labels that are posted."""
+        bounded = self.rollout.canary.quality is not None
+        return bounded or bool(self.label_monitors) or self.batches is not None
 
     @property
     def rehearsed_rows(self) -> int:
@@ -358,6 +364,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         features=spec.data.features,
         target=spec.data.target,
         column_uses=spec.data.columns,
+        data_bytes=memory_bytes(spec.data.max_size),
         steps=steps,
         train=spec.train,
         train_image=images[spec.train.image],
@@ -384,6 +391,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         mesh=spec.mesh,
         events=spec.events,
         capture=spec.capture,
+        batches=spec.labels.batches,
         tracking=spec.tracking,
         gpus=spec.gpus,
         retrain=spec.retrain,
