@@ -209,6 +209,11 @@ def seen_key(pipeline: str) -> str:
     return f"pipelines/{pipeline}/seen.json"
 
 
+def given_key(run: str) -> str:
+    """Return the key of the folder with the model that a person gave to a run."""
+    return run_key(run, "given", "model")
+
+
 def tracking_key(run: str) -> str:
     """Return the key of a run's tracking.json."""
     return run_key(run, TRACKING_FILE)

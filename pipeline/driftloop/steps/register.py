@@ -9,7 +9,7 @@ import click
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.handovers import read_digests
-from driftloop.contract.names import is_forced, release_id
+from driftloop.contract.names import find_given_model, is_forced, release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.platform import SIGNING_KEYS
 from driftloop.contract.records import Rehearsal
@@ -102,7 +102,8 @@ def command(
         detector_digests=fitted,
         record_digests=records,
         data_digest=data_digest,
-        recipe_digest=recipe or None,
+        # what a person gave is made by no recipe of the spec
+        recipe_digest=None if find_given_model(cause) else recipe or None,
         forced=is_forced(cause),
         metrics=evaluated.metrics,
         recent=evaluated.recent,

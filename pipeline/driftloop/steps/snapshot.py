@@ -15,7 +15,7 @@ from driftloop.contract.columns import TARGET, read_uses
 from driftloop.contract.documents import to_json
 from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.limits import DATA_LIMIT
-from driftloop.contract.names import is_forced
+from driftloop.contract.names import find_given_model, is_forced
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import Snapshot, SnapshotBatch
 from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, run_key, snapshot_key
@@ -79,6 +79,9 @@ def command(
     """Fix the data of this run, and fetch it together with production's model; writes `new`
     (true, or false when production was made of the same)."""
     settings = StepSettings.from_environment()
+    if find_given_model(cause) is not None:
+        # what a person gave is made by no recipe of the spec
+        recipe = ""
     if s3.parse_location(uri).bucket == settings.bucket.bucket:
         raise StepError(
             f"{uri} is in the platform's own bucket, with its runs and models",

@@ -9,6 +9,7 @@ from driftloop.kube import core
 from driftloop.plan import DataStepPlan, Plan
 from driftloop.plan.plan import whole_seconds
 from driftloop.resources import parts
+from driftloop.resources.workflows.adopting import adopt_steps
 from driftloop.resources.workflows.fitting import fit_answer_steps, fit_name, fit_request_steps
 from driftloop.resources.workflows.refusing import (
     PASSED,
@@ -70,11 +71,12 @@ def training_outline(plan: Plan, servers: tuple[core.Container, ...]) -> Workflo
         # the claim keeps runs apart; this does even when one that still runs was given up as lost
         mutex=plan.names.train,
     )
-    main = StepGraph(name="main", nodes=(claim, loop))
+    adopted = adopt_steps(plan, steps, _picked_trial(plan))
+    main = StepGraph(name="main", nodes=(claim, loop, *adopted[:1]))
     finish = finish_step(plan, "finish", "{{workflow.name}}", ("--decision", _DECISION))
     return WorkflowOutline(
         name=plan.names.train,
-        nodes=(main, *_look_for_data(plan, main), loop, claim, *steps, finish),
+        nodes=(main, *_look_for_data(plan, main), loop, *adopted, claim, *steps, finish),
         parameters=(
             WorkflowParameter("decision", "Decision id; a schedule leaves it empty", value=""),
             WorkflowParameter("cause", "Why this run was started", value=SCHEDULE_CAUSE),
@@ -154,6 +156,7 @@ def _claim_step(plan: Plan) -> WorkflowStep:
         (
             *("claim", "--pipeline", names.pipeline, "--namespace", names.namespace),
             *("--run", "{{workflow.name}}", "--decision", _DECISION, "--cause", _CAUSE),
+            *(("--adopts",) if plan.tracking is not None else ()),
             *(("--capture", watching, "--requests", f"{OUT}/requests") if watching else ()),
             *("--out", PARAMETERS),
         ),
