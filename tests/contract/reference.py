@@ -60,6 +60,8 @@ RECORDS: dict[type, str] = {
     records.GateResult: "One of its `gates`.",
     records.HeldOutRows: "rows.json, written by `driftloop-train evaluate --rows`, read by `step rehearse`.",
     records.HeldOutRow: "One of its `rows`.",
+    records.StoredReference: "reference.stored.json in a release's detector, written by `step store`, read by `step fetch`.",
+    records.PruneRecord: "`pipelines/P/pruned.json`, written by `step prune` and `driftloop prune`.",
     records.CapturedRequests: "requests.json, written by `step claim`, read by `step rehearse`.",
     records.Rehearsal: "rehearsal.json, written by `step rehearse`, read by `step register` and `step finish`.",
     records.RunRecord: "Data of the events of a run.",

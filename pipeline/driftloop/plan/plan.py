@@ -197,6 +197,8 @@ class Plan:
     events: Events = field(default_factory=Events)
     capture: Capture | None = None
     """None: no traffic is recorded."""
+    prune: str | None = None
+    """Times (UTC, five cron fields) at which what nothing needs any more is removed; None: by a person only."""
     batches: LabelledBatches | None = None
     """None: labelled traffic is not made training data."""
     tracking: Tracking | None = None
@@ -392,6 +394,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         events=spec.events,
         capture=spec.capture,
         batches=spec.labels.batches,
+        prune=spec.retention.schedule if "retention" in spec.model_fields_set else None,
         tracking=spec.tracking,
         gpus=spec.gpus,
         retrain=spec.retrain,
