@@ -15,7 +15,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 from driftloop.contract.accounts import NatsRole  # noqa: E402
 from driftloop.contract.columns import TARGET, read_uses  # noqa: E402
 from driftloop.contract.documents import to_json  # noqa: E402
-from driftloop.contract.handovers import DetectorSettings  # noqa: E402
+from driftloop.contract.handovers import LABELLED_KINDS, DetectorSettings  # noqa: E402
 from driftloop.contract.names import release_id  # noqa: E402
 from driftloop.contract.platform import NATS_ROLES  # noqa: E402
 from driftloop.contract.replays import ReplayOrder  # noqa: E402
@@ -88,6 +88,11 @@ def build_parser() -> argparse.ArgumentParser:
     replaying.add_argument(
         "--answers", type=Path, help="answers to the rows, one a line, for a detector of answers"
     )
+    replaying.add_argument(
+        "--labels",
+        type=Path,
+        help="labels of captured traffic, one a line, for a detector of labels",
+    )
     replaying.add_argument("--order", default="{}", help="times and changes, as JSON")
     return parser
 
@@ -150,16 +155,17 @@ def _gather_rows(arguments: argparse.Namespace, config: DetectorSettings) -> "De
     from driftloop.services.detector.fitting.asked_rows import read_asked
     from driftloop.services.detector.fitting.labelled_learning import gather_labelled
 
-    if arguments.answers is not None and config.kind == "quality":
+    if arguments.answers is not None and config.kind in LABELLED_KINDS:
         asked = None
         if arguments.rows is not None:
             asked = read_asked(arguments.rows, arguments.features)
         return gather_labelled(arguments.answers, config, asked)
     if arguments.answers is not None:
         return gather_answers(arguments.answers, config)
-    if config.kind == "quality":
+    if config.kind in LABELLED_KINDS:
         raise artifact.ArtifactError(
-            "a detector of labels is fitted on answers", hint="give `--answers answers.jsonl`"
+            "a detector of labels, or of estimates, is fitted on answers",
+            hint="give `--answers answers.jsonl`",
         )
     return artifact.gather_reference(
         arguments.reference,
@@ -173,12 +179,24 @@ def _gather_rows(arguments: argparse.Namespace, config: DetectorSettings) -> "De
 def _replay_files(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector.fitting import artifact
     from driftloop.services.detector.replays.asking import read_answers, read_tables
-    from driftloop.services.detector.replays.replay import replay_tables
+    from driftloop.services.detector.replays.captured import read_captured
+    from driftloop.services.detector.replays.labelling import read_labels
+    from driftloop.services.detector.replays.replay import replay_captured, replay_tables
 
     order = ReplayOrder.parse(arguments.order)
     fitted = artifact.load_artifact(arguments.artifact)
-    answers = None if arguments.answers is None else read_answers(arguments.answers)
-    report = replay_tables(fitted, read_tables(arguments.on), order, answers)
+    traffic = read_captured(arguments.on)
+    if traffic is not None:
+        labels = None if arguments.labels is None else read_labels(arguments.labels)
+        report = replay_captured(fitted, traffic, order, labels)
+    elif arguments.labels is not None:
+        raise artifact.ArtifactError(
+            f"{arguments.on.name} has rows without request ids, labels are of requests",
+            hint="replay captured traffic, or name the column of the right answers in `data.target`",
+        )
+    else:
+        answers = None if arguments.answers is None else read_answers(arguments.answers)
+        report = replay_tables(fitted, read_tables(arguments.on), order, answers)
     print(json.dumps(to_json(report)))
 
 
