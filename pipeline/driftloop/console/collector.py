@@ -62,6 +62,7 @@ class Collector:
         self._wanted = asyncio.Event()
         self._taken = asyncio.Condition()
         self._visitors = 0
+        self._ends = False
         self._runs_at = -RUNS_PERIOD
         self._sequence = 0
         self._counted: CountedAnswers | None = None
@@ -119,15 +120,23 @@ class Collector:
                 self._watch()
                 try:
                     async with asyncio.timeout(HEARTBEAT), self._taken:
-                        while self.snapshot.version == seen:
+                        while self.snapshot.version == seen and not self._ends:
                             await self._taken.wait()
                 except TimeoutError:
                     yield None
                     continue
+                if self._ends:
+                    return
                 seen = self.snapshot.version
                 yield seen
         finally:
             self._visitors -= 1
+
+    async def end_visits(self) -> None:
+        """Let everybody go who follows versions: the console is stopped."""
+        self._ends = True
+        async with self._taken:
+            self._taken.notify_all()
 
     async def tell_change(self) -> None:
         """Tell everybody that something is new which the collector does not read."""

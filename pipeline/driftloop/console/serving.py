@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 import uvicorn
 
@@ -86,15 +86,26 @@ async def serve(console: Console, listener: socket.socket, *, ready: Callable[[]
         timeout_graceful_shutdown=GRACE,
         h11_max_incomplete_event_size=32 * 1024,
     )
-    await _ReadyServer(config, ready).serve(sockets=[listener])
+    await _ReadyServer(config, ready, console.collector.end_visits).serve(sockets=[listener])
 
 
 class _ReadyServer(uvicorn.Server):
     """A server that tells when it answers."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        ready: Callable[[], None],
+        end_visits: Callable[[], Awaitable[None]],
+    ) -> None:
         super().__init__(config)
         self._ready = ready
+        self._end_visits = end_visits
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # live pages would never end by themselves
+        await self._end_visits()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
