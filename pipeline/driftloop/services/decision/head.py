@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from driftloop.contract.platform import GIT_BRANCH, GIT_PASSWORD, GIT_URL, GIT_USERNAME
 from driftloop.errors import PipelineError
 from driftloop.git.head import ReleaseHead, read_head
+from driftloop.git.production import ProductionSince, read_production
 from driftloop.git.repository import Credentials, Repository, refuse_writes
 from driftloop.git.scratch import make_scratch
 from driftloop.retrain.state import HeadEvent
@@ -28,6 +29,8 @@ class HeadReader:
         self._tip: str | None = None
         self._head: ReleaseHead | None = None
         self._read_at = float("-inf")
+        self.production: ProductionSince | None = None
+        """Since when production is what it is, as git was read last."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], pipeline: str) -> "HeadReader | None":
@@ -63,4 +66,5 @@ class HeadReader:
         tip = self._repository.tip()
         if tip != self._tip:
             self._head = read_head(self._repository, self._pipeline)
+            self.production = read_production(self._repository, self._pipeline)
             self._tip = tip
