@@ -1,6 +1,8 @@
 # Everything the README names. Each target creates what it needs with uv; nothing outside this folder and the caches of uv and driftloop is written.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
+# programs keep their bytecode: to compile it anew doubles the time of each start
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test lint bench fault-run fuzz render clean images cluster-test bootstrap-test check-platform
 
 help: ## what there is

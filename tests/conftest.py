@@ -1,7 +1,12 @@
 """Shared by all tests: the `--update` flag of the golden trees, and how many hostile inputs there are."""
 
+import os
+
 import pytest
 import yaml
+
+# programs that tests start keep their bytecode: to compile it anew doubles the time of each start
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # what `yaml.safe_load` reads with: PyYAML's own loader takes ten times as long for the trees that tests read
 yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # type: ignore[misc]

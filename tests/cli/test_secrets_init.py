@@ -427,3 +427,41 @@ def test_a_signing_key_that_can_not_be_made_changes_nothing(
     assert result.returncode == 1
     assert message in result.stderr
     assert files(tmp_path) == before
+
+
+TRACKING = f"{BASE}/a/driftloop-tracking.sealedsecret.yaml"
+
+
+def test_a_tracking_server_s_credential_is_sealed_and_outlives_others(init, keys, tmp_path):
+    assert init("-n", "a").returncode == 0
+    assert not (tmp_path / TRACKING).exists()
+    before = files(tmp_path)
+    result = init("-n", "a", word="tracking", MLFLOW_TRACKING_TOKEN="t0ken-of-mlflow")
+    assert result.returncode == 0, result.stderr
+    changed = {path for path, text in files(tmp_path).items() if before.get(path) != text}
+    assert changed == {TRACKING, f"{BASE}/a/kustomization.yaml"}
+    assert ("SealedSecret", "a", "driftloop-tracking") in objects(tmp_path / BASE)
+    assert all(b"t0ken" not in text for text in files(tmp_path).values())
+    sealed = yaml.safe_load((tmp_path / TRACKING).read_text())
+    assert opened(keys, sealed) == {"mlflow-token": b"t0ken-of-mlflow"}
+    assert init("-n", "a", "--force").returncode == 0
+    assert ("SealedSecret", "a", "driftloop-tracking") in objects(tmp_path / BASE)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "env", "message"),
+    [
+        ("a", {}, "the credential of the tracking server is not set"),
+        ("a", {"MLFLOW_TRACKING_USERNAME": "eve"}, "the credential of the tracking server is not set"),
+        ("b", {"MLFLOW_TRACKING_TOKEN": "x"}, f"{BASE}/b/driftloop-platform.configmap.yaml does not exist"),
+    ],
+)  # fmt: skip
+def test_half_a_credential_of_a_tracking_server_changes_nothing(
+    init, tmp_path, namespace, env, message
+):
+    assert init("-n", "a").returncode == 0
+    before = files(tmp_path)
+    result = init("-n", namespace, word="tracking", **env)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert files(tmp_path) == before

@@ -221,7 +221,7 @@ def test_the_shape_is_the_local_one():
     )
     assert {"tip", "processes", "verdicts"} <= local
     found = overview(cluster("digits-released"))
-    added = {"memory", "releases", "gateway", "unknown", "windows"}
+    added = {"memory", "releases", "gateway", "unknown", "windows", "tracking"}
     assert set(found) == local | added
     (process,) = found["processes"]
     named = set(
@@ -268,6 +268,7 @@ def test_verdicts_decision_and_runs():
         "changes": "",
         "lasting": "",
         "failure": "",
+        "quality": "",
         "release": release,
     }
     assert found["verdicts"] == {"digits/digits/drift": verdict, "digits/digits/outlier": verdict}
@@ -496,6 +497,14 @@ def test_what_can_t_be_read_is_said_and_the_rest_goes_on():
     assert "port-forward service/digits-decision 8080" in decision
     assert runs.startswith("runs of digits/digits: ")
     assert len(found["verdicts"]) == 2
+
+
+def test_how_far_a_tracking_server_has_been_told_is_asked():
+    path = "/api/v1/namespaces/digits/services/digits-decision:8080/proxy/tracking"
+    told = {"server": "https://mlflow.example.org", "waiting": 1, "error": "away"}
+    found = overview(cluster("digits-released", **{path: told}))
+    assert found["tracking"] == {"digits.digits": told}
+    assert overview(cluster("digits-released"))["tracking"] == {}
 
 
 def test_a_node_without_disk_is_named():

@@ -1,7 +1,8 @@
 """Labels on the running platform: loaded by the command for what production has answered, they say how good it is; when the
-right answers change and the requests do not, their monitor alarms and starts a run."""
+right answers change and the requests do not, their monitor alarms and starts a run. They are judged by regions, too."""
 
 import asyncio
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 TRAIN = """\
 from pathlib import Path
 
-import numpy as np
-
 
 def train(flaw: str, data: Path, out: Path) -> dict[str, float]:
     (out / "flaw").write_text(flaw)
-    return {"rows": float(sum(len(np.load(file)["y"]) for file in data.rglob("*.npz")))}
+    return {"rows": float(sum(len(file.read_text().splitlines()) - 1 for file in data.rglob("*.csv")))}
 
 
 def evaluate(model: Path, data: Path) -> dict[str, float]:
@@ -44,7 +43,7 @@ class Model:
         return ["no", "yes"]
 
     def predict(self, rows, names=None, meta=None):
-        one = 1 / (1 + np.exp(-8 * np.asarray(rows, dtype=float)[:, 0]))
+        one = 1 / (1 + np.exp(-8 * np.asarray(rows, dtype=object)[:, 0].astype(float)))
         return np.stack([1 - one, one], axis=1)
 """
 SPEC = """\
@@ -54,10 +53,26 @@ SPEC = """\
   rehearse: {skew: 1.0}
   monitors:
     drift: {window: 100, alarmRate: 0.0001, then: alert}
-    quality: {on: label, window: 100, alarmRate: 0.0001, then: retrain}
+    quality: {on: label, window: 100, alarmRate: 0.0001, then: retrain, slices: region}
   retrain: {consecutive: 1, cooldown: 1s}
 """
 WINDOW, TOGETHER = 100, 10
+NAMES = (*(f"f{n}" for n in range(starter.WIDTH)), "region")
+REGIONS = ("north", "south")
+
+
+def name_rows(x: np.ndarray) -> list[list[Any]]:
+    """Rows as they are asked: numbers, and a region, which does not matter."""
+    return [[*row, REGIONS[n % 2]] for n, row in enumerate(x.tolist())]
+
+
+def write_batch(file: Path, x: np.ndarray, labels: np.ndarray) -> Path:
+    """A batch of labelled rows."""
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([*NAMES, "y"])
+        writer.writerows([*row, label] for row, label in zip(name_rows(x), labels, strict=True))
+    return file
 
 
 def label_rows(x: np.ndarray, seed: int, *, turned: bool = False) -> np.ndarray:
@@ -72,7 +87,7 @@ async def ask(platform: DemoPlatform, x: np.ndarray) -> list[tuple[str, list[boo
     answers = []
     async with aiohttp.ClientSession() as session:
         for rows in np.split(x, len(x) // TOGETHER):
-            body = {"data": {"ndarray": rows.tolist()}}
+            body = {"data": {"names": list(NAMES), "ndarray": name_rows(rows)}}
             async with session.post(platform.predictions, json=body) as answer:
                 text = await answer.text()
                 assert answer.status == 200, text
@@ -91,8 +106,8 @@ async def test_answers_that_get_wrong_start_a_run_by_their_labels(
     async with platform.run_up(spec, print, envs=envs):
         await platform.wait_until(lambda: applied(platform), "the first commit", within=900)
         x = np.random.default_rng(0).normal(size=(3000, starter.WIDTH))
-        np.savez(tmp_path / "a.npz", x=x, y=label_rows(x, 0))
-        platform.upload_files([tmp_path / "a.npz"], uri)
+        first = write_batch(tmp_path / "a.csv", x, label_rows(x, 0))
+        platform.upload_files([first], uri)
         ended = await platform.run_command(
             *("trigger", starter.NAME, "--wait", "--output", "json", *state)
         )
@@ -100,7 +115,7 @@ async def test_answers_that_get_wrong_start_a_run_by_their_labels(
         release = platform.read_release().production
         assert release is not None
         await platform.wait_until(lambda: applied(platform), "the release", within=300)
-        body = {"data": {"ndarray": [[1.0] * starter.WIDTH]}}
+        body = {"data": {"names": list(NAMES), "ndarray": name_rows(np.ones((1, starter.WIDTH)))}}
         await platform.wait_until(
             lambda: is_answered(platform.predictions, body), "a prediction", within=300
         )
@@ -110,9 +125,11 @@ async def test_answers_that_get_wrong_start_a_run_by_their_labels(
             right, asked = await load_window(platform, release.id, 1, tmp_path, state)
             status = await platform.run_command("status", *state)
             assert f"accuracy {right / asked:.4g} of {asked} labelled rows" in status, status
+            assert "ECE" in status, status
+            assert "region = north" in status, status
             # there is something new to train on
-            np.savez(tmp_path / "b.npz", x=x[:300], y=label_rows(x[:300], 1, turned=True))
-            platform.upload_files([tmp_path / "b.npz"], uri)
+            more = write_batch(tmp_path / "b.csv", x[:300], label_rows(x[:300], 1, turned=True))
+            platform.upload_files([more], uri)
             await load_window(platform, release.id, 2, tmp_path, state)
             run = await platform.wait_until(
                 lambda: find_new(platform, runs), "a run", within=120, every=0.5
@@ -159,4 +176,6 @@ async def load_window(
     )
     assert verdict["alarm"] == (number == 2), verdict
     assert verdict["details"]["quality"]["accuracy"][1] == right / WINDOW
+    slices = {each["value"]: each["rows"] for each in verdict["details"]["slices"]["slices"]}
+    assert slices == dict.fromkeys(REGIONS, WINDOW // 2)
     return right, WINDOW

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from driftloop.contract.streams import DetectorStreams
 from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.demo.traffic import DigitRow, TrafficGenerator, read_rows
 from driftloop.local.ground.state import StateFolder
+from driftloop.release.record import Version
 from driftloop.spec import load_spec
+from tests.support.mlflow_server import MlflowServer, NoMlflowError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES / "digits"
@@ -66,12 +69,18 @@ def test_stopping_the_demo_leaves_nothing_behind(name, envs, tmp_path):
     assert processes_of(state) == []
 
 
-async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(envs, tmp_path):
+async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(
+    envs, tmp_path, tracking
+):
+    """A tracking server that is killed before the drift and comes back during the rollout changes nothing, and
+    shows all of it."""
     project = tmp_path / "tabular"
     shutil.copytree(EXAMPLES / "tabular", project)
     spec = project / "pipeline.yaml"
     text = spec.read_text().replace("serve: {model", "serve: {backend: plain, model")
-    spec.write_text(text[: text.index("  retrain:")] + SHORT)
+    url = tracking.url if tracking is not None else "http://127.0.0.1:9"
+    tracked = f'  tracking: {{mlflow: "{url}"}}\n'
+    spec.write_text(text[: text.index("  retrain:")] + SHORT + tracked)
     platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), "tumours", "tumours")
     async with platform.run_up(spec, print, envs=envs):
         await asyncio.gather(
@@ -85,6 +94,8 @@ async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(env
         first = await trained(platform, tmp_path, "clean")
         before = platform.read_release().production
         assert before is not None
+        if tracking is not None:
+            tracking.kill()
         held = listeners_of(platform.state.root)
         assert any("seldon-core-microservice" in command for command in held.values())
         assert [door for door in held if not is_loopback(door)] == []
@@ -109,6 +120,7 @@ async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(env
                     "the detector to hear of the canary",
                     within=300,
                 )
+                back = asyncio.create_task(start_again(tracking))
                 await platform.wait_until(
                     lambda: other(platform, before.id), "a new production release", within=300
                 )
@@ -127,6 +139,9 @@ async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(env
         runs = await platform.list_runs()
         production = platform.read_release().production
         assert production is not None
+        await back
+        if tracking is not None:
+            await is_tracked(platform, tracking, {before.run: before, production.run: production})
         way = (await trace(platform, after.ids[-1]))["links"]
         assert {link["kind"] for link in way} >= {"request", "release", "run", "batch", "window"}
         assert way[0]["role"] == "production"
@@ -149,6 +164,48 @@ async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(env
     rollout += ["End the rollout of {} of tumours: accepted", "Promote {} of tumours"]
     assert moves[-5:] == [move.format(production.id) for move in rollout]
     assert processes_of(platform.state.root) == []
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer | None]:
+    """A real MLflow server; None, and the loop without it, where it can't be installed."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    try:
+        server = MlflowServer.prepare(folder / "environment", folder)
+    except NoMlflowError as error:
+        print(error)
+        yield None
+        return
+    yield server.start()
+    server.kill()
+
+
+async def start_again(server: MlflowServer | None) -> None:
+    if server is not None:
+        await asyncio.to_thread(server.start)
+
+
+async def is_tracked(
+    platform: DemoPlatform, server: MlflowServer, versions: Mapping[str, Version]
+) -> None:
+    """Both runs are at the server once, with their trials and models, however often it is told."""
+    state = ("--state", str(platform.state.root))
+    status = json.loads(await platform.run_command("status", *state, "--output", "json"))
+    assert set(status["tracking"]) == {"tumours.tumours"}
+    for more in ((), ("--all",)):
+        await platform.run_command("tracking", "sync", "tumours", *state, *more)
+    runs = server.parents("tumours")
+    assert set(runs) == set(versions)
+    for run, version in versions.items():
+        assert runs[run]["status"] == "FINISHED"
+        assert runs[run]["tags"]["driftloop.model"] == version.model_digest
+        assert runs[run]["metrics"]["all/accuracy"] == version.metrics["accuracy"]
+        assert server.trials("tumours", runs[run]["id"])
+        report = json.loads(server.artifact(runs[run], "run.json"))
+        assert report["result"]["outcome"] == "released"
+    first, second = versions.values()
+    assert server.aliases("tumours") == {"previous": first.id, "production": second.id}
+    assert len(server.versions("tumours")) == 2
 
 
 async def test_outliers_start_a_run(envs, tmp_path):

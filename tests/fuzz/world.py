@@ -27,6 +27,10 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_POST(self):
         global now, most
+        if self.headers.defects:
+            # the parser has lost the headers behind such a name, the body's length among them
+            self.send_error(400)
+            return
         self.read_body()
         if self.headers.get("ce-good"):
             with lock:

@@ -34,6 +34,7 @@ BASES = {
     "server-sklearn": "shadow",
     "signed": "shadow",
     "standby": "plain-shadow",
+    "tracking": "plain-shadow",
 }
 """Golden pipeline -> the one whose spec it is compared with; `minimal` for those not listed."""
 UNLISTED = ("kustomization.yaml", "pipeline.yaml", "release.yaml")

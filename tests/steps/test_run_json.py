@@ -7,9 +7,12 @@ from support.stored_runs import make_workflow
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.names import release_id
 from driftloop.contract.runs import RunReport
-from driftloop.contract.trees import report_key
+from driftloop.contract.trees import report_key, run_key
+from driftloop.operations import releases as pipelines
 from driftloop.retrain import store as decisions
 from driftloop.retrain.state import AlarmEvent, ClaimEvent
+from driftloop.tracking.outbox import TrackingBox
+from tests.pipelines import SPEC
 from tests.steps.conftest import BUCKET, DATA, World
 from tests.steps.test_release_steps import register
 
@@ -112,6 +115,43 @@ def test_a_rollout_adds_its_steps_and_the_outcome(world: World) -> None:
     assert len(after.steps) > len(before.steps)
     same = replace(after, outcome=None, finished=None, steps=before.steps, notes=before.notes)
     assert same == before
+
+
+def test_a_card_is_stored_with_the_run_of_a_release(world: World) -> None:
+    claim(world, "digits-a")
+    register(world, "digits-a")
+    finish(world, "digits-a")
+    assert not world.store.has_object(BUCKET / run_key("digits-a", "card.md"))
+    words = "{owner: o, contact: c, intendedUse: reads digits, limits: not letters}"
+    pipelines.commit_spec(world.repository, f"{SPEC}  card: {words}\n")
+    finish(world, "digits-a")
+    text = world.store.read_object(BUCKET / run_key("digits-a", "card.md")).decode()
+    assert text.startswith(f"# Model card: release {release_id('digits-a')} of digits")
+    assert "not letters" in text
+    page = world.store.read_object(BUCKET / run_key("digits-a", "card.html")).decode()
+    assert "reads digits" in page
+
+
+def test_a_tracking_server_is_told_of_each_state_of_a_run(world: World) -> None:
+    box = TrackingBox(world.store, BUCKET, "digits")
+    claim(world, "digits-a")
+    register(world, "digits-a")
+    finish(world, "digits-a")
+    assert not box.list_waiting()
+    finish(world, "digits-a", "--tracking")
+    finish(world, "digits-a", "--tracking")
+    (keys,) = box.list_waiting().values()
+    assert len(keys) == 1
+    assert box.is_waiting("digits-a")
+    world.store.write_object(BUCKET / report_key("digits-a"), b"another state")
+    box.add("digits-a")
+    (both,) = box.list_waiting().values()
+    assert set(keys) < set(both)
+    # who sent the first one has not seen the second
+    box.remove(keys)
+    assert box.is_waiting("digits-a")
+    box.add("digits-none")
+    assert list(box.list_waiting()) == ["digits-a"]
 
 
 def test_a_run_whose_workflow_is_gone_has_one_too(world: World) -> None:

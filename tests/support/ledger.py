@@ -129,7 +129,7 @@ async def read_ledger(platform: DemoPlatform, release: str) -> Ledger:
             if event.type in found and event.get("endpoint") == release:
                 assert message.id == event.key
                 found[event.type].append(event.id)
-                logged[event.type].add(event.attributes["requestid"])
+                logged[event.type].add(event.get("requestid") or event.id)
         delivered, windows = {}, {}
         for detector in DETECTORS:
             subject = f"driftloop.events.{name}.{name}.{detector}.{release}"

@@ -27,6 +27,7 @@ from driftloop.operations.run_store import (
     open_local_runs,
     require_run,
 )
+from driftloop.operations.tracking import describe_run_tracking
 from driftloop.text.tables import format_table, shorten_cell
 from driftloop.text.words import count_noun
 
@@ -167,10 +168,14 @@ def show(
     """
     with open_runs(cluster, state, run.rpartition("-")[0] or run) as place:
         found = require_run(place, run)
+        tracking = describe_run_tracking(place, found.report.pipeline, run)
     if output == "json":
-        click.echo(json.dumps({"phase": found.phase, **to_json(found.report)}, indent=1))
+        told = {"tracking": tracking} if tracking else {}
+        click.echo(json.dumps({"phase": found.phase, **to_json(found.report), **told}, indent=1))
         return
     click.echo("\n".join(format_run(found)))
+    if tracking:
+        click.echo(f"tracking     {tracking}")
 
 
 @command.command("diff", epilog=DIFF_EXAMPLES)

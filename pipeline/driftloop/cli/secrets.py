@@ -7,7 +7,13 @@ import click
 
 from driftloop.cli import options
 from driftloop.cluster.platform import Addresses, store_path
-from driftloop.operations.secrets import DEFAULTS, seal_platform, seal_signing_key, write_change
+from driftloop.operations.secrets import (
+    DEFAULTS,
+    seal_platform,
+    seal_signing_key,
+    seal_tracking,
+    write_change,
+)
 
 EPILOG = """\b
 Credentials are read from the environment, never from the command line:
@@ -206,3 +212,35 @@ def signing_key(*, namespace: str, cert: Path, cluster: str, into: Path) -> None
     for path in change.files:
         click.echo(path)
     click.echo(f"releases are signed by key {key.public.name} once this is applied", err=True)
+
+
+TRACKING_EXAMPLES = """\b
+The credential is read from the environment, as MLflow's own tools do: MLFLOW_TRACKING_TOKEN, or
+MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
+
+\b
+Examples:
+  driftloop secrets tracking --cert cluster.pem -n digits"""
+
+
+@command.command("tracking", epilog=TRACKING_EXAMPLES)
+@click.option("-n", "--namespace", required=True, help="Namespace of a pipeline.")
+@_cert
+@options.cluster
+@_into
+def tracking(*, namespace: str, cert: Path, cluster: str, into: Path) -> None:
+    """Write the credential of a namespace's tracking server (`tracking` of a spec), ready to commit.
+
+    The decision service takes it when it starts. A server that asks for none needs none.
+    """
+    change = seal_tracking(
+        into, cluster, namespace, certificate=cert.read_bytes(), environment=os.environ
+    )
+    write_change(change, into)
+    for path in change.files:
+        click.echo(path)
+    click.echo(
+        f"the decision services of {namespace} take it when they start: "
+        f"`kubectl -n {namespace} rollout restart deployment -l app.kubernetes.io/component=decision`",
+        err=True,
+    )

@@ -78,6 +78,8 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
         unknown = _is_unknown(verdict, status.unjudged.get(name))
         served = status.releases.get(name.split("/")[1])
         yield _format_verdict(name, verdict, served, unknown=unknown)
+        if verdict.quality:
+            yield f"quality  {name}: window {verdict.window} of {verdict.release}: {verdict.quality}"
     now = datetime.now(UTC)
     for name, window in sorted(status.windows.items()):
         yield f"window   {name}: {window.describe(now)}"
@@ -89,6 +91,8 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
     for name, phase in sorted(status.decisions.items()):
         waits = f"; {status.loops[name]}" if name in status.loops else ""
         yield f"decision {name}: {phase}{waits}"
+    for name, tracking in sorted(status.tracking.items()):
+        yield f"tracking {name}: {tracking.text}"
     for name, run in sorted(status.runs.items()):
         yield f"run      {name}: {run.name} {_format_run(run)}"
     yield from (f"unknown  {line}" for line in status.unknown)

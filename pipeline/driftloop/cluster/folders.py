@@ -45,16 +45,22 @@ def home(namespace: str, labels: dict[str, str] | None) -> core.Namespace:
     )
 
 
-def replace(path: str, objects: Mapping[str, ObjectPart], present: Mapping[str, str]) -> TreeChange:
+def replace(
+    path: str,
+    objects: Mapping[str, ObjectPart],
+    present: Mapping[str, str],
+    *,
+    keep: Iterable[str] = (),
+) -> TreeChange:
     """Return the change to a folder that holds these objects, and what people have added.
 
-    A file that was written by us before, and is not among the objects, is removed.
+    A file that was written by us before, and is neither among the objects nor kept, is removed.
     """
     stale = {
         name
         for name in (file.removeprefix(f"{path}/") for file in present if _is_in(file, path))
         if name not in objects and present[f"{path}/{name}"].startswith(_WRITTEN)
-    } - {trees.KUSTOMIZATION}
+    } - {trees.KUSTOMIZATION, *keep}
     removed = TreeChange(removed=tuple(f"{path}/{name}" for name in sorted(stale)))
     return removed | _write(path, objects) | list_resources(path, objects, present, without=stale)
 

@@ -38,7 +38,8 @@ def reach_url(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            yield f"{parts.scheme}://127.0.0.1:{_read_port(process, f'{namespace}/{service}')}"
+            port = _read_port(process, f"{namespace}/{service}")
+            yield f"{parts.scheme}://127.0.0.1:{port}{parts.path}"
         finally:
             process.terminate()
 

@@ -27,6 +27,7 @@ from driftloop.contract.names import (
     SIGNING_SECRET,
     STORAGE_NAMESPACE,
     STORAGE_URL,
+    TRACKING_SECRET,
 )
 from driftloop.errors import PipelineError
 from driftloop.kube import core, flux
@@ -41,6 +42,8 @@ SEALED = f"{PLATFORM}.sealedsecret.yaml"
 SEALED_SIGNING = f"{SIGNING_SECRET}.sealedsecret.yaml"
 """File of its sealed key that signs releases."""
 CONFIG = f"{PLATFORM}.configmap.yaml"
+SEALED_TRACKING = f"{TRACKING_SECRET}.sealedsecret.yaml"
+"""File of the sealed credential of its tracking server; none where that asks for none."""
 SEALED_GIT = f"{GIT_SECRET}.sealedsecret.yaml"
 """File of its sealed credential of git."""
 # exists(), not all(): all() over no conditions is true and would fail a fresh one
@@ -199,6 +202,11 @@ def git_secret(namespace: str, credentials: PlatformCredentials) -> PlainSecret:
     return _plain(GIT_SECRET, namespace, values)
 
 
+def tracking_secret(namespace: str, credential: Mapping[str, str]) -> PlainSecret:
+    """The credential of a tracking server, which the decision's pod takes; by key."""
+    return _plain(TRACKING_SECRET, namespace, credential)
+
+
 def _plain(name: str, namespace: str, values: Mapping[str, str]) -> PlainSecret:
     return PlainSecret(
         metadata=ObjectMeta(name=name, namespace=namespace, labels=OWN_LABELS),
@@ -261,6 +269,8 @@ def tree(
                 **{f"{name}.networkpolicy.yaml": policy for name, policy in opened.items()},
             },
             present,
+            # a command of its own writes it
+            keep=(SEALED_TRACKING,),
         )
     added = {*credentials, NATS_NAMESPACE}
     change |= _nats_users(f"{base}/{NATS_NAMESPACE}", credentials, seal, present)
@@ -299,6 +309,26 @@ def change_signing_key(
     objects: dict[str, ObjectPart] = {
         CONFIG: config.model_copy(update={"data": data}),
         SEALED_SIGNING: seal(signing.secret(namespace, key), Scope.STRICT),
+    }
+    return folders.add(f"{trees.platform_folder(cluster)}/{namespace}", objects, present)
+
+
+def change_tracking(
+    cluster: str,
+    namespace: str,
+    credential: Mapping[str, str],
+    seal: Callable[[PlainSecret, Scope], SealedSecret],
+    present: Mapping[str, str],
+) -> folders.TreeChange:
+    """Return the change by which a namespace has another credential of its tracking server.
+    PipelineError when the namespace has no settings."""
+    path = config_path(cluster, namespace)
+    if path not in present:
+        raise PipelineError(
+            f"{path} does not exist", hint=f"`driftloop secrets init -n {namespace} …` writes it"
+        )
+    objects: dict[str, ObjectPart] = {
+        SEALED_TRACKING: seal(tracking_secret(namespace, credential), Scope.STRICT)
     }
     return folders.add(f"{trees.platform_folder(cluster)}/{namespace}", objects, present)
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from driftloop.cluster.pods import describe_unplaced, find_altered
+from driftloop.cluster.qualities import describe_quality
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
 from driftloop.cluster.recorders import describe_recorder
 from driftloop.contract.documents import DocumentError, parse_json, to_json
@@ -48,6 +49,8 @@ class _Picture:
     unknown: list[str] = field(default_factory=list)
     loops: dict[str, str] = field(default_factory=dict)
     """Pipeline to what its loop waits for."""
+    tracking: dict[str, Json] = field(default_factory=dict)
+    """Pipeline to how far its tracking server has been told."""
     unjudged: dict[str, Json] = field(default_factory=dict)
     """Detector to its windows that are not judged."""
     windows: dict[str, Json] = field(default_factory=dict)
@@ -107,7 +110,7 @@ def overview(
             with picture.part(f"{key} of {home}"):
                 document[key] |= read(picture, names)
     return document | {
-        "loops": picture.loops, "unjudged": picture.unjudged, "windows": picture.windows,
+        "loops": picture.loops, "tracking": picture.tracking, "unjudged": picture.unjudged, "windows": picture.windows,
         "unknown": picture.unknown,
     }  # fmt: skip
 
@@ -339,7 +342,17 @@ def _decisions(picture: _Picture, names: Names) -> Json:
         return {}
     explained = explain_state(state, names.pipeline, picture.now.timestamp())
     picture.loops[key] = explained.summary
+    with picture.part(f"tracking of {key}"):
+        _read_tracking(picture, names, key)
     return {key: state.phase}
+
+
+def _read_tracking(picture: _Picture, names: Names, key: str) -> None:
+    """Read how far a tracking server has been told; nothing for a pipeline that has none."""
+    text = _asked(picture, names, names.decision, "tracking")
+    said = parse_json(text, label="the decision's answer") if text else None
+    if said is not None:
+        picture.tracking[key] = said
 
 
 def _verdicts(picture: _Picture, names: Names) -> Json:
@@ -377,6 +390,7 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
                     "changes": _list_changed(samples),
                     "lasting": _describe_lasting(shown),
                     "failure": FAILED if shown.get("driftloop_detector_failed") else "",
+                    "quality": describe_quality(samples),
                 }
             if (window := _read_window(picture, names, service)) is not None:
                 picture.windows[key] = window

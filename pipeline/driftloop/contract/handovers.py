@@ -299,6 +299,16 @@ class DetectorSettings:
         omits_none=True,
     )
     """Seconds for which an answer and its label wait for each other; of `quality`."""
+    slices: tuple[str, ...] | None = document_key(
+        "slices",
+        "a list of columns",
+        lambda v: v is None or (is_texts(v) and len(v) > 0),
+        default=None,
+        read=tuple,
+        write=list,
+        omits_none=True,
+    )
+    """Columns of requests by whose values answers are judged apart, too; of `quality`."""
     seed: int = document_key(
         "seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0
     )

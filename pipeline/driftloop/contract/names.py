@@ -18,6 +18,8 @@ GIT_SECRET = "driftloop-git"  # noqa: S105 - a name
 """Secret with the credential of the cluster repository, of which only pods know that read or write it."""
 SIGNING_SECRET = "driftloop-signing"  # noqa: S105 - a name
 """Secret with the key that signs releases, of which only the step that commits a new one knows."""
+TRACKING_SECRET = "driftloop-tracking"  # noqa: S105 - a name
+"""Secret with the credential of a tracking server, of which only the decision's pod knows."""
 
 NAME_LABEL = "app.kubernetes.io/name"
 """Label: the pipeline."""
@@ -296,6 +298,10 @@ class Names:
     def labels(self, name: str) -> str:
         """Trigger by which one monitor hears of labels."""
         return f"{self.detector(name)}-labels"
+
+    def requests(self, name: str) -> str:
+        """Trigger by which one monitor of answers hears of requests, too."""
+        return f"{self.detector(name)}-requests"
 
     def predictor(self, release: str) -> str:
         """Deployment and Service of one model version."""

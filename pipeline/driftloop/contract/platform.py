@@ -1,7 +1,8 @@
-"""Settings of the ConfigMap and the Secret `driftloop-platform`, and of the Secrets `driftloop-git`
-and `driftloop-signing`: what differs from place to place.
+"""Settings of the ConfigMap and the Secret `driftloop-platform`, and of the Secrets `driftloop-git`,
+`driftloop-signing` and `driftloop-tracking`: what differs from place to place.
 
-Each pipeline namespace has all four; one whose pipelines sign nothing does without the last. Pods get
+Each pipeline namespace has the first three; one whose pipelines sign nothing does without the signing
+key, and one whose tracking server asks for no credential without the last. Pods get
 single keys as environment variables; commands on a person's machine read the same variables. The
 table `SETTINGS` is the only list of them.
 """
@@ -19,6 +20,7 @@ from driftloop.contract.names import (
     PLATFORM,
     SIGNING_SECRET,
     STORAGE_URL,
+    TRACKING_SECRET,
 )
 from driftloop.errors import PipelineError
 
@@ -40,6 +42,8 @@ class Setting:
     example: str
     home: str = PLATFORM
     """Name of that object."""
+    optional: bool = False
+    """Pods start without it."""
 
     @property
     def place(self) -> str:
@@ -151,6 +155,33 @@ SIGNING_KEY = Setting(
     "…",
     home=SIGNING_SECRET,
 )
+MLFLOW_USERNAME = Setting(
+    "mlflow-username",
+    "MLFLOW_TRACKING_USERNAME",
+    "Secret",
+    "User of the MLflow server that a spec's `tracking` names",
+    "driftloop",
+    home=TRACKING_SECRET,
+    optional=True,
+)
+MLFLOW_PASSWORD = Setting(
+    "mlflow-password",
+    "MLFLOW_TRACKING_PASSWORD",
+    "Secret",
+    "Password of that user",
+    "…",
+    home=TRACKING_SECRET,
+    optional=True,
+)
+MLFLOW_TOKEN = Setting(
+    "mlflow-token",
+    "MLFLOW_TRACKING_TOKEN",
+    "Secret",
+    "Bearer token of that server, in place of user and password",
+    "…",
+    home=TRACKING_SECRET,
+    optional=True,
+)
 
 SETTINGS: tuple[Setting, ...] = (
     S3_ENDPOINT,
@@ -170,20 +201,25 @@ SETTINGS: tuple[Setting, ...] = (
     GIT_USERNAME,
     GIT_PASSWORD,
     SIGNING_KEY,
+    MLFLOW_USERNAME,
+    MLFLOW_PASSWORD,
+    MLFLOW_TOKEN,
 )
 """Every setting, in the order in which the objects list them."""
 
 CONFIG_KEYS = tuple(setting.key for setting in SETTINGS if setting.kind == "ConfigMap")
 SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
     home: tuple(item.key for item in SETTINGS if (item.kind, item.home) == ("Secret", home))
-    for home in (PLATFORM, GIT_SECRET, SIGNING_SECRET)
+    for home in (PLATFORM, GIT_SECRET, SIGNING_SECRET, TRACKING_SECRET)
 }
 """Name of each Secret -> its keys."""
 NEEDED_CONFIG_KEYS = tuple(key for key in CONFIG_KEYS if key != SIGNING_KEYS.key)
 NEEDED_SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
-    home: keys for home, keys in SECRET_KEYS.items() if home != SIGNING_SECRET
+    home: keys
+    for home, keys in SECRET_KEYS.items()
+    if home not in (SIGNING_SECRET, TRACKING_SECRET)
 }
-"""Without what only pipelines need that sign their releases."""
+"""Without what only pipelines need that sign their releases, or are tracked."""
 BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in SETTINGS}
 BY_ENVIRONMENT: Mapping[str, Setting] = {
     setting.environment: setting
@@ -200,6 +236,9 @@ GIT_VARIABLES = tuple(
     setting.environment for setting in (GIT_URL, GIT_BRANCH, GIT_USERNAME, GIT_PASSWORD)
 )
 """Environment variables of a pod that commits."""
+TRACKING_SETTINGS = (MLFLOW_USERNAME, MLFLOW_PASSWORD, MLFLOW_TOKEN)
+"""Credential of a tracking server: user and password, or a token."""
+TRACKING_VARIABLES = tuple(setting.environment for setting in TRACKING_SETTINGS)
 
 
 def select_secret(name: str, values: Mapping[str, str]) -> dict[str, str] | None:

@@ -126,6 +126,25 @@ class TableProfile:
     """Columns that `data.features` chooses, in the order of the files, where the detector looks at some
     of them only: a request may carry these without names."""
 
+    asked: tuple[str, ...] | None = document_key(
+        "asked",
+        "a list of texts",
+        lambda v: v is None or is_texts(v),
+        default=None,
+        read=tuple,
+        write=list,
+        omits_none=True,
+    )
+    """All columns of a request, in their order, where answers are judged by some of them."""
+    slices: int | None = document_key(
+        "slices",
+        "a number of columns",
+        lambda v: v is None or is_whole(v, 1),
+        default=None,
+        omits_none=True,
+    )
+    """The last so many columns are of requests, and answers are judged by each of their values; None: none."""
+
     @property
     def is_array(self) -> bool:
         """Return True when the columns are those of one array: its values have no names of their own."""

@@ -126,6 +126,8 @@ REHEARSAL_FILE = "rehearsal.json"
 ANSWERS_FILE = "answers.jsonl"
 OUTCOME_FILE = "outcome.json"
 RUN_FILE = "run.json"
+TRACKING_FILE = "tracking.json"
+CARD_FILES = ("card.md", "card.html")
 PRODUCTION_FILE = "release.json"
 METADATA_FILE = "metadata.yaml"
 DETECTOR_FILE = "detector.json"
@@ -181,3 +183,14 @@ def release_key(run: str, *parts: str) -> str:
 def seen_key(pipeline: str) -> str:
     """Return the key of the list of batches that some run of a pipeline has seen."""
     return f"pipelines/{pipeline}/seen.json"
+
+
+def tracking_key(run: str) -> str:
+    """Return the key of a run's tracking.json."""
+    return run_key(run, TRACKING_FILE)
+
+
+def waiting_key(pipeline: str, *parts: str) -> str:
+    """Return the key of the folder of what a tracking server must still be told of a pipeline, or of
+    something below it: one object for each run and state of its run.json."""
+    return "/".join(("pipelines", pipeline, "tracking", *parts))

@@ -71,11 +71,17 @@ class KeySelector(ObjectPart):
     key: str
 
 
+class SecretKeySelector(KeySelector):
+    """One key of a Secret that a pod may start without."""
+
+    optional: bool | None = None
+
+
 class EnvVarSource(ObjectPart):
     """Source of a variable's value; exactly one field is set."""
 
     config_map_key_ref: KeySelector | None = None
-    secret_key_ref: KeySelector | None = None
+    secret_key_ref: SecretKeySelector | None = None
 
 
 class EnvVar(ObjectPart):

@@ -6,7 +6,13 @@ from typing import Literal, assert_never, get_args
 
 from driftloop.contract.names import release_id
 from driftloop.contract.streams import DAY, HOUR
-from driftloop.contract.trees import METADATA_FILE, OUTCOME_FILE, RUN_FILE
+from driftloop.contract.trees import (
+    CARD_FILES,
+    METADATA_FILE,
+    OUTCOME_FILE,
+    RUN_FILE,
+    TRACKING_FILE,
+)
 
 FileKind = Literal["record", "work", "step", "trial", "log", "model"]
 FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
@@ -83,7 +89,7 @@ def kind_of(name: str) -> FileKind:
     """Return the kind of a file by its key below the run's folder; what is not known is part of the
     model."""
     top, _, rest = name.partition("/")
-    if name in (RUN_FILE, OUTCOME_FILE) or top == "snapshot":
+    if name in (RUN_FILE, OUTCOME_FILE, TRACKING_FILE, *CARD_FILES) or top == "snapshot":
         return "record"
     if top == "release" and rest == METADATA_FILE:
         return "record"

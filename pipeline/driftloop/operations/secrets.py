@@ -185,6 +185,38 @@ def seal_signing_key(
     return key, change
 
 
+def seal_tracking(
+    folder: Path,
+    cluster: str,
+    namespace: str,
+    *,
+    certificate: bytes,
+    environment: Mapping[str, str],
+) -> TreeChange:
+    """Return the change to a working copy's files by which a namespace has the environment's
+    credential of its tracking server; PipelineError when there is none, or half of one."""
+    _check_namespace(namespace)
+    credential = {
+        setting.key: value
+        for setting in contract.TRACKING_SETTINGS
+        if (value := environment.get(setting.environment, ""))
+    }
+    user, password, token = contract.TRACKING_SETTINGS
+    if token.key not in credential and not {user.key, password.key} <= credential.keys():
+        raise PipelineError(
+            "the credential of the tracking server is not set",
+            hint=f"set {token.environment}, or {user.environment} and {password.environment}",
+        )
+    public = sealing.certificate(certificate)
+    return platform.change_tracking(
+        cluster,
+        namespace,
+        credential,
+        lambda secret, scope: sealing.seal(secret, public, scope),
+        _read_files(folder, cluster),
+    )
+
+
 def _choose_buckets(
     namespace: str, present: str | None, bucket: str | None, data: Sequence[str], *, own_store: bool
 ) -> Buckets:

@@ -10,12 +10,14 @@ from typing import Any
 
 from driftloop.contract.documents import to_json
 from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.tracking import TrackingStatus
 from driftloop.contract.trees import DEPLOYMENTS, RELEASE
 from driftloop.contract.windows import OpenWindow
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.ground import addresses, binaries, memory
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations import endpoints
+from driftloop.operations.tracking import ask_tracking
 from driftloop.operations.windows import ask_windows
 from driftloop.release.record import load_release
 
@@ -66,6 +68,8 @@ class VerdictStatus:
     """A change that earlier windows showed together and that lasts, in words; empty without one."""
     failure: str = ""
     """Why the window is not judged; empty for one that is."""
+    quality: str = ""
+    """How good the answers of the window are, and those of its slices, in words; empty without labels."""
 
     @classmethod
     def from_json(cls, document: Json) -> "VerdictStatus":
@@ -83,6 +87,7 @@ class VerdictStatus:
             repeated=document.get("repeated") or 0,
             lasting=document.get("lasting") or "",
             failure=document.get("failure") or "",
+            quality=document.get("quality") or "",
         )
 
 
@@ -204,6 +209,8 @@ class PlatformStatus:
     decisions: Mapping[str, str]
     loops: Mapping[str, str]
     """Pipeline to what its loop waits for, in one line."""
+    tracking: Mapping[str, TrackingStatus]
+    """Pipeline to how far its tracking server has been told; none for one without."""
     runs: Mapping[str, RunStatus]
     supervisor: SupervisorStatus | None
     """None for a cluster."""
@@ -242,6 +249,10 @@ class PlatformStatus:
             },
             decisions=document["decisions"],
             loops=document.get("loops", {}),
+            tracking={
+                name: TrackingStatus.read(item)
+                for name, item in document.get("tracking", {}).items()
+            },
             runs={name: RunStatus.from_json(item) for name, item in document["runs"].items()},
             supervisor=SupervisorStatus(
                 document["pid"], document["uptime"], used["up"], used["total"]
@@ -279,6 +290,9 @@ def read_local_status(state: StateFolder) -> PlatformStatus:
         process["memory"] = sizes.get(process["pid"], 0.0)
     windows, document["unknown"] = ask_windows(state)
     document["windows"] = {name: to_json(window) for name, window in windows.items()}
+    tracking, silent = ask_tracking(state)
+    document["tracking"] = {name: to_json(status) for name, status in tracking.items()}
+    document["unknown"] += silent
     try:
         document["releases"] = _read_releases(state)
     except LocalError as error:

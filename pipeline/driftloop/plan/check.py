@@ -17,7 +17,7 @@ from driftloop.plan.backends import backend_limits, can_rehearse, is_prepackaged
 from driftloop.plan.effects import choose_effects
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
-from driftloop.spec.detector import AlibiDetect, Schema, UserFunction
+from driftloop.spec.detector import AlibiDetect, Quality, Schema, UserFunction
 from driftloop.spec.graph import Node, Released, walk_nodes
 from driftloop.spec.model import Data
 from driftloop.spec.resources import Resources
@@ -361,6 +361,12 @@ def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
                 yield SpecFinding(location, f"{shown}, must not: `data.columns` ignores it")
         if len(set(columns)) < len(columns):
             yield SpecFinding(location, f"{_format_location(location)} must name each column once")
+        if isinstance(detector, Quality) and data.target in detector.slice_columns:
+            place = ("spec", "monitors", name, "slices")
+            yield SpecFinding(
+                place,
+                f"{_format_location(place)} names `{data.target}`, must not: no request has the target",
+            )
 
 
 def _list_features(data: Data) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Tra
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
+from driftloop.spec.tracking import Tracking
 from driftloop.spec.values import S3Uri
 
 REFERENCE_ROWS = 2000
@@ -104,6 +105,16 @@ class Monitor:
         return platform.alibi if isinstance(self.detector, AlibiDetect) else platform.monitor
 
     @property
+    def reads_requests(self) -> bool:
+        """Return True for a monitor of answers that needs the requests to them, too."""
+        return bool(self.slices)
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """Columns of requests that it reads beside answers and labels."""
+        return self.detector.slice_columns if isinstance(self.detector, Quality) else ()
+
+    @property
     def settings(self) -> DetectorSettings:
         """Settings of the service and of `fit`."""
         detector = self.detector
@@ -128,6 +139,7 @@ class Monitor:
             function=_describe_function(detector) if isinstance(detector, UserFunction) else None,
             alibi=_describe_class(detector) if isinstance(detector, AlibiDetect) else None,
             wait=detector.wait.total_seconds() if isinstance(detector, Quality) else None,
+            slices=self.slices or None,
         )
 
     @property
@@ -177,6 +189,8 @@ class Plan:
     events: Events = field(default_factory=Events)
     capture: Capture | None = None
     """None: no traffic is recorded."""
+    tracking: Tracking | None = None
+    """None: no server is told of runs."""
     gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
     """The spec's own kinds of GPU."""
 
@@ -360,6 +374,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         mesh=spec.mesh,
         events=spec.events,
         capture=spec.capture,
+        tracking=spec.tracking,
         gpus=spec.gpus,
         retrain=spec.retrain,
         observability=spec.observability,

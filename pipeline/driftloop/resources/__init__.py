@@ -238,6 +238,7 @@ def detector_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
                 f"{monitor.name}.service": detector.detector_endpoint(plan, monitor),
                 f"{monitor.name}.trigger": detector.on_traffic(plan, monitor, release),
                 f"{monitor.name}-labels.trigger": detector.on_labels(plan, monitor),
+                f"{monitor.name}-requests.trigger": detector.on_requests(plan, monitor, release),
             },
         )
     )

@@ -13,7 +13,7 @@ COMPONENT = "decision"
 
 def decision_deployment(plan: Plan) -> apps.Deployment:
     """Its state is in NATS; it reads the Workflow that holds the lease, the release in git, and
-    the list of batches while alarms wait for new ones."""
+    the list of batches while alarms wait for new ones. A tracking server is told by it, too."""
     names = plan.names
     return parts.service_deployment(
         plan,
@@ -40,6 +40,7 @@ def decision_deployment(plan: Plan) -> apps.Deployment:
             ),
             *("--data", plan.data),
             *(("--labels",) if plan.label_monitors else ()),
+            *_tracking_options(plan),
         ),
         env=parts.platform_environment(
             *parts.nats(NatsRole.DECISION, NatsRole.READER),
@@ -47,9 +48,20 @@ def decision_deployment(plan: Plan) -> apps.Deployment:
             *parts.GIT,
             *parts.KUBERNETES,
             *parts.WEBHOOK,
+            *(parts.TRACKING if plan.tracking is not None else ()),
         ),
         resources=parts.small_resources("20m", "96Mi", limit="256Mi"),
         token=True,
+    )
+
+
+def _tracking_options(plan: Plan) -> tuple[str, ...]:
+    if plan.tracking is None:
+        return ()
+    name = plan.tracking.name
+    return (
+        *("--tracking", plan.tracking.mlflow),
+        *(("--tracking-name", name) if name is not None else ()),
     )
 
 

@@ -2,7 +2,7 @@
 trained."""
 
 from driftloop.contract.accounts import NatsRole
-from driftloop.contract.events import LABELS_GIVEN, RELEASE, inference_type
+from driftloop.contract.events import INFERENCE_REQUEST, LABELS_GIVEN, RELEASE, inference_type
 from driftloop.contract.names import DETECTOR_FOLDER, SERVICE_PORT
 from driftloop.kube import apps, core, knative
 from driftloop.plan import Monitor, Plan
@@ -95,11 +95,24 @@ def on_traffic(plan: Plan, monitor: Monitor, release: Release) -> knative.Trigge
     for its own detector, and counted, instead of lost.
     """
     name = plan.names.detector(monitor.name)
-    kind = inference_type(monitor.detector.on)
-    production = release.production
+    return _build_traffic(plan, name, monitor, release, inference_type(monitor.detector.on))
+
+
+def on_requests(plan: Plan, monitor: Monitor, release: Release) -> knative.Trigger | None:
+    """The requests to the answers of a monitor that needs both; None for all others."""
+    if not monitor.reads_requests:
+        return None
+    name = plan.names.requests(monitor.name)
+    return _build_traffic(plan, name, monitor, release, INFERENCE_REQUEST)
+
+
+def _build_traffic(
+    plan: Plan, name: str, monitor: Monitor, release: Release, kind: str
+) -> knative.Trigger:
+    to, production = plan.names.detector(monitor.name), release.production
     if release.phase != "shadow" or production is None:
-        return build_trigger(plan, name, monitor.name, name, type=kind)
-    return build_trigger(plan, name, monitor.name, name, type=kind, **{RELEASE: production.id})
+        return build_trigger(plan, name, monitor.name, to, type=kind)
+    return build_trigger(plan, name, monitor.name, to, type=kind, **{RELEASE: production.id})
 
 
 def on_labels(plan: Plan, monitor: Monitor) -> knative.Trigger | None:

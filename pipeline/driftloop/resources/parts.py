@@ -28,6 +28,7 @@ SIGNING_KEYS = (platform.SIGNING_KEYS.environment,)
 SIGNING = (*SIGNING_KEYS, platform.SIGNING_KEY.environment)
 KUBERNETES = (platform.KUBERNETES_URL.environment,)
 WEBHOOK = (platform.WEBHOOK_TOKEN.environment,)
+TRACKING = platform.TRACKING_VARIABLES
 
 
 def nats(*roles: NatsRole) -> tuple[str, ...]:
@@ -89,12 +90,14 @@ def platform_environment(*keys: str) -> tuple[core.EnvVar, ...]:
 
 def _platform_variable(key: str) -> core.EnvVar:
     setting = platform.BY_KEY.get(key) or platform.BY_ENVIRONMENT[key]
-    selector = core.KeySelector(name=setting.home, key=setting.key)
+    name, key = setting.home, setting.key
     match setting.kind:
         case "ConfigMap":
-            source = core.EnvVarSource(config_map_key_ref=selector)
+            source = core.EnvVarSource(config_map_key_ref=core.KeySelector(name=name, key=key))
         case "Secret":
-            source = core.EnvVarSource(secret_key_ref=selector)
+            optional = True if setting.optional else None
+            secret = core.SecretKeySelector(name=name, key=key, optional=optional)
+            source = core.EnvVarSource(secret_key_ref=secret)
         case _:
             assert_never(setting.kind)
     return core.EnvVar(name=setting.environment, value_from=source)

@@ -20,6 +20,8 @@ from driftloop.spec.values import (
 )
 
 FEWEST_ROWS = 10
+MOST_SLICED = 5
+"""Columns by whose values answers are judged apart."""
 Effect = Annotated[float, Field(ge=0, le=1)]
 """Difference between two distributions, as a share of the rows."""
 WindowRows = Annotated[int, Field(ge=FEWEST_ROWS, le=100_000)]
@@ -276,12 +278,28 @@ class Quality(_Monitor):
     all cases an error is larger than one of the held-out rows."""
     wait: PositiveDuration = timedelta(days=30)
     """Time for which an answer waits for its label, and a label for its answer. Both are kept as long."""
+    slices: ColumnNames | None = None
+    """Columns of requests, separated by commas, at most 5: the rows of each of their values (the 20 with the most
+    held-out rows, of those that have 20) are judged by themselves, too, within the same budget of false alarms."""
 
     @model_validator(mode="after")
     def _all_columns(self) -> Self:
         if self.columns is not None:
             raise ValueError("must have no `columns`: it looks at answers and labels")
         return self
+
+    @model_validator(mode="after")
+    def _few_slices(self) -> Self:
+        if len(self.slice_columns) > MOST_SLICED:
+            raise ValueError(f"must name at most {MOST_SLICED} columns in `slices`")
+        if len(set(self.slice_columns)) < len(self.slice_columns):
+            raise ValueError("must name each column of `slices` once")
+        return self
+
+    @property
+    def slice_columns(self) -> tuple[str, ...]:
+        """The columns of `slices`."""
+        return () if self.slices is None else tuple(self.slices.split(","))
 
 
 IMPLIED: tuple[tuple[str, str], ...] = (("run", "function"), ("alibi", "alibi"))

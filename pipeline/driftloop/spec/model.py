@@ -15,12 +15,14 @@ from pydantic import BeforeValidator, Field, model_validator
 from driftloop.contract.columns import TARGET, ColumnUse
 from driftloop.spec.base import SpecModel
 from driftloop.spec.capture import Capture
+from driftloop.spec.card import Card
 from driftloop.spec.detector import IMPLIED, Detector
 from driftloop.spec.events import Events
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.retention import Retention
 from driftloop.spec.serve import Serve
+from driftloop.spec.tracking import Tracking
 from driftloop.spec.values import (
     ColumnName,
     ColumnNames,
@@ -458,6 +460,10 @@ class Spec(SpecModel):
     """Room of the events on their way."""
     retention: Retention = Retention()
     """How long what runs leave in the bucket is kept."""
+    card: Card | None = None
+    """What a person says of the model, for its card; `driftloop card` needs it."""
+    tracking: Tracking | None = None
+    """Server that is told of runs, models and releases; none when left out."""
     signatures: Literal["write", "require"] | None = None
     """Signatures of releases by the platform's key, checked before a model or detector starts: `write` signs new
     releases; `require` also serves no others. None are made or checked when left out."""

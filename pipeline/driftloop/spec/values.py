@@ -120,6 +120,16 @@ def _parameter(text: str) -> str:
     return text
 
 
+def _server_url(text: str) -> str:
+    if re.match(r"https?://[^/]*@", text):
+        raise ValueError(
+            "must be without user and password: git keeps what a spec says; credentials come from a Secret"
+        )
+    if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?", text):
+        raise ValueError("must be the address of a server, such as https://mlflow.example.org")
+    return text.rstrip("/")
+
+
 def _s3(text: str) -> str:
     if not re.fullmatch(
         r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=@,+-]+)*/?", text
@@ -349,6 +359,12 @@ ExtendedResource = Annotated[str, AfterValidator(_extended), Field(max_length=32
 """Resource of a device plugin: a domain, a slash and a name."""
 LabelValue = Annotated[str, AfterValidator(_label_value), Field(max_length=63)]
 ParameterName = Annotated[str, AfterValidator(_parameter), Field(max_length=100)]
+ServerUrl = Annotated[str, AfterValidator(_server_url), Field(max_length=300)]
+"""Address of an HTTP server."""
+TrackedName = Annotated[
+    str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+]
+"""Name of something at a tracking server."""
 S3Uri = Annotated[str, AfterValidator(_s3), Field(max_length=500)]
 ImageRef = Annotated[str, AfterValidator(_image), Field(max_length=500)]
 TaggedRef = Annotated[str, AfterValidator(_tagged), Field(max_length=500)]

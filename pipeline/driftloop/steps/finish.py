@@ -30,6 +30,7 @@ from driftloop.contract.trees import rehearsal_key, verdict_key
 from driftloop.errors import PipelineError
 from driftloop.git.repository import LoggedCommit, Repository
 from driftloop.operations import releases as pipelines
+from driftloop.operations.cards import store_cards
 from driftloop.operations.prune import remove_work
 from driftloop.operations.releases import TransitionMessage
 from driftloop.operations.run_reports import (
@@ -39,7 +40,9 @@ from driftloop.operations.run_reports import (
     find_report,
     write_report,
 )
+from driftloop.operations.run_store import RunPlace
 from driftloop.operations.run_workflows import is_idle_look
+from driftloop.operations.traces import TracePlace
 from driftloop.release import record
 from driftloop.release.record import Release, Version
 from driftloop.retrain import store as decisions
@@ -47,6 +50,7 @@ from driftloop.retrain.state import EndEvent, MoveEvent, RetrainState
 from driftloop.steps import options
 from driftloop.steps.outcomes import read_outcome, store_outcome
 from driftloop.steps.settings import StepSettings, write_parameters
+from driftloop.tracking.outbox import TrackingBox
 
 EXAMPLES = """\b
 Examples:
@@ -68,6 +72,7 @@ class RolloutProgress:
 @click.option("--status", required=True, help="Phase of the Workflow: {{workflow.status}}.")
 @click.option("--release", default=None, help="Release id, for the end of a rollout.")
 @click.option("--decision", default="", help="Id of the decision that started the run.")
+@click.option("--tracking", is_flag=True, help="A tracking server is told of the run.")
 @options.out
 def command(
     *,
@@ -77,6 +82,7 @@ def command(
     status: str,
     release: str | None,
     decision: str,
+    tracking: bool,
     out: Path,
 ) -> None:
     """Report the outcome of a run: store it, end its decision, emit `dev.driftloop.run.finished`;
@@ -94,7 +100,8 @@ def command(
         )
         alarm = _read_alarm(state, run)
         rollout = replace(known, alarm=alarm, release=release_id(run), rollout=progress.workflow)
-        _store_report(settings, run, rollout, workflow, in_rollout=release is not None)
+        in_rollout = release is not None
+        _store_report(settings, run, rollout, workflow, in_rollout=in_rollout, tracking=tracking)
         write_parameters(out, outcome="", rollout=progress.workflow)
         options.print_progress(f"{run} goes on in {progress.workflow}")
         _remove_work(settings, run)
@@ -112,7 +119,8 @@ def command(
     write_parameters(out, outcome=write_outcome(outcome), rollout="")
     options.print_progress(f"{run}: {outcome.text}")
     ended = replace(known, alarm=alarm, outcome=outcome)
-    _store_report(settings, run, ended, workflow, in_rollout=release is not None)
+    in_rollout = release is not None
+    _store_report(settings, run, ended, workflow, in_rollout=in_rollout, tracking=tracking)
     if run in state.ended[-2:] and state.outcome not in (None, outcome.kind):
         options.print_progress(f"the outcome was {state.outcome} before; its event was sent")
         _remove_work(settings, run)
@@ -142,6 +150,30 @@ def _remove_work(settings: StepSettings, run: str) -> None:
     options.print_progress(f"{removed} bytes of files between steps are removed")
 
 
+def _store_cards(settings: StepSettings, known: KnownRun, release: str) -> None:
+    """Store the card of a release beside run.json, where the spec has one; without it the run has ended,
+    too."""
+    repository = settings.open_repository()
+    place = RunPlace(
+        settings.store, settings.bucket, known.namespace, lambda *_: None, lambda _: {}
+    )
+    try:
+        store_cards(TracePlace(place, repository, repository.tip()), known.pipeline, release)
+    except PipelineError as error:
+        options.print_progress(f"the card of {release} is not stored: {error.message}")
+
+
+def _note_tracking(settings: StepSettings, pipeline: str, run: str) -> None:
+    """Leave word that a tracking server must be told of the run; the decision service tells it."""
+    try:
+        TrackingBox(settings.store, settings.bucket, pipeline).add(run)
+    except PipelineError as error:
+        options.print_progress(
+            f"the tracking server is not told of {run}: {error.message}; "
+            f"`driftloop tracking sync {pipeline} --all` does it"
+        )
+
+
 def _read_alarm(state: RetrainState, run: str) -> RunAlarm | None:
     """Return the alarms behind the run that holds the lease; None for any other run."""
     if state.run != run or state.alarm is None:
@@ -163,8 +195,9 @@ def _store_report(
     workflow: Mapping[str, Any],
     *,
     in_rollout: bool,
+    tracking: bool,
 ) -> None:
-    """Write run.json. The run has ended without it, too: what keeps it from being written is
+    """Write run.json, and word that a tracking server must be told. The run has ended without it, too: what keeps it from being written is
     told and no failure."""
     folder = RunFolder(settings.store, settings.bucket, run)
     if is_idle_look(workflow):
@@ -183,6 +216,10 @@ def _store_report(
     except PipelineError as error:
         options.print_progress(f"run.json is not written: {error.message}")
         return
+    if report.release is not None:
+        _store_cards(settings, known, report.release)
+    if tracking:
+        _note_tracking(settings, known.pipeline, run)
     for note in report.notes:
         options.print_progress(f"note: {note}")
 

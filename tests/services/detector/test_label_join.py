@@ -1,6 +1,8 @@
 """Answers and labels in any order, repeated and corrected: what is counted of them is what the whole says."""
 
+import itertools
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -270,3 +272,51 @@ def test_counts_go_on_from_those_of_a_verdict_without_what_waited() -> None:
     assert stored.waiting == 1
     join.recall(replace(stored, rows=7, right=3))
     assert join.current == replace(stored, rows=7, right=3)
+
+
+def test_what_rows_have_of_their_request_is_there_in_any_order() -> None:
+    plain = classes()
+    carrier = column("carrier", "category", ("UA", "AA"))
+    profile = replace(plain, columns=(*plain.columns, carrier), asked=("carrier",), slices=1)
+    events = [
+        Came("a", ("cat", "dog")),
+        Came("a", ("cat", "cat"), given=1),
+        json.dumps({"data": {"names": ["carrier"], "ndarray": [["AA"], ["DL"]]}}).encode(),
+    ]
+    for order in itertools.permutations(events):
+        join = LabelJoin(LabelledReader(profile), WAIT)
+        cutter = WindowCutter(WindowRule(2, 2))
+        windows = []
+        for sequence, event in enumerate((*order, Came("b", ("dog", "dog"))), 1):
+            if isinstance(event, bytes):
+                asked = join.reader.read_request(event)
+                assert asked is not None
+                join.add_request(sequence, 0, "a", asked)
+                continue
+            decoded = add(join, sequence, event)
+            rows = decoded.rows
+            windows += cutter.add_event(sequence, 0, decoded, "").windows
+        known = order.index(events[2]) < 2
+        assert len(windows) == 1
+        assert windows[0].rows[:, :3].tolist() == [[1, 0, 0], [0, 1, 0]]
+        # a window that closed before its request came has none of it
+        assert windows[0].rows[:, 3].tolist() == (
+            [1, 2] if known else pytest.approx([math.nan] * 2, nan_ok=True)
+        )
+        assert rows.shape == (0, 4)
+
+
+def test_a_request_that_comes_late_is_in_the_window_that_is_open() -> None:
+    plain = classes()
+    carrier = column("carrier", "category", ("UA", "AA"))
+    profile = replace(plain, columns=(*plain.columns, carrier), asked=("carrier",), slices=1)
+    join = LabelJoin(LabelledReader(profile), WAIT)
+    cutter = WindowCutter(WindowRule(2, 2))
+    add(join, 1, Came("a", ("cat",)))
+    cutter.add_event(2, 0, add(join, 2, Came("a", ("cat",), given=1)), "")
+    asked = join.reader.read_request(b'{"data": {"names": ["carrier"], "ndarray": [["UA"]]}}')
+    assert asked is not None
+    join.add_request(3, 0, "a", asked)
+    add(join, 4, Came("b", ("dog",)))
+    (window,) = cutter.add_event(5, 0, add(join, 5, Came("b", ("dog",), given=2)), "").windows
+    assert window.rows[0].tolist() == [1, 0, 0, 0]

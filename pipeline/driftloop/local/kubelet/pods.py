@@ -292,7 +292,9 @@ def _plan_container(
         )
     env: dict[str, str] = {}
     for entry in item.get("env") or ():
-        env[entry["name"]] = expand_references(resolve_value(where, namespace, entry, values), env)
+        value = resolve_value(where, namespace, entry, values)
+        if value is not None:
+            env[entry["name"]] = expand_references(value, env)
     mounts = []
     for mount in item.get("volumeMounts") or ():
         if mount["name"] not in volumes:

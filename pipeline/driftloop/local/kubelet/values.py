@@ -12,7 +12,9 @@ from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 
 KEY = frozenset({"name", "key"})
-"""Keys of a reference to one value of a ConfigMap or Secret."""
+"""Keys of a reference to one value of a ConfigMap."""
+SECRET_KEY = KEY | {"optional"}
+"""Keys of a reference to one value of a Secret."""
 
 CONFIG_MAP = frozenset({"name"})
 EMPTY_DIR = frozenset({"medium", "sizeLimit"})
@@ -40,8 +42,8 @@ def resolve_value(
     namespace: str,
     entry: Mapping[str, Any],
     values: ConfigValues,
-) -> str:
-    """Return the value of one entry of `env`."""
+) -> str | None:
+    """Return the value of one entry of `env`; None when it is optional and not there."""
     if "valueFrom" not in entry:
         return str(entry.get("value", ""))
     source = entry["valueFrom"]
@@ -49,7 +51,10 @@ def resolve_value(
     match kind:
         case "configMapKeyRef" | "secretKeyRef":
             kinds.refuse_other_keys(
-                f"{where}: env {entry['name']}", f"valueFrom.{kind}", reference, KEY
+                f"{where}: env {entry['name']}",
+                f"valueFrom.{kind}",
+                reference,
+                SECRET_KEY if kind == "secretKeyRef" else KEY,
             )
             name, key = reference["name"], reference["key"]
             content = (
@@ -59,6 +64,8 @@ def resolve_value(
             )
             if content is not None and key in content:
                 return content[key]
+            if reference.get("optional") is True:
+                return None
             raise LocalError(
                 f"{where}: env {entry['name']}: {kind} {name}/{key} does not exist",
                 hint=f"`{PLATFORM}` has: {', '.join(sorted(content or ()))}"

@@ -22,6 +22,7 @@ from nats.js import JetStreamContext
 from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.names import ON_NEW_DATA
 from driftloop.contract.outcomes import WorkflowEnd, clean_reason, describe_end
+from driftloop.contract.quality import describe_quality
 from driftloop.contract.streams import DECISIONS, UNJUDGED, VERDICTS, WORKFLOWS
 from driftloop.contract.verdicts import (
     UnjudgedRecord,
@@ -165,6 +166,7 @@ class RunHistory:
             "failure": read_failure(verdict.details),
             "changes": describe_verdict(verdict.details, MOST_SHOWN),
             "lasting": _describe_lasting(verdict),
+            "quality": describe_quality(verdict.details),
         }
         # its windows that waited for this detector are judged now
         if self.unjudged.get(f"{namespace}/{pipeline}/{detector}", {}).get("release") == release:

@@ -2,6 +2,7 @@
 told about them.
 """
 
+import contextlib
 import os
 import shutil
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from driftloop.contract import platform as contract
 from driftloop.contract.accounts import NatsRole
-from driftloop.local.ground import binaries
+from driftloop.local.ground import binaries, files
 from driftloop.local.ground.addresses import BRANCH, BUCKET, REGION, proxy_environment
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder, replace_file
@@ -71,10 +72,21 @@ def build_settings(
         contract.GIT_USERNAME.key: "",
         contract.GIT_PASSWORD.key: "",
         contract.SIGNING_KEY.key: signing,
+        **_read_tracking_credential(state),
         **contract.rclone_settings(f"http://{endpoint}", access, secret),
     }
     LocalSettings(config, secrets).save(state)
     return config, secrets
+
+
+def _read_tracking_credential(state: StateFolder) -> dict[str, str]:
+    """Return what a person has put into files of `secrets/`: mlflow-token, or mlflow-username and
+    mlflow-password."""
+    found = {}
+    for setting in contract.TRACKING_SETTINGS:
+        with contextlib.suppress(FileNotFoundError):
+            found[setting.key] = files.read_text(state.secrets / setting.key).strip()
+    return {key: value for key, value in found.items() if value}
 
 
 def list_store_programs(

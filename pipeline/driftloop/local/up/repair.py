@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from driftloop.contract.documents import DocumentError, is_text_map
+from driftloop.contract.platform import TRACKING_SETTINGS
 from driftloop.errors import LocalError
 from driftloop.local.argo.objects import Objects
 from driftloop.local.flux.record import AppliedRecord
@@ -25,6 +26,8 @@ SHORTEST = 8
 FOLDERS = ("envoy",)
 """Folders beside the files of `run`."""
 
+_WRITTEN = frozenset(setting.key for setting in TRACKING_SETTINGS)
+"""Secrets that a person writes, with an editor that ends lines: another server knows them."""
 _APPLIED = "what the branch holds is applied anew"
 _HISTORY = "read again from the streams; what is in the timeline stays"
 _SECRETS = {
@@ -77,7 +80,10 @@ def _find_damaged(state: StateFolder) -> Iterator[tuple[Path, str, str]]:
                 yield file, error.message, instead
     for file in sorted(state.secrets.iterdir()):
         if not file.name.endswith(SET_ASIDE) and (wrong := _check_secret(file)) is not None:
-            yield file, wrong, _SECRETS.get(file.name, "a new secret is made")
+            instead = "a new secret is made"
+            if file.name in _WRITTEN:
+                instead = "the tracking server is asked without it"
+            yield file, wrong, _SECRETS.get(file.name, instead)
     for file in sorted(state.images.glob("*/image.json")):
         try:
             images.read_record(file)
@@ -102,7 +108,9 @@ def _check_secret(file: Path) -> str | None:
         return error.message
     if file.name in _SECRETS:
         return find_damage(file.name, text)
-    if len(text) < SHORTEST:
+    if file.name in _WRITTEN:
+        text = text.strip()
+    elif len(text) < SHORTEST:
         return f"it has {len(text)} characters, must have at least {SHORTEST}"
     if not all(0x21 <= byte <= 0x7E for byte in text):
         return "it holds characters that no secret has"

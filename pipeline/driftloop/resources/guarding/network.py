@@ -5,8 +5,10 @@ pods' own: a policy never sees a Service's. The platform is where `cluster/infra
 it; for other addresses `driftloop secrets init` writes policies of its own, and policies add up.
 """
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from driftloop.contract.names import (
     COMPONENT_LABEL,
@@ -79,7 +81,7 @@ class OpenPort:
 
 @dataclass(frozen=True)
 class OutgoingCall:
-    """Somebody whom a pod calls, and on which ports; without a peer, any address."""
+    """Somebody whom a pod calls, and on which ports, all without one; without a peer, any address."""
 
     peer: Peer | None
     ports: tuple[int, ...]
@@ -190,6 +192,7 @@ def _build_roles(plan: Plan) -> Iterator[NetworkRole]:
             _call_platform(
                 KNATIVE_NAMESPACE, 8080, **{"eventing.knative.dev/brokerRole": "filter"}
             ),
+            *(() if plan.tracking is None else (_call_server(plan.tracking.mlflow),)),
         ),
     )
     advancing = PortCaller(_own_pods(rollout), home, names.advance)
@@ -239,8 +242,8 @@ def _build_ingress(plan: Plan, role: NetworkRole) -> tuple[Ingress, ...]:
 def _build_egress(plan: Plan, role: NetworkRole) -> tuple[Egress, ...]:
     rules = []
     for call in role.calls:
-        tunnel = (TUNNEL,) if is_enrolled(plan, call.namespace) else ()
-        ports = tuple(Port(port=port) for port in (*call.ports, *tunnel))
+        tunnel = (TUNNEL,) if call.ports and is_enrolled(plan, call.namespace) else ()
+        ports = tuple(Port(port=port) for port in (*call.ports, *tunnel)) or None
         rules.append(Egress(to=None if call.peer is None else (call.peer,), ports=ports))
     return tuple(rules)
 
@@ -286,6 +289,23 @@ def _pods_in(namespace: str, **labels: str) -> Peer:
 
 def _call_platform(namespace: str, port: int, **labels: str) -> OutgoingCall:
     return OutgoingCall(_pods_in(namespace, **labels), (port,), namespace)
+
+
+def _call_server(url: str) -> OutgoingCall:
+    """A server of the user's own, as a spec names it."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    labels = host.split(".")
+    if len(labels) in (3, 5) and labels[2] == "svc":
+        # a policy sees the pods' ports, and only the Service knows them
+        return OutgoingCall(_pods_in(labels[1]), (), labels[1])
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return OutgoingCall(None, (port,))
+    block = IPBlock(cidr=f"{address}/{address.max_prefixlen}")
+    return OutgoingCall(Peer(ip_block=block), (port,))
 
 
 def _platform_caller(namespace: str, account: str, **labels: str) -> PortCaller:

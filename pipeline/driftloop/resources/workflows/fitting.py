@@ -1,7 +1,7 @@
 """Steps that fit the monitors: those of requests on the training data, before anything is trained on it;
 those of answers on what the candidate has answered in its rehearsal."""
 
-from driftloop.contract.trees import ANSWERS_FILE
+from driftloop.contract.trees import ANSWERS_FILE, ROWS_FILE
 from driftloop.plan import Monitor, Plan
 from driftloop.resources import functions
 from driftloop.resources.workflows.refusing import REHEARSED
@@ -42,11 +42,22 @@ def fit_request_steps(plan: Plan) -> tuple[WorkflowStep, ...]:
 
 
 def fit_answer_steps(plan: Plan) -> tuple[WorkflowStep, ...]:
-    """Build the steps for the monitors of answers, which need a rehearsal that was passed."""
+    """Build the steps for the monitors of answers, which need a rehearsal that was passed; some of them need
+    the rows that it asked, too."""
     answers = ("--answers", f"{IN}/rehearsal/{ANSWERS_FILE}")
     data = artifact_from("rehearse", "rehearsal")
+    asked = ("--rows", f"{IN}/evaluation/{ROWS_FILE}", *plan.column_options)
+    rows = artifact_from("evaluate", "evaluation")
     return tuple(
-        _build_step(plan, monitor, answers, after="rehearse", data=data, when=REHEARSED)
+        _build_step(
+            plan,
+            monitor,
+            (*answers, *(asked if monitor.reads_requests else ())),
+            after="rehearse",
+            data=data,
+            more=(rows,) if monitor.reads_requests else (),
+            when=REHEARSED,
+        )
         for monitor in plan.answer_monitors
     )
 
@@ -58,6 +69,7 @@ def _build_step(
     *,
     after: str,
     data: InputArtifact,
+    more: tuple[InputArtifact, ...] = (),
     when: ParameterEquals | None = None,
 ) -> WorkflowStep:
     return WorkflowStep(
@@ -71,7 +83,7 @@ def _build_step(
             *("--run", "{{workflow.name}}", "--out", f"{OUT}/detector"),
             *functions.function_options(monitor),
         ),
-        inputs=(data,),
+        inputs=(data, *more),
         outputs=(artifact_to("detector", f"{RUN}/detectors/{monitor.name}"),),
         resources=_FIT_ADAPTED if isinstance(monitor.detector, AlibiDetect) else _FIT,
         deadline=1800,

@@ -271,6 +271,7 @@ def finish_step(plan: Plan, name: str, run: str, arguments: tuple[str, ...]) -> 
                 run,
             ),
             *("--status", "{{workflow.status}}", *arguments),
+            *(("--tracking",) if plan.tracking is not None else ()),
             *("--out", PARAMETERS),
         ),
         outputs=(OutputParameter(OUTCOME_PARAMETER), OutputParameter(ROLLOUT_PARAMETER)),

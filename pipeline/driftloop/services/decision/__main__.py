@@ -38,6 +38,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--labels", action="store_true", help="take labels: a monitor of the pipeline reads them"
     )
+    parser.add_argument(
+        "--tracking", default="", help="URL of an MLflow server that is told of runs and releases"
+    )
+    parser.add_argument(
+        "--tracking-name", default="", help="experiment and model there (default: the pipeline)"
+    )
     return parser
 
 
@@ -56,6 +62,9 @@ def run(arguments: argparse.Namespace) -> None:
         look=DataLook.from_environment(os.environ, arguments.pipeline, arguments.data),
         data=arguments.data,
         labels=arguments.labels,
+        tracking=arguments.tracking,
+        tracking_name=arguments.tracking_name,
+        environment=os.environ,
         kubernetes_url=os.environ.get(KUBERNETES_URL.environment) or None,
         host=arguments.host,
         port=arguments.port,

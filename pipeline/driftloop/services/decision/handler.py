@@ -37,6 +37,7 @@ from driftloop.services.decision.deadletters import DeadLetters
 from driftloop.services.decision.evidence import find_stored
 from driftloop.services.decision.labels import BusyError, LabelDoor, LabelsRefusedError
 from driftloop.services.decision.loop import DecisionLoop
+from driftloop.services.decision.tracking import TrackingLoop
 
 log = logging.getLogger("decision")
 
@@ -62,10 +63,12 @@ class DecisionHandlers:
         registry: CollectorRegistry,
         letters: DeadLetters,
         labels: LabelDoor | None,
+        tracking: TrackingLoop | None = None,
     ) -> None:
         self._loop = loop
         self._letters = letters
         self._labels = labels
+        self._tracking = tracking
         self._js = js
         self._verdicts = verdicts
         self._namespace = namespace
@@ -99,6 +102,7 @@ class DecisionHandlers:
         application.router.add_post("/resume", self._resume_decision)
         application.router.add_get("/state", self._answer_state)
         application.router.add_get("/why", self._answer_why)
+        application.router.add_get("/tracking", self._answer_tracking)
         application.router.add_get("/healthz", self._answer_health)
         application.router.add_get("/metrics", self._answer_metrics)
         return application
@@ -292,6 +296,11 @@ class DecisionHandlers:
                 "text": explained.paragraph,
             }
         )
+
+    async def _answer_tracking(self, request: web.Request) -> web.Response:
+        """Answer how far the tracking server has been told; null without one."""
+        tracking = self._tracking
+        return web.json_response(None if tracking is None else to_json(tracking.status))
 
     async def _answer_health(self, request: web.Request) -> web.Response:
         connected = self._js._nc.is_connected and self._verdicts._nc.is_connected

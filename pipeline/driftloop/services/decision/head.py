@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 
 from driftloop.contract.platform import GIT_BRANCH, GIT_PASSWORD, GIT_URL, GIT_USERNAME
+from driftloop.contract.trees import release_path
 from driftloop.errors import PipelineError
 from driftloop.git.head import ReleaseHead, read_head
 from driftloop.git.production import ProductionSince, read_production
@@ -28,6 +29,7 @@ class HeadReader:
         self._one_at_a_time = asyncio.Lock()
         self._tip: str | None = None
         self._head: ReleaseHead | None = None
+        self._text: str | None = None
         self._read_at = float("-inf")
         self.production: ProductionSince | None = None
         """Since when production is what it is, as git was read last."""
@@ -62,9 +64,15 @@ class HeadReader:
                 self._read_at = time.monotonic()
             return None if self._head is None else self._head.event
 
+    def read_text(self) -> tuple[str | None, str | None]:
+        """Return the tip as it was read last, and the text of its release.yaml; None when none was
+        read, or there is none. Nothing is fetched."""
+        return self._tip, self._text
+
     def _read(self) -> None:
         tip = self._repository.tip()
         if tip != self._tip:
             self._head = read_head(self._repository, self._pipeline)
             self.production = read_production(self._repository, self._pipeline)
+            self._text = self._repository.tree(tip).get(release_path(self._pipeline))
             self._tip = tip

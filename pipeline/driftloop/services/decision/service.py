@@ -1,7 +1,8 @@
 """The decision service put together: state, loop, HTTP."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import aiohttp
 from prometheus_client import CollectorRegistry
@@ -19,6 +20,7 @@ from driftloop.services.decision.handler import DecisionHandlers
 from driftloop.services.decision.head import HeadReader
 from driftloop.services.decision.labels import LabelDoor
 from driftloop.services.decision.loop import DecisionLoop
+from driftloop.services.decision.tracking import TrackingLoop
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ class DecisionOptions:
     """Folder of the batches."""
     labels: bool
     """A monitor of the pipeline reads labels."""
+    tracking: str
+    """URL of a tracking server; empty without one."""
+    tracking_name: str
+    """Experiment and model there; empty for the pipeline's name."""
+    environment: Mapping[str, str] = field(repr=False)
+    """Credentials of object store and tracking server."""
     kubernetes_url: str | None
     host: str
     port: int
@@ -82,6 +90,16 @@ async def serve_decision(options: DecisionOptions) -> None:
                 broker=options.broker,
                 registry=registry,
             )
+            tracking = None
+            if options.tracking:
+                tracking = TrackingLoop.from_environment(
+                    options.environment,
+                    pipeline=pipeline,
+                    url=options.tracking,
+                    name=options.tracking_name,
+                    head=options.head,
+                    registry=registry,
+                )
             door = DecisionHandlers(
                 loop,
                 js,
@@ -95,6 +113,7 @@ async def serve_decision(options: DecisionOptions) -> None:
                 registry=registry,
                 letters=letters,
                 labels=labels if options.labels else None,
+                tracking=tracking,
             )
             async with (
                 serve_http(ApplicationServer(door.build_application()), options.host, options.port),
@@ -102,6 +121,8 @@ async def serve_decision(options: DecisionOptions) -> None:
             ):
                 group.create_task(letters.watch_waiting())
                 group.create_task(loop.run())
+                if tracking is not None:
+                    group.create_task(tracking.run())
     finally:
         await reader.close()
         await client.close()

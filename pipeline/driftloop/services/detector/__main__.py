@@ -64,6 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--answers", type=Path, help="answers.jsonl of a rehearsal, for a detector of answers"
     )
+    fitting.add_argument(
+        "--rows", type=Path, help="rows.json that was answered, for a detector that needs it, too"
+    )
     fitting.add_argument("--features", default="x", help="array of .npz files, columns of others")
     fitting.add_argument(
         "--target", default=TARGET, help="column of the label, which is no feature"
@@ -144,11 +147,16 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
 def _gather_rows(arguments: argparse.Namespace, config: DetectorSettings) -> "DetectorArtifact":
     from driftloop.services.detector.fitting import artifact
     from driftloop.services.detector.fitting.answer_learning import gather_answers
+    from driftloop.services.detector.fitting.asked_rows import read_asked
     from driftloop.services.detector.fitting.labelled_learning import gather_labelled
 
+    if arguments.answers is not None and config.kind == "quality":
+        asked = None
+        if arguments.rows is not None:
+            asked = read_asked(arguments.rows, arguments.features)
+        return gather_labelled(arguments.answers, config, asked)
     if arguments.answers is not None:
-        gather = gather_labelled if config.kind == "quality" else gather_answers
-        return gather(arguments.answers, config)
+        return gather_answers(arguments.answers, config)
     if config.kind == "quality":
         raise artifact.ArtifactError(
             "a detector of labels is fitted on answers", hint="give `--answers answers.jsonl`"

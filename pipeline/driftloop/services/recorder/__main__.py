@@ -13,6 +13,7 @@ from driftloop.contract.documents import to_json
 from driftloop.contract.platform import NATS_ROLES
 from driftloop.contract.streams import RECORDER_BYTES, RecorderStreams
 from driftloop.services import bootstrap
+from driftloop.services.imports import pandas_left_out
 
 EXAMPLE = """\
 driftloop-recorder serve --namespace ml --pipeline digits --config '{"keep": 2592000}'
@@ -65,7 +66,8 @@ def _write_part() -> None:
 
     order = WriteOrder.parse(sys.stdin.buffer.read())
     url = NATS_ROLES[NatsRole.RECORDER].read(os.environ)
-    result = cancellation.run(write_part(order, url, os.environ))
+    with pandas_left_out():
+        result = cancellation.run(write_part(order, url, os.environ))
     print(json.dumps(to_json(result)), flush=True)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from driftloop.errors import PipelineError
-from driftloop.services.detector.detectors.imports import pandas_left_out
+from driftloop.services.imports import pandas_left_out
 
 _PACKAGES = ("alibi_detect", "alibi_detect.cd", "alibi_detect.od", "alibi_detect.utils")
 

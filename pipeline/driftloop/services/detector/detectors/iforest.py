@@ -12,8 +12,8 @@ from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict, outliers
 from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.encoding import TableEncoder
-from driftloop.services.detector.detectors.imports import pandas_left_out
 from driftloop.services.detector.rows.values import Rows
+from driftloop.services.imports import pandas_left_out
 
 TREES = 100
 MOST_CALIBRATED = 5000

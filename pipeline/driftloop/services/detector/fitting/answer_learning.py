@@ -63,6 +63,8 @@ class RehearsedAnswer:
     table: AnswerTable
     label: Any = None
     """None for a row without one."""
+    row: int = 0
+    """Its place in rows.json."""
 
 
 def gather_answers(file: Path, config: DetectorSettings) -> DetectorArtifact:
@@ -128,7 +130,8 @@ def read_rehearsal(file: Path) -> list[RehearsedAnswer]:
                 f"{file.name}, line {number} is not an answer: {error!r}", hint=REHEARSED
             ) from error
         table = _read_response(file.name, number, response)
-        answers.append(RehearsedAnswer(number, recent, table, document.get("label")))
+        row = document.get("row", number - 1)
+        answers.append(RehearsedAnswer(number, recent, table, document.get("label"), row))
     if len(answers) < 2:
         raise ArtifactError(
             f"{file.name} has {len(answers)} answers, must have at least 2",
@@ -151,7 +154,7 @@ def _read_response(file: str, line: int, response: bytes) -> AnswerTable:
 def learn_answers(file: str, answers: Sequence[RehearsedAnswer], kind: DetectorKind) -> LearntTable:
     """Learn the columns of answers for a kind of detector; ArtifactError when they are not alike."""
     names, rows = join_answers(file, answers)
-    probabilities = _read_probabilities(rows)
+    probabilities = read_probabilities(rows)
     if probabilities is None:
         return _learn_values(file, names, rows, kind)
     chosen = CLASS if CLASS not in names else f"{ANSWER} {CLASS}"
@@ -219,7 +222,7 @@ def _describe(names: tuple[str, ...], row: list[Any]) -> str:
     return f"{len(row)} value{'' if len(row) == 1 else 's'}{named}"
 
 
-def _read_probabilities(rows: list[list[Any]]) -> Rows | None:
+def read_probabilities(rows: list[list[Any]]) -> Rows | None:
     """Return rows of probabilities (n x classes), None for what is none."""
     if len(rows[0]) < 2 or any(isinstance(v, bool | str | None) for row in rows for v in row):
         return None

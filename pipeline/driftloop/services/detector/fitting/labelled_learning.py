@@ -11,7 +11,7 @@ The reference are the recent rows; when there are fewer than 50 of them, earlier
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from driftloop.services.detector.fitting.answer_learning import (
     is_class,
     join_answers,
     name_columns,
+    read_probabilities,
     read_rehearsal,
 )
 from driftloop.services.detector.fitting.artifact import (
@@ -35,6 +36,7 @@ from driftloop.services.detector.fitting.artifact import (
     ArtifactError,
     DetectorArtifact,
 )
+from driftloop.services.detector.fitting.asked_rows import AskedRows, learn_slices
 from driftloop.services.detector.fitting.learning import profile_numbers, profile_truths
 from driftloop.services.detector.rows.labelled import (
     ANSWER,
@@ -45,6 +47,7 @@ from driftloop.services.detector.rows.labelled import (
     RIGHT,
     LabelledReader,
     UnreadableLabelError,
+    list_slices,
 )
 from driftloop.services.detector.rows.values import Rows
 
@@ -55,9 +58,11 @@ CLASSES_HINT = (
 )
 
 
-def gather_labelled(file: Path, config: DetectorSettings) -> DetectorArtifact:
-    """Learn profile and reference from the labelled answers of a rehearsal; ArtifactError names what they
-    lack."""
+def gather_labelled(
+    file: Path, config: DetectorSettings, asked: AskedRows | None = None
+) -> DetectorArtifact:
+    """Learn profile and reference from the labelled answers of a rehearsal, and from the rows that it asked where
+    answers are judged by slices; ArtifactError names what they lack."""
     answers = read_rehearsal(file)
     labelled = [answer for answer in answers if is_label(answer.label)]
     if not labelled:
@@ -68,7 +73,16 @@ def gather_labelled(file: Path, config: DetectorSettings) -> DetectorArtifact:
     used, earlier = choose_recent(labelled)
     names, rows = join_answers(file.name, used)
     profile = _choose_profile(names, rows, [answer.label for answer in used])
-    encoded = _encode_rows(file.name, LabelledReader(profile), names, rows, used)
+    probabilities = read_probabilities(rows) if profile.columns[0].name == RIGHT else None
+    if probabilities is not None:
+        chances = (_column(f"P({name})") for name in names)
+        profile = replace(profile, columns=(*profile.columns, *chances))
+    slices = None
+    if config.slices is not None:
+        profile, slices = _add_slices(file.name, config.slices, profile, used, asked)
+    reader = LabelledReader(profile)
+    encoded = _encode_rows(file.name, reader, names, rows, used)
+    _fill_rows(reader, encoded, probabilities, slices)
     return DetectorArtifact(
         config,
         encoded[-MOST_TABULAR_ROWS:],
@@ -79,6 +93,7 @@ def gather_labelled(file: Path, config: DetectorSettings) -> DetectorArtifact:
                 f"answers to {len(used)} held-out rows with labels",
                 *earlier,
                 _describe(profile, encoded),
+                *_describe_slices(profile),
             )
         ),
     )
@@ -115,6 +130,52 @@ def _choose_profile(
         classes = (*((name, every[name]) for name in known), *classes[len(known) :])
     columns = (*plain.columns[:1], *(_column(n, classes) for n in (ANSWER, LABEL)))
     return replace(plain, columns=columns)
+
+
+def _add_slices(
+    file: str,
+    columns: Sequence[str],
+    profile: TableProfile,
+    used: Sequence[RehearsedAnswer],
+    asked: AskedRows | None,
+) -> tuple[TableProfile, Rows]:
+    """Return the profile with the columns of slices, and these columns of the rows."""
+    if asked is None:
+        raise ArtifactError(
+            f"{file}: slices need the rows that were answered", hint="give `--rows rows.json`"
+        )
+    places = [answer.row for answer in used]
+    learnt = learn_slices(asked, columns, places)
+    return (
+        replace(
+            profile,
+            columns=(*profile.columns, *learnt.columns),
+            asked=asked.names,
+            features=asked.features,
+            slices=len(learnt.columns),
+        ),
+        learnt.codes,
+    )
+
+
+def _fill_rows(
+    reader: LabelledReader, rows: Rows, chances: Rows | None, slices: Rows | None
+) -> None:
+    """Write into encoded rows what is not known of answers and labels alone."""
+    if chances is not None:
+        reader.place_chances(rows, chances)
+    if slices is not None:
+        reader.place_asked(rows, slices)
+
+
+def _describe_slices(profile: TableProfile) -> Iterator[str]:
+    for column in list_slices(profile):
+        known = sum(count for _, count in column.categories)
+        rest = column.rows - known
+        others = (
+            f", {rest} rows of {column.distinct - len(column.categories)} others" if rest else ""
+        )
+        yield f"{len(column.categories)} slices by `{column.name}`{others}"
 
 
 def _read_key(label: Any) -> str | None:
@@ -187,7 +248,11 @@ def _show(texts: Sequence[str]) -> str:
 def _profile_columns(profile: TableProfile, rows: Rows) -> list[ColumnProfile]:
     """Return the columns with what their values look like."""
     columns = []
-    for column, values in zip(profile.columns, rows.T, strict=True):
+    sliced = [column.name for column in list_slices(profile)]
+    for place, (column, values) in enumerate(zip(profile.columns, rows.T, strict=True)):
+        if sliced and place >= len(profile.columns) - len(sliced):
+            columns.append(column)
+            continue
         match column.type:
             case "category":
                 codes = values.astype(np.int64)

@@ -19,7 +19,7 @@ from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.detectors.statistics import find_most
 from driftloop.services.detector.errors import FitError, WindowFailedError
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
-from driftloop.services.detector.rows.labelled import RIGHT
+from driftloop.services.detector.rows.labelled import COLUMNS, RIGHT
 from driftloop.services.detector.rows.values import Rows
 
 Fit = Callable[[Rows], WindowDetector]
@@ -169,7 +169,7 @@ class _Examination:
         detector = self._fit(self._reference)
         single = self._config.kind in SINGLE_KINDS
         window = self._draw_window(detector)
-        every = list(range(len(self._columns)))
+        every = self._list_changed()
         if not self._alarms(detector, window, len(window), every):
             raise FitError(
                 f"{self._config.kind} can't alarm: a window of {len(window)} rows stays quiet although each value is "
@@ -188,6 +188,11 @@ class _Examination:
             quality=self._config.kind == "quality",
             blind=tuple(self._columns[n].name for n in blind),
         )
+
+    def _list_changed(self) -> list[int]:
+        """Return the columns of a change of all that is judged: of labelled answers not those of slices."""
+        most = COLUMNS if self._config.kind == "quality" else len(self._columns)
+        return list(range(most))
 
     def _try_random(self) -> WindowTrial | None:
         if self._size < 2:
@@ -252,7 +257,7 @@ class _Examination:
     ) -> int:
         """Return the fewest changed rows that alarm, of the least visible column."""
         seen = [[n] for n in self._tried if n not in blind]
-        every = [list(range(len(self._columns)))]
+        every = [self._list_changed()]
         sets = seen[: max(1, self._scored // 50)] if single else every
         fewest = 1
         for columns in sets:

@@ -38,6 +38,10 @@ class _Request:
     time: int
     """Time at which that was stored, in nanoseconds since 1970."""
     answers: tuple[Answer, ...] | None = None
+    chances: Rows | None = None
+    """Probabilities of classes, where the answers are such."""
+    asked: Rows | None = None
+    """What its rows have of the request."""
     foreign: bool = False
     """Another release answered it."""
     early: list[tuple[Given, Label]] = field(default_factory=list)
@@ -86,8 +90,23 @@ class LabelJoin:
             absolute, squares = counts.absolute or 0.0, counts.squares or 0.0
             self.counts = replace(counts, right=None, absolute=absolute, squares=squares)
 
+    def add_request(self, sequence: int, time: int, request: str, asked: Rows) -> None:
+        """Take what rows have of their request, before or after its answers and labels; the first counts."""
+        self._expire(time)
+        known = self._find(sequence, time, request)
+        if known.asked is not None:
+            return
+        known.asked = asked
+        if known.rows is not None:
+            self.reader.place_asked(known.rows, asked)
+
     def add_answers(
-        self, sequence: int, time: int, request: str, answers: Sequence[Answer]
+        self,
+        sequence: int,
+        time: int,
+        request: str,
+        answers: Sequence[Answer],
+        chances: Rows | None = None,
     ) -> DecodedRows:
         """Take the release's answers to a request, stored at a time; the rows that are joined by it."""
         self._expire(time)
@@ -96,7 +115,7 @@ class LabelJoin:
             return self._no_rows()
         early, known.early = known.early, []
         self._early -= bool(early) and not known.foreign
-        known.answers, known.foreign = tuple(answers), False
+        known.answers, known.chances, known.foreign = tuple(answers), chances, False
         self._waiting += 1
         joined = [
             self._add_label(known, label, given)
@@ -180,7 +199,8 @@ class LabelJoin:
             if given < known.given:
                 return False
         known.given, known.labels = given, labels
-        return self._make_rows(known, self.reader.encode_rows(known.answers, labels))
+        rows = self.reader.encode_rows(known.answers, labels, known.chances, known.asked)
+        return self._make_rows(known, rows)
 
     def _make_rows(self, known: _Request, rows: Rows) -> bool:
         """Give a request its rows, or correct those that it has; True for new ones."""

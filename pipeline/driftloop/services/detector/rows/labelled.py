@@ -3,6 +3,9 @@
 Answers that are classes, by the profile that the fit learnt: `right` (1 or 0), `answer` and `label`. Classes are texts here,
 `3.0` is `3`; of the numbers of all classes the largest one names the answer, by its name where labels have names, else by
 its place. Answers that are numbers: `error` (the absolute one), `answer` and `label`.
+
+Of probabilities of classes these follow, and then the columns of the request by whose values answers are judged apart: codes
+of categories.
 """
 
 import math
@@ -13,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from driftloop.contract.labels import Label, Scalar
-from driftloop.contract.profiles import TableProfile
+from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.release.tables import BAD_PAYLOAD, AnswerTable, read_answer_table
 from driftloop.release.values import category_key, is_missing
 from driftloop.services.detector.rows.answers import ANSWER_NAMES, ANSWER_WIDTH
 from driftloop.services.detector.rows.marks import PAYLOAD
-from driftloop.services.detector.rows.payload import DecodedRows
+from driftloop.services.detector.rows.payload import DecodedRows, RowDecoder
 from driftloop.services.detector.rows.values import RowFaults, Rows
 
 RIGHT, ERROR = "right", "error"
@@ -29,6 +32,7 @@ NAMES, PLACES = "names", "places"
 NO_ANSWER = "an answer has no value"
 """Why answers are not judged."""
 COLUMNS = 3
+"""Columns of all rows."""
 
 Answer = str | float
 """The class of a row, or its number."""
@@ -45,6 +49,8 @@ class ReadAnswers:
     answers: tuple[Answer, ...]
     """One of each row; empty when one of them can't be read."""
     faults: RowFaults
+    chances: Rows | None = None
+    """Probability of each class (n x classes), in the order of the profile; None of other answers."""
 
 
 class LabelledReader:
@@ -55,8 +61,13 @@ class LabelledReader:
         self._named = bool(profile.order) and profile.chosen == NAMES
         self.classes = profile.columns[0].name == RIGHT
         """Answers are classes, not numbers."""
-        names = [name for name, _ in profile.columns[-1].categories]
+        names = [name for name, _ in profile.columns[COLUMNS - 1].categories]
         self._codes = {name: float(code) for code, name in enumerate(names)}
+        self._chances = count_chances(profile)
+        self.slices = list_slices(profile)
+        """Columns of the request that a row has."""
+        self._asked = _decode_asked(profile) if self.slices else None
+        self._width = len(profile.columns)
 
     def read_response(self, body: bytes, protocol: str | None = None) -> ReadAnswers:
         """Return the answers in a response; those of one that can't be read are rejected rows."""
@@ -70,7 +81,22 @@ class LabelledReader:
         if reason or len(known) < len(table.rows):
             # a label is of all rows of a request
             return ReadAnswers((), RowFaults(Counter({reason or NO_ANSWER: len(table.rows)})))
-        return ReadAnswers(known, RowFaults())
+        return ReadAnswers(known, RowFaults(), self._read_chances(table))
+
+    def _read_chances(self, table: AnswerTable) -> Rows | None:
+        if not self._chances:
+            return None
+        names = table.names or self._order
+        places = [names.index(name) for name in self._order]
+        return np.array(table.rows, dtype=np.float64)[:, places]
+
+    def read_request(self, body: bytes, protocol: str | None = None) -> Rows | None:
+        """Return what rows have of a request (n x slices), NaN for a value that is not there; None when it can't
+        be read."""
+        if self._asked is None:
+            return None
+        rows = self._asked.decode_rows(body, protocol).rows
+        return rows if len(rows) else None
 
     def _find_fault(self, table: AnswerTable) -> str:
         if any(len(row) != len(self._order) for row in table.rows):
@@ -113,15 +139,35 @@ class LabelledReader:
             raise UnreadableLabelError
         return number
 
-    def encode_rows(self, answers: tuple[Answer, ...], labels: tuple[Answer, ...]) -> Rows:
-        """Return the rows (n x 3) of answers and their labels."""
-        rows = np.empty((len(answers), COLUMNS))
+    def encode_rows(
+        self,
+        answers: tuple[Answer, ...],
+        labels: tuple[Answer, ...],
+        chances: Rows | None = None,
+        asked: Rows | None = None,
+    ) -> Rows:
+        """Return the rows (n x columns of the profile) of answers and their labels; what is not known is NaN."""
+        rows = np.full((len(answers), self._width), np.nan)
         for row, answer, label in zip(rows, answers, labels, strict=True):
             if isinstance(answer, str) or isinstance(label, str):
-                row[:] = (answer == label, self._find_code(answer), self._find_code(label))
+                row[:COLUMNS] = (answer == label, self._find_code(answer), self._find_code(label))
             else:
-                row[:] = (abs(answer - label), answer, label)
+                row[:COLUMNS] = (abs(answer - label), answer, label)
+        if chances is not None:
+            self.place_chances(rows, chances)
+        if asked is not None:
+            self.place_asked(rows, asked)
         return rows
+
+    def place_chances(self, rows: Rows, chances: Rows) -> None:
+        """Write the probabilities of all classes (n x classes) into rows."""
+        if self._chances:
+            rows[:, COLUMNS : COLUMNS + self._chances] = chances
+
+    def place_asked(self, rows: Rows, asked: Rows) -> None:
+        """Write what rows have of their request into them; nothing of a request of other rows."""
+        if len(asked) == len(rows) and self.slices:
+            rows[:, -len(self.slices) :] = asked
 
     def _find_code(self, answer: Answer) -> float:
         return self._codes.get(str(answer), float(len(self._codes)))
@@ -132,7 +178,24 @@ class LabelledReader:
 
     def no_rows(self) -> Rows:
         """Return an empty table."""
-        return np.empty((0, COLUMNS))
+        return np.empty((0, self._width))
+
+
+def count_chances(profile: TableProfile) -> int:
+    """Return how many columns of labelled answers are probabilities of classes."""
+    return len(profile.columns) - COLUMNS - len(list_slices(profile))
+
+
+def list_slices(profile: TableProfile) -> tuple[ColumnProfile, ...]:
+    """Return the columns of requests that labelled answers are judged by."""
+    return profile.columns[-profile.slices :] if profile.slices else ()
+
+
+def _decode_asked(profile: TableProfile) -> RowDecoder:
+    asked = TableProfile(
+        columns=list_slices(profile), order=profile.asked or (), features=profile.features
+    )
+    return RowDecoder(asked, complete=False)
 
 
 def _read_number(value: Any) -> float | None:

@@ -14,10 +14,16 @@ from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry
 
 from driftloop.clients import events
-from driftloop.clients.events import MalformedEventError
+from driftloop.clients.events import Event, MalformedEventError
 from driftloop.clients.nats import MessagePosition
 from driftloop.contract.documents import DocumentError
-from driftloop.contract.events import INFERENCE_RESPONSE, LABELS_GIVEN, PROTOCOL, REQUEST_ID
+from driftloop.contract.events import (
+    INFERENCE_REQUEST,
+    INFERENCE_RESPONSE,
+    LABELS_GIVEN,
+    PROTOCOL,
+    REQUEST_ID,
+)
 from driftloop.contract.labels import LabelBatch, LabelCounts
 from driftloop.contract.streams import DetectorStreams
 from driftloop.contract.times import SECOND
@@ -110,6 +116,9 @@ class LabelledEvents:
         if event.type == LABELS_GIVEN and message.subject == self._names.labels:
             batch = LabelBatch.read(event.parse_json())
             return self._join.add_labels(where.stream, where.time, event.key, batch)
+        if event.type == INFERENCE_REQUEST:
+            self._take_request(event, message, where)
+            return DecodedRows(self._reader.no_rows(), RowFaults())
         if event.type != INFERENCE_RESPONSE:
             return DecodedRows(self._reader.no_rows(), RowFaults(Counter({OTHER_EVENT: 1})))
         request = event.get(REQUEST_ID) or event.id
@@ -119,7 +128,17 @@ class LabelledEvents:
         read = self._reader.read_response(event.body, event.get(PROTOCOL))
         if not read.answers:
             return DecodedRows(self._reader.no_rows(), read.faults)
-        return self._join.add_answers(where.stream, where.time, request, read.answers)
+        return self._join.add_answers(where.stream, where.time, request, read.answers, read.chances)
+
+    def _take_request(self, event: Event, message: Msg, where: MessagePosition) -> None:
+        """Take what rows have of a request; one of another release, or that can't be read, is as one that did not
+        come."""
+        if message.subject != self._answered:
+            return
+        asked = self._reader.read_request(event.body, event.get(PROTOCOL))
+        if asked is not None:
+            request = event.get(REQUEST_ID) or event.id
+            self._join.add_request(where.stream, where.time, request, asked)
 
 
 class LabelledRoom(EventRoom):

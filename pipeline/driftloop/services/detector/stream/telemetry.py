@@ -1,16 +1,17 @@
 """The last verdict, the open window, and the rows that are not judged, as metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.labels import LabelCounts
+from driftloop.contract.quality import MEASURES, Figures, read_figures, read_slices
 from driftloop.contract.times import SECOND, format_time
 from driftloop.contract.verdicts import WindowRecord, read_columns, read_failure, read_lasting
 from driftloop.contract.windows import OpenWindow, PendingWindows
-from driftloop.services.detector.rows.values import RowFaults
+from driftloop.services.detector.rows.values import LONGEST_NAME, RowFaults
 from driftloop.services.detector.stream.windows import WindowCutter, WindowRule
 
 ALARMS = ("true", "false", "unknown")
@@ -99,6 +100,24 @@ class VerdictMetrics:
             ["column"],
             registry=registry,
         )
+        self._quality = Gauge(
+            "driftloop_detector_window_quality",
+            "How good the answers of the last window are, and those to held-out rows (of: window, heldout)",
+            ["measure", "of"],
+            registry=registry,
+        )
+        self._slices = Gauge(
+            "driftloop_detector_slice_quality",
+            "How good the answers of the last window are to requests with a value in a column, 20 slices at most",
+            ["column", "value", "measure", "of"],
+            registry=registry,
+        )
+        self._slice_rows = Gauge(
+            "driftloop_detector_slice_rows",
+            "Labelled rows of the last window with a value in a column, 20 slices at most",
+            ["column", "value"],
+            registry=registry,
+        )
         self._changed = Gauge(
             "driftloop_detector_columns_changed",
             "Columns that have changed by the last verdict or the change that lasts, named or not",
@@ -147,6 +166,27 @@ class VerdictMetrics:
             self._columns.labels(change.column).set(change.score)
             self._effects.labels(change.column).set(change.effect)
         self._changed.set(changed if isinstance(changed, int) else 0)
+        self._show_quality(verdict)
+
+    def _show_quality(self, verdict: WindowRecord) -> None:
+        for gauge in (self._quality, self._slices, self._slice_rows):
+            gauge.clear()
+        for measure, of, value in _list_figures(read_figures(verdict.details)):
+            self._quality.labels(measure, of).set(value)
+        slices = read_slices(verdict.details)
+        for each in slices.slices if slices is not None else ():
+            name = each.value[:LONGEST_NAME]
+            self._slice_rows.labels(each.column, name).set(each.rows)
+            for measure, of, value in _list_figures(each.figures):
+                self._slices.labels(each.column, name, measure, of).set(value)
+
+
+def _list_figures(figures: Figures) -> Iterator[tuple[str, str, float]]:
+    """Yield measure, rows and value of the figures that are metrics."""
+    for name, (before, after) in figures.items():
+        if name in MEASURES:
+            yield MEASURES[name], "heldout", before
+            yield MEASURES[name], "window", after
 
 
 class OpenWindowMetrics:
