@@ -292,7 +292,7 @@ def tell(reference, window):
 
 
 def count(reference, window):
-    return {"score": 1}
+    return {"threshold": 1}
 """
 MONITOR = """\
   monitors:
@@ -333,15 +333,15 @@ MONITOR = """\
         (
             '"watch:judge", fit: "watch:learn", parameters: {most: 0.5}',
             '"watch:tell"',
-            "must return a dict with `score` and `threshold`, or `alarm`; `tell` (trainer/watch.py:13) "
+            "must return a dict with `score`, or `alarm`; `tell` (trainer/watch.py:13) "
             "returns `alarms`",
             "did you mean `alarm`?",
         ),
         (
             '"watch:judge", fit: "watch:learn", parameters: {most: 0.5}',
             '"watch:count"',
-            "must return a dict with `score` and `threshold`, or `alarm`; `count` (trainer/watch.py:17) "
-            "returns `score`",
+            "must return a dict with `score`, or `alarm`; `count` (trainer/watch.py:17) "
+            "returns `threshold`",
             None,
         ),
         (

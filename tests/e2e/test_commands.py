@@ -3,14 +3,20 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 from support import starter
+from support.browser import Visitor, open_browser, watch_running
 from support.loops import processes_of
+
+from driftloop.local.ground.state import StateFolder
+from driftloop.operations.status import read_local_status
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 
@@ -112,3 +118,20 @@ def test_up_takes_the_spec_of_its_folder_and_plan_knows_what_serves(shell: Shell
     assert 'retrain.budget: "4/day" -> "5/day"' in plan
     committed = shell.types("", "commit", str(spec))
     assert str(state / "git" / "cluster.git") in committed
+    _look_at_console(shell, run)
+
+
+def _look_at_console(shell: Shell, run: str) -> None:
+    """Every page of the running platform in a browser, its actions to their end, and a NATS that goes away."""
+    address = shell.types(starter.NAME, "console").splitlines()[-1]
+    with open_browser() as browser:
+        visitor = Visitor(browser, address)
+        watch_running(visitor, starter.NAME, run, pictures=os.environ.get("DRIFTLOOP_PICTURES"))
+        state = StateFolder.open_folder(shell.home / starter.NAME / ".driftloop")
+        (nats,) = [each for each in read_local_status(state).processes if each.name == "nats"]
+        page = visitor.visit(f"/pipelines/{starter.NAME}")
+        assert nats.pid is not None
+        os.kill(nats.pid, signal.SIGSTOP)
+        expect(page.locator(".notice.bad").first).to_be_visible(timeout=120_000)
+        expect(page.locator(".notice.bad")).to_have_count(1, timeout=120_000)
+        assert visitor.complaints == []

@@ -1,124 +1,143 @@
-"""Debian's Chromium, driven by its own protocol: what a page asks for, what its console says, how it looks."""
+"""A real Chromium, driven by Playwright; tests that need one are skipped where there is none."""
 
 import asyncio
-import base64
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import contextlib
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-PROGRAM = shutil.which("chromium")
-needs_chromium = pytest.mark.skipif(PROGRAM is None, reason="Debian's `chromium` is not installed")
-START = 30.0
-QUIET = 0.2
-"""Seconds without anything new after which a page has settled."""
+from driftloop.console.answers import Console
+from driftloop.console.serving import listen, serve
+
+CHROMIUM = Path("/usr/bin/chromium")
 
 
-@dataclass
-class BrowserPage:
-    """One tab."""
-
-    socket: aiohttp.ClientWebSocketResponse
-    errors: list[str] = field(default_factory=list)
-    """What the console said: errors, warnings, exceptions."""
-    requests: list[str] = field(default_factory=list)
-    """Addresses that were asked for."""
-    _count: int = 0
-
-    async def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Call a method of the protocol and return its result."""
-        self._count += 1
-        number = self._count
-        await self.socket.send_json({"id": number, "method": method, "params": params})
-        while True:
-            message = await self.socket.receive_json(timeout=START)
-            if message.get("id") == number:
-                assert "error" not in message, message
-                return dict(message["result"])
-            self._take(message)
-
-    def _take(self, message: dict[str, Any]) -> None:
-        params = message.get("params", {})
-        match message.get("method"):
-            case "Network.requestWillBeSent":
-                self.requests.append(params["request"]["url"])
-            case "Runtime.exceptionThrown":
-                self.errors.append(json.dumps(params["exceptionDetails"])[:500])
-            case "Runtime.consoleAPICalled":
-                self.errors.append(json.dumps(params["args"])[:500])
-            case "Log.entryAdded":
-                self.errors.append(params["entry"]["text"])
-
-    async def open(self, url: str, *, width: int = 1600, dark: bool = False) -> None:
-        """Open an address, as wide and as bright as said, and wait until it has loaded."""
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        await self.call("Emulation.setEmulatedMedia", features=[scheme])
-        await self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=900,
-            deviceScaleFactor=1,
-            mobile=width < 600,
+@contextlib.contextmanager
+def open_browser() -> Iterator[Browser]:
+    """Debian's Chromium for the length of a `with`."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed (`apt-get install chromium`)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
         )
-        await self.call("Page.navigate", url=url)
-        while await self.evaluate("document.readyState") != "complete":  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-        await asyncio.sleep(QUIET)
-        await self.call("Page.getFrameTree")
-
-    async def evaluate(self, script: str) -> Any:
-        """Return the value of an expression."""
-        found = await self.call("Runtime.evaluate", expression=script, returnByValue=True)
-        return found["result"].get("value")
-
-    async def take_picture(self, file: Path) -> None:
-        """Write the whole page as a PNG."""
-        found = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(found["data"]))
+        yield browser
+        browser.close()
 
 
-@asynccontextmanager
-async def open_browser() -> AsyncIterator[BrowserPage]:
-    """Start Chromium with one tab; it ends with the `with`."""
-    assert PROGRAM is not None
-    with tempfile.TemporaryDirectory(prefix="chromium-") as profile:
-        process = await asyncio.create_subprocess_exec(
-            PROGRAM,
-            *("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
-            *("--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"),
-            *("--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={**os.environ, "HOME": profile},
+class Visitor:
+    """Somebody who has opened the console's address; what the browser complains of is kept."""
+
+    def __init__(
+        self, browser: Browser, address: str, *, width: int = 1280, scheme: str = "light"
+    ) -> None:
+        self.base = address.partition("/enter")[0]
+        self.complaints: list[str] = []
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if scheme == "dark" else "light",
         )
-        try:
-            port = await asyncio.wait_for(_read_port(Path(profile)), START)
-            async with aiohttp.ClientSession() as session:
-                async with session.get(f"http://127.0.0.1:{port}/json") as answer:
-                    tabs = await answer.json()
-                tab = next(each for each in tabs if each["type"] == "page")
-                async with session.ws_connect(
-                    tab["webSocketDebuggerUrl"], max_msg_size=0
-                ) as socket:
-                    page = BrowserPage(socket)
-                    for domain in ("Page", "Runtime", "Log", "Network"):
-                        await page.call(f"{domain}.enable")
-                    yield page
-        finally:
-            process.kill()
-            await process.wait()
+        context.set_default_timeout(60_000)
+        self.page: Page = context.new_page()
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog {dialog.message}"))
+        self.page.goto(address)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def visit(self, path: str) -> Page:
+        """Open a page; nothing may overflow it."""
+        self.page.goto(self.base + path)
+        self.page.wait_for_selector("h1")
+        wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert self.page.evaluate(wider) <= 0, f"{path} is wider than the page"
+        return self.page
+
+    def tab_to(self, name: str, most: int = 60) -> None:
+        """Press Tab until a link or button of that name has the focus."""
+        for _ in range(most):
+            self.page.keyboard.press("Tab")
+            if self.page.evaluate("document.activeElement.textContent.trim()") == name:
+                return
+        pytest.fail(f"`{name}` is not reached by the keyboard")
 
 
-async def _read_port(profile: Path) -> int:
-    file = profile / "DevToolsActivePort"
-    while not file.exists() or not file.read_text().strip():  # noqa: ASYNC110
-        await asyncio.sleep(0.05)
-    return int(file.read_text().split()[0])
+@contextlib.contextmanager
+def serve_console(console: Console) -> Iterator[str]:
+    """A console that answers on its port, in a thread of its own; its address."""
+    up, loop, tasks = threading.Event(), asyncio.new_event_loop(), []
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        with listen(console.key.port) as listener:
+            tasks.append(loop.create_task(serve(console, listener, ready=up.set)))
+            with contextlib.suppress(asyncio.CancelledError):
+                loop.run_until_complete(tasks[0])
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert up.wait(60)
+    try:
+        yield console.key.address
+    finally:
+        loop.call_soon_threadsafe(tasks[0].cancel)
+        thread.join(30)
+
+
+def watch_running(visitor: Visitor, name: str, run: str, *, pictures: str | None = None) -> None:
+    """Look at each page of a running platform, and let each action end; `pictures` is a folder for them."""
+    home = f"/pipelines/{name}"
+
+    def shoot(picture: str) -> None:
+        if pictures is not None:
+            visitor.page.wait_for_timeout(500)
+            visitor.page.screenshot(path=f"{pictures}/console-{picture}.png")
+
+    page = visitor.visit("/")
+    page.get_by_role("link", name=name, exact=True).click()
+    page.wait_for_url(f"**{home}")
+    page.get_by_text(f"{name} is ").wait_for()
+    shoot("loop")
+    page = visitor.visit(f"/runs/{run}")
+    for step in ("claim", "snapshot", "train"):
+        expect(page.locator(".step-name", has_text=step).first).to_be_visible()
+    page.get_by_role("link", name="train", exact=False).last.click()
+    expect(page.locator("#log")).to_be_visible()
+    shoot("run")
+    page = visitor.visit(f"{home}/releases")
+    page.locator("td a.mono").first.click()
+    expect(page.get_by_text("git revert")).to_be_visible()
+    expect(page.locator(".trace li").nth(3)).to_be_visible(timeout=180_000)
+    visitor.visit(f"{home}/releases")
+    shoot("releases")
+    for path in (f"{home}/drift", f"{home}/rollout", f"{home}/runs", "/events", "/requests"):
+        visitor.visit(path)
+    assert act(visitor, name, "halt", "Halt it", Reason="for a moment").endswith("done")
+    visitor.visit(home)
+    expect(page.locator("h1 .badge")).to_have_text("halted", timeout=60_000)
+    visitor.visit("/")
+    expect(page.locator(f"#pipeline-{name}.person")).to_be_visible()
+    shoot("overview")
+    assert act(visitor, name, "resume", "Resume it").endswith("done")
+    assert act(visitor, name, "rollback", "Roll back").endswith("refused")
+    expect(page.get_by_role("alert")).to_contain_text("has no previous version to roll back to")
+    assert act(visitor, name, "trigger", "Start the run", Cause="from a page").endswith("done")
+    visitor.visit("/runs")
+
+
+def act(visitor: Visitor, name: str, action: str, button: str, **fields: str) -> str:
+    """Confirm an action on its page, and return the title of its end."""
+    page = visitor.visit(f"/pipelines/{name}/act/{action}")
+    for label, value in fields.items():
+        page.get_by_label(label).fill(value)
+    page.get_by_role("button", name=button).click()
+    page.wait_for_url("**/jobs/*")
+    ended = page.locator("h1 .badge", has_not_text="running")
+    ended.wait_for(timeout=240_000)
+    return page.locator("h1").inner_text()

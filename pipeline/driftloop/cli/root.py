@@ -20,6 +20,7 @@ COMMANDS = {
     "up": ("driftloop.cli.up", "Run the cluster repository on this machine"),
     "down": ("driftloop.cli.down", "Stop everything `up` started"),
     "status": ("driftloop.cli.status", "Show releases, weights, verdicts, runs and processes"),
+    "console": ("driftloop.cli.console", "Serve pages where the loop can be watched and steered"),
     "logs": ("driftloop.cli.logs", "Print the log of one part, or the timeline"),
     "env": ("driftloop.cli.env", "Print addresses and keys of the local platform"),
     "data": ("driftloop.cli.data", "Put labelled batches into a pipeline's data folder"),

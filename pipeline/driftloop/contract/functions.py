@@ -84,9 +84,13 @@ VERDICT_KEYS = ("score", "threshold", "alarm", "columns", "outliers")
 """Keys of what the function returns of a window."""
 
 
+HALF = 0.5
+"""Threshold of a function that says only whether it alarms."""
+
+
 def is_verdict(keys: Collection[str]) -> bool:
-    """Return True for keys that tell whether a window alarms."""
-    return "alarm" in keys or {"score", "threshold"} <= set(keys)
+    """Return True for keys that tell whether a window alarms; of a score alone the fit learns it."""
+    return "alarm" in keys or "score" in keys
 
 
 def _are_columns(value: object) -> bool:
@@ -175,8 +179,16 @@ class FunctionVerdict:
     """It alarms."""
     score: float = document_key("score", "a number", is_number, read=float)
     """Its score; without one of its own 1 for an alarm and 0 for none."""
-    threshold: float = document_key("threshold", "a number", is_number, read=float)
-    """Bound of the score; 0.5 without one of its own."""
+    threshold: float | None = document_key(
+        "threshold",
+        "a number, or null",
+        lambda v: v is None or is_number(v),
+        default=HALF,
+        read=lambda v: None if v is None else float(v),
+    )
+    """Bound of the score; None: the fit learns it from the reference."""
+    own: bool = document_key("own", "true or false", lambda v: isinstance(v, bool), default=True)
+    """Score and threshold are the function's; False: it says only whether it alarms."""
     figure: float | None = document_key(
         "figure",
         "a number, or null",

@@ -255,7 +255,7 @@ def _check_verdict(
         values = (((*at, name), value, None) for name, value in detector.parameters.items())
         problems = [*problems, *check_parameter_types(document, module, node, values)]
     returned = read_returned_metrics(module, node)
-    allowed = "a dict with `score` and `threshold`, or `alarm`"
+    allowed = "a dict with `score`, or `alarm`"
     place = f"`{use.name}` ({module.file}:{node.lineno})"
     field = f"{format_location(use.location)} is `{use.text}`"
     if unknown := sorted(returned.names.difference(VERDICT_KEYS)):

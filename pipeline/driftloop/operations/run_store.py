@@ -118,8 +118,16 @@ def open_cluster_runs(
         yield RunPlace(store, StoreLocation(bucket), namespace, find_workflow, lambda _: {})
 
 
-def list_runs(place: RunPlace, wanted: RunFilter, most: int) -> tuple[ListedRun, ...]:
-    """Return the newest runs that match, the newest first, `most` of them."""
+def list_runs(
+    place: RunPlace,
+    wanted: RunFilter,
+    most: int,
+    *,
+    known: Mapping[str, ListedRun] | None = None,
+) -> tuple[ListedRun, ...]:
+    """Return the newest runs that match, the newest first, `most` of them; those `known` to have ended
+    are not read again."""
+    ended = {run: each for run, each in (known or {}).items() if each.report.outcome is not None}
     prefix = f"{wanted.pipeline}-" if wanted.pipeline is not None else ""
     begun: dict[str, float] = {}
     empty: set[str] = set()
@@ -135,7 +143,7 @@ def list_runs(place: RunPlace, wanted: RunFilter, most: int) -> tuple[ListedRun,
         begun = {run: time for run, time in begun.items() if run not in empty}
     listed: list[ListedRun] = []
     for run in sorted(begun, key=lambda name: (begun[name], name), reverse=True):
-        found = find_run(place, run, pipeline=wanted.pipeline)
+        found = ended.get(run) or find_run(place, run, pipeline=wanted.pipeline)
         if found is not None and wanted.matches(found.report):
             listed.append(found)
         if len(listed) == most:

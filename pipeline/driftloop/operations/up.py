@@ -19,6 +19,7 @@ from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up import prepare
 from driftloop.local.up.repair import repair_state
 from driftloop.local.up.supervisor import Supervisor, UpOptions, write_last_status
+from driftloop.operations import console_address
 from driftloop.operations.place import StateChoice
 
 CURRENT = 300.0
@@ -126,6 +127,8 @@ async def run_platform(
             else:
                 gateway = f"http://127.0.0.1:{supervisor.ports['gateway']}"
                 report(f"up after {time.monotonic() - started:.1f} s; gateway {gateway}")
+            if supervisor.start_console():
+                report(f"console {console_address.read_address(state)}")
             replace_file(_up_file(state), str(os.getpid()))
             try:
                 await supervisor.serve_forever()

@@ -218,8 +218,8 @@ class Mahalanobis(_Detector):
 
 
 class UserFunction(_Detector):
-    """A function of yours: `run(reference, window)` returns a dict with `score` and `threshold`, or `alarm`,
-    and may name `columns` and `outliers`. It runs in a container of its own, without credentials."""
+    """A function of yours: `run(reference, window)` returns a dict with `score`, or `alarm`, and may name a
+    `threshold`, `columns` and `outliers`. It runs in a container of its own, without credentials."""
 
     detector: Literal["function"] = "function"
     """The algorithm; may be left out beside `run`."""

@@ -162,7 +162,7 @@ async def test_windows_are_judged_by_the_function_and_its_failures_are_told(
     assert (quiet["alarm"], read_failure(quiet["details"])) == (False, "")
     alarm = await judge(2, 1.5)
     assert alarm["alarm"]
-    assert alarm["score"] > alarm["threshold"] == 0.7
+    assert alarm["score"] > alarm["threshold"] >= 0.7, "the guess, or what the fit raised it to"
     (change,) = read_changes(alarm["details"])
     assert change.column == "x[2]"
     assert change.after > change.before + 1

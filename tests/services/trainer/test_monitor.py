@@ -120,7 +120,7 @@ def test_what_goes_wrong_is_the_answer_and_the_next_call_works(
     program = serve(text, timeout=1.0, memory=256 * 2**20)
     assert says in judge(program, fares(1.0, 2.0, 3.0))
     assert judge(program, fares(1.0, 2.0)) == {
-        **{"alarm": False, "score": 0.0, "threshold": 0.5, "outliers": []}
+        **{"alarm": False, "score": 0.0, "threshold": 0.5, "own": False, "outliers": []}
     }
 
 
@@ -166,27 +166,28 @@ def test_a_table_of_pandas_holds_every_type() -> None:
 
 
 @pytest.mark.parametrize(
-    ("returned", "alarm", "score", "threshold"),
+    ("returned", "alarm", "score", "threshold", "own"),
     [
-        ({"score": 3, "threshold": 2}, True, 3.0, 2.0),
-        ({"score": 2, "threshold": 2.0}, False, 2.0, 2.0),
-        ({"score": 0.01, "threshold": 0.05, "alarm": True}, True, 0.01, 0.05),
-        ({"alarm": True}, True, 1.0, 0.5),
-        ({"alarm": False, "score": 7}, False, 0.0, 0.5),
+        ({"score": 3, "threshold": 2}, True, 3.0, 2.0, True),
+        ({"score": 2, "threshold": 2.0}, False, 2.0, 2.0, True),
+        ({"score": 0.01, "threshold": 0.05, "alarm": True}, True, 0.01, 0.05, True),
+        ({"score": 7}, False, 7.0, None, True),
+        ({"alarm": True}, True, 1.0, 0.5, False),
+        ({"alarm": False, "score": 7}, False, 0.0, 0.5, False),
     ],
 )
 def test_a_verdict_is_read_as_it_was_meant(
-    returned: dict[str, Any], alarm: bool, score: float, threshold: float
+    returned: dict[str, Any], alarm: bool, score: float, threshold: float | None, own: bool
 ) -> None:
     verdict = read_verdict(returned, "watch:judge", ["fare"], 10)
     assert (verdict.alarm, verdict.score, verdict.threshold) == (alarm, score, threshold)
+    assert verdict.own is own
 
 
 @pytest.mark.parametrize(
     ("returned", "says"),
     [
-        ({}, "neither `alarm` nor `threshold`"),
-        ({"score": 1.0}, "neither `alarm` nor `threshold`"),
+        ({}, "neither `alarm` nor `score`"),
         ({"threshold": 1.0}, "a threshold without a `score`"),
         ({"score": NAN, "threshold": 1.0}, "the score `nan`, must be a finite number"),
         ({"score": "high", "threshold": 1.0}, "the score `'high'`, must be a finite number"),

@@ -39,6 +39,7 @@ PARTS = (
     "broker",
     "webhook",
     "api",
+    "console",
 )
 """Platform parts that listen."""
 
@@ -153,6 +154,11 @@ class StateFolder:
         `driftloop-platform`, mode 0600.
         """
         return self.run / "platform.json"
+
+    @property
+    def console_key(self) -> Path:
+        """The key of the console that `up` runs, mode 0600; another one at each start."""
+        return self.run / "console-key"
 
     def create_folders(self) -> None:
         """Make the folders.

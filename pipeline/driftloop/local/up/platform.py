@@ -3,7 +3,9 @@ told about them.
 """
 
 import contextlib
+import importlib.util
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Mapping
@@ -32,6 +34,8 @@ from driftloop.text.dump import dump_yaml
 # Broker events are bounded at 1 MiB of body; headers and the JetStream envelope come on top.
 _NATS_PAYLOAD = 4 * 1024 * 1024
 _NATS_USER = "driftloop"
+CONSOLE_LIBRARIES = ("jinja2", "starlette", "uvicorn")
+"""What the console needs besides; the extra `local` has it."""
 
 
 def _ask_part(probe: Probe) -> LivenessCheck:
@@ -107,6 +111,17 @@ def list_service_programs(state: StateFolder, ports: Mapping[str, int]) -> tuple
         _module_program(state, ports, "broker", "driftloop.local.knative", "broker"),
         _module_program(state, ports, "argo", "driftloop.local.argo_run", "webhook"),
     )
+
+
+def build_console_program(state: StateFolder, ports: Mapping[str, int]) -> ProcessSpec | None:
+    """The console, with a new key; None where its libraries are not installed."""
+    if any(importlib.util.find_spec(name) is None for name in CONSOLE_LIBRARIES):
+        return None
+    replace_file(state.console_key, secrets.token_urlsafe(32) + "\n", mode=0o600)
+    program = _module_program(state, ports, "console", "driftloop.console", "console")
+    # it asks nobody through Envoy, and its actions are those of the person's own shell
+    own = {name: value for name, value in os.environ.items() if name not in program.env}
+    return replace(program, env={**own, **program.env, "NO_PROXY": "*", "no_proxy": "*"})
 
 
 def _nats_program(state: StateFolder, ports: Mapping[str, int]) -> ProcessSpec:

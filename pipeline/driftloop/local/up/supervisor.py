@@ -167,6 +167,17 @@ class Supervisor:
             await asyncio.sleep(0.1)
         return self.reconciler.list_waiting()
 
+    def start_console(self) -> bool:
+        """Start the console and return at once; False where it is not installed. It is started when
+        everything else is up, which it shall not make slower."""
+        program = platform.build_console_program(self._state, self.ports)
+        if program is None:
+            return False
+        process = SupervisedProcess(program, mark=str(self._state.root), on_event=self._on_event)
+        self._parts.append(process)
+        process.start_process()
+        return True
+
     async def check_health(self) -> None:
         """LocalError when the state folder is gone; else raise what ended a background task, which
         is a bug.

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from driftloop.contract.documents import escape_text
-from driftloop.contract.functions import VERDICT_KEYS, FunctionSettings, FunctionVerdict, PackedRows
+from driftloop.contract.functions import (
+    HALF,
+    VERDICT_KEYS,
+    FunctionSettings,
+    FunctionVerdict,
+    PackedRows,
+)
 from driftloop.contract.parameters import SEED
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.services.trainer import function
 from driftloop.services.trainer.errors import TrainerError
 from driftloop.services.trainer.forms import build_rows
 from driftloop.services.trainer.function import UserFunction
-
-HALF = 0.5
-"""Threshold of a function that says only whether it alarms."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +78,20 @@ def read_verdict(returned: Any, name: str, columns: Sequence[str], rows: int) ->
     alarm = _read_truth(returned, name)
     if threshold is not None and score is None:
         raise TrainerError(f"`{name}` returned a threshold without a `score`")
-    if alarm is None and threshold is None:
+    if alarm is None and score is None:
         raise TrainerError(
-            f"`{name}` returned neither `alarm` nor `threshold`",
-            hint="return `score` and `threshold` (it alarms above it), or `alarm`: true or false",
+            f"`{name}` returned neither `alarm` nor `score`",
+            hint="return `score`, of which the fit learns the threshold, `score` and `threshold` (it alarms above it), "
+            "or `alarm`: true or false",
         )
+    own = score is not None and (threshold is not None or alarm is None)
     if alarm is None:
         alarm = score is not None and threshold is not None and score > threshold
-    own = score is not None and threshold is not None
     return FunctionVerdict(
         alarm=alarm,
         score=score if own and score is not None else float(alarm),
-        threshold=threshold if threshold is not None else HALF,
+        threshold=threshold if own else HALF,
+        own=own,
         figure=None if own else score,
         columns=_read_columns(returned.get("columns"), name, columns),
         outliers=_read_outliers(returned.get("outliers"), name, rows),

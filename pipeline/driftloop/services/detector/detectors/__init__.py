@@ -31,6 +31,9 @@ class WindowVerdict:
     """Windows up to this one that alarm together; None: they don't, or were not judged."""
     failure: str = ""
     """Why the window is not judged: the user's function failed on it. It is no alarm then, and no score."""
+    severity: float | None = None
+    """How far it is beyond the threshold that is the detector's own, 1 at the threshold; of a function without
+    one its score. None: the detector does not say, or its threshold is calibrated otherwise."""
 
 
 class WindowDetector(Protocol):
@@ -87,11 +90,11 @@ def fit_detector(
         case "function":
             from driftloop.services.detector.detectors.function import FunctionDetector
 
-            return FunctionDetector(config, reference, profile, program)
+            return FunctionDetector(config, reference, profile, program, calibration)
         case "alibi":
             from driftloop.services.detector.detectors.adapted import fit_adapted
 
-            return fit_adapted(config, reference, profile)
+            return fit_adapted(config, reference, profile, calibration)
         case "quality":
             from driftloop.services.detector.detectors.quality import QualityDetector
 

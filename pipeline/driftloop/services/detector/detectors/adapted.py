@@ -4,6 +4,9 @@ A class is made anew of the stored reference, with the stored seed, and seeded b
 same rows get the same verdict. It is given no state that a window changes. What it raises is a window that is
 not judged.
 
+The rate is the stated one by what the fit learnt (`fitting.bounds`): a p-value, or a distance, must be so many times
+as far as its threshold. Where few permutations tell a p-value (100 of them none below 0.01), the distance tells more.
+
 * columns: the values of numbers and booleans, and the codes of categories, as they are. A row with a missing value
   is left out, and counted (`incomplete`).
 * features: rows as our own detectors of whole rows encode them (`encoding`), in single precision.
@@ -11,6 +14,7 @@ not judged.
 """
 
 import importlib
+import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
@@ -23,6 +27,7 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict, outliers
 from driftloop.services.detector.detectors.alibi import load_class
+from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.column_tests import ColumnReference, TestBatch
 from driftloop.services.detector.detectors.encoding import TableEncoder
 from driftloop.services.detector.detectors.explanation import choose_columns, describe_columns
@@ -32,7 +37,12 @@ from driftloop.services.detector.rows.values import Rows
 LEAST = 2
 """Complete rows of a window."""
 PERMUTATIONS = 100
-"""Of the classes' own default; more where `alarmRate` needs a smaller p-value."""
+"""Of the classes' own default."""
+COARSE = 0.01
+"""Rate of the threshold of a test by permutations, however small `alarmRate` is: fewer than 1/rate of them tell no
+smaller one, and beyond it the distance does."""
+SMALLEST = 300.0
+"""-log10 of a p-value of 0."""
 SERIES: Mapping[str, int] = {"window_amp": 20, "window_local": 20, "n_est_points": 10}
 """Defaults of SpectralResidual, which has none."""
 SPREAD = 0.05
@@ -42,13 +52,19 @@ LONGEST = 400
 Score = Callable[[Rows], Rows]
 
 
-def fit_adapted(config: DetectorSettings, reference: Rows, profile: TableProfile) -> WindowDetector:
+def fit_adapted(
+    config: DetectorSettings,
+    reference: Rows,
+    profile: TableProfile,
+    calibration: Calibration | None = None,
+) -> WindowDetector:
     """Return the detector of a class of alibi-detect; FitError when it can't be fitted."""
     alibi = config.alibi
     if alibi is None:
         raise FitError("`alibi` needs the name of a class")
     try:
-        return AdaptedDetector(alibi.name, _build_detector(alibi, config, reference, profile))
+        detector = _build_detector(alibi, config, reference, profile, calibration)
+        return AdaptedDetector(alibi.name, detector)
     except FitError:
         raise
     except Exception as error:
@@ -76,19 +92,23 @@ def _describe(error: Exception) -> str:
 
 
 def _build_detector(
-    alibi: AlibiSettings, config: DetectorSettings, reference: Rows, profile: TableProfile
+    alibi: AlibiSettings,
+    config: DetectorSettings,
+    reference: Rows,
+    profile: TableProfile,
+    calibration: Calibration | None,
 ) -> WindowDetector:
     match alibi.name:
         case "KSDrift" | "CVMDrift" | "ChiSquareDrift" | "TabularDrift" | "FETDrift":
-            return ColumnDrift(alibi, config, reference, profile)
+            return ColumnDrift(alibi, config, reference, profile, calibration)
         case (
             "MMDDrift" | "LSDDDrift" | "ClassifierDrift" | "SpotTheDiffDrift" | "LearnedKernelDrift"
         ):
-            return FeatureDrift(alibi, config, reference, profile)
+            return FeatureDrift(alibi, config, reference, profile, calibration)
         case "OutlierAE" | "OutlierVAE":
-            return FeatureOutliers(alibi, config, reference, profile)
+            return FeatureOutliers(alibi, config, reference, profile, calibration)
         case "SpectralResidual":
-            return SeriesOutliers(alibi, config, reference, profile)
+            return SeriesOutliers(alibi, config, reference, profile, calibration)
         case _:
             assert_never(alibi.name)
 
@@ -109,10 +129,23 @@ def _seed_libraries(seed: int) -> None:
 
 
 class _Drift:
-    """A test of windows against the reference, by a p-value."""
+    """A test of windows against the reference, by a p-value or a distance."""
 
-    def __init__(self, config: DetectorSettings, reference: Rows, profile: TableProfile) -> None:
+    def __init__(
+        self,
+        config: DetectorSettings,
+        reference: Rows,
+        profile: TableProfile,
+        calibration: Calibration | None,
+        rate: float,
+    ) -> None:
         self._config = config
+        self._rate = rate
+        """Rate of the class's own threshold."""
+        bound = calibration.bound if calibration is not None else None
+        # what is not known of a tail is taken for that of a p-value
+        least = math.log(config.alarm_rate) / math.log(rate)
+        self._bound = max(1.0, least if bound is None else bound)
         self._reference = reference
         self._profile = profile
         columns = [
@@ -122,20 +155,36 @@ class _Drift:
         self._tests = TestBatch(columns)
 
     def judge(self, detector: Any, window: Any, rows: Rows, **details: object) -> WindowVerdict:
-        """Ask a detector of alibi-detect, and say what moved by our own tests of columns."""
+        """Ask a detector of alibi-detect, and say what moved by our own tests of columns. The score is how far
+        the window is beyond the class's threshold."""
         _seed_libraries(self._config.seed)
         data = detector.predict(window)["data"]
-        alarm = bool(data["is_drift"])
+        severity = self._find_severity(data)
+        alarm = bool(data["is_drift"]) and severity > self._bound
         results = self._tests.test_window(rows)
         scores = np.array([max((r.score for r in each), default=0.0) for each in results])
         named = choose_columns(np.maximum(scores, 0.0))
         changes = describe_columns(named, self._profile, self._reference, rows, alarm=alarm)
         return WindowVerdict(
             alarm=alarm,
-            score=float(np.min(data["p_val"])),
-            threshold=float(np.min(data["threshold"])),
-            details={**details, "columns": [to_json(change) for change in changes]},
+            score=severity,
+            threshold=self._bound,
+            details={
+                **details,
+                "pValue": float(np.min(data["p_val"])),
+                "columns": [to_json(change) for change in changes],
+            },
+            severity=severity,
         )
+
+    def _find_severity(self, data: Mapping[str, Any]) -> float:
+        """Return the distance, or else the logarithm of the p-value, by that of the threshold."""
+        far = float(data["distance_threshold"]) if "distance_threshold" in data else 0.0
+        if far > 0:
+            return float(data["distance"]) / far
+        least, bound = float(np.min(data["p_val"])), float(np.min(data["threshold"]))
+        score = -math.log10(least) if least > 0 else SMALLEST
+        return score / -math.log10(bound) if 0 < bound < 1 else score
 
 
 class ColumnDrift(_Drift):
@@ -147,8 +196,9 @@ class ColumnDrift(_Drift):
         config: DetectorSettings,
         reference: Rows,
         profile: TableProfile,
+        calibration: Calibration | None = None,
     ) -> None:
-        super().__init__(config, reference, profile)
+        super().__init__(config, reference, profile, calibration, config.alarm_rate)
         categories = _check_columns(alibi.name, profile)
         complete = reference[np.isfinite(reference).all(axis=1)]
         if len(complete) < LEAST:
@@ -196,8 +246,11 @@ class FeatureDrift(_Drift):
         config: DetectorSettings,
         reference: Rows,
         profile: TableProfile,
+        calibration: Calibration | None = None,
     ) -> None:
-        super().__init__(config, reference, profile)
+        permuted = "n_permutations" in ALIBI_CLASSES[alibi.name].settings
+        rate = max(COARSE, config.alarm_rate) if permuted else config.alarm_rate
+        super().__init__(config, reference, profile, calibration, rate)
         self._encoder = TableEncoder(profile, reference)
         features = self._encode(reference)
         if not features.shape[1]:
@@ -206,25 +259,22 @@ class FeatureDrift(_Drift):
         self._features = features
         self._settings = dict(alibi.settings or {})
         self._hidden = self._settings.pop("hidden", None)
-        self._check_permutations(alibi.name, self._settings)
+        if permuted:
+            self._check_permutations(alibi.name, self._settings)
         self._detector = self._make_detector()
 
     def _make_detector(self) -> Any:
         _seed_libraries(self._config.seed)
         network = _build_network(self._name, self._features.shape[1], self._hidden)
-        return find_class(self._name)(
-            self._features, p_val=self._config.alarm_rate, **self._settings, **network
-        )
+        return find_class(self._name)(self._features, p_val=self._rate, **self._settings, **network)
 
     def _check_permutations(self, name: AlibiName, settings: dict[str, Any]) -> None:
-        if "n_permutations" not in ALIBI_CLASSES[name].settings:
-            return
-        least = int(np.ceil(1 / self._config.alarm_rate))
+        least = math.ceil(1 / self._rate)
         count = settings.setdefault("n_permutations", max(PERMUTATIONS, least))
         if count < least:
             raise FitError(
                 f"{name}: n_permutations is {count}, must be at least {least}: no p-value is below 1/n",
-                hint="raise it, or `alarmRate`",
+                hint="leave it out",
             )
 
     def score_window(self, rows: Rows) -> WindowVerdict:
@@ -263,6 +313,7 @@ class FeatureOutliers:
         config: DetectorSettings,
         reference: Rows,
         profile: TableProfile,
+        order: Calibration | None = None,
     ) -> None:
         fit, calibration = outliers.split_reference(config, reference)
         self._encoder = TableEncoder(profile, fit)
@@ -281,7 +332,13 @@ class FeatureOutliers:
             training["loss_fn"] = _build_loss()
         self._detector.fit(features, verbose=False, **training)
         self._judge = outliers.OutlierJudge(
-            config, reference, profile, calibration, score=self._score_rows, split=self._split_rows
+            config,
+            reference,
+            profile,
+            calibration,
+            order=order,
+            score=self._score_rows,
+            split=self._split_rows,
         )
 
     def score_window(self, rows: Rows) -> WindowVerdict:
@@ -349,6 +406,7 @@ class SeriesOutliers:
         config: DetectorSettings,
         reference: Rows,
         profile: TableProfile,
+        order: Calibration | None = None,
     ) -> None:
         (column, *others) = profile.columns
         if others or column.type != "number":
@@ -365,7 +423,13 @@ class SeriesOutliers:
         self._detector = find_class(alibi.name)(threshold=0.0, **settings)
         # in its own order: the score of a row depends on those around it
         self._judge = outliers.OutlierJudge(
-            config, reference, profile, reference, score=self._score_rows, split=self._score_column
+            config,
+            reference,
+            profile,
+            reference,
+            order=order,
+            score=self._score_rows,
+            split=self._score_column,
         )
 
     def score_window(self, rows: Rows) -> WindowVerdict:

@@ -85,6 +85,19 @@ class Calibration:
     """Columns that move too far in the files' order for it to be that of traffic."""
     usable: bool = document_key("usable", "true or false", lambda v: isinstance(v, bool))
     """The order may be that of traffic."""
+    bound: float | None = document_key(
+        "bound",
+        "a number, or null",
+        lambda v: v is None or is_number(v),
+        default=None,
+        omits_none=True,
+    )
+    """How far a window must be beyond a threshold that is not ours, that of a class of alibi-detect or of a
+    function, by its severity; None: nothing was learnt, or the threshold is ours."""
+    judged: int = document_key(
+        "judged", "a number of windows", lambda v: isinstance(v, int) and v >= 0, default=0
+    )
+    """Windows of the training data that this was learnt from."""
 
     @classmethod
     def read(cls, document: object) -> "Calibration":
@@ -142,6 +155,17 @@ class Calibration:
 
     def describe(self) -> Iterator[str]:
         """Yield what a person should know, a line each."""
+        if self.rows:
+            yield from self._describe_order()
+        if self.bound is not None:
+            yield f"threshold: {self.judged} windows of the training data say that {self._describe_bound()}"
+
+    def _describe_bound(self) -> str:
+        if self.bound is not None and self.bound > 1:
+            return f"one must be {self.bound:.3g} times as far as the threshold for the stated rate"
+        return "the threshold holds the stated rate"
+
+    def _describe_order(self) -> Iterator[str]:
         head = f"order: blocks of up to {self.longest} of {self.rows} rows as they lie in the files"
         if not self.longest:
             yield f"order: {self.rows} rows are too few to learn from their order"

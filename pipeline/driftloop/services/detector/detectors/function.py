@@ -4,10 +4,14 @@ ours, and beside no credential.
 What goes wrong there (an exception, a hang, too much memory, an answer that is none) is a window that is not
 judged, with the reason; in a fit it refuses the detector. The columns that the function names are described
 as those of other detectors are, by the tests that are the most certain of them.
+
+The threshold that a function returns is a guess: where windows of the training data say that it is too low for the
+stated rate, it is raised (`fitting.bounds`). Of one that returns a score alone the fit learns the threshold.
 """
 
 import hashlib
 import http.client
+import math
 import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -31,6 +35,7 @@ from driftloop.contract.functions import (
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import TableProfile
 from driftloop.services.detector.detectors import WindowVerdict
+from driftloop.services.detector.detectors.calibration import Calibration
 from driftloop.services.detector.detectors.explanation import MOST_NAMED, describe_columns
 from driftloop.services.detector.errors import FitError, WindowFailedError
 from driftloop.services.detector.rows.values import Rows
@@ -38,6 +43,8 @@ from driftloop.services.detector.rows.values import Rows
 STARTING = 60.0
 """Seconds that the program may take to answer at all."""
 PAUSE = 0.2
+SMALLEST = 1e-300
+"""P-value that one of 0 is taken for."""
 
 
 class FunctionFailedError(Exception):
@@ -98,6 +105,7 @@ class FunctionDetector:
         reference: Rows,
         profile: TableProfile,
         program: FunctionProgram | None,
+        calibration: Calibration | None = None,
     ) -> None:
         if program is None or config.function is None:
             raise FitError(
@@ -105,6 +113,7 @@ class FunctionDetector:
                 hint="start it with `driftloop-train monitor`, and name its URL with --function",
             )
         self._settings: FunctionSettings = config.function
+        self._bound = calibration.bound if calibration is not None else None
         self._program = program
         self._reference = reference
         self._profile = profile
@@ -154,15 +163,52 @@ class FunctionDetector:
         total = sum(parts.values())
         chosen = sorted(parts, key=lambda name: -parts[name])[:MOST_NAMED]
         shares = {self._names[name]: parts[name] / total if total else 0.0 for name in chosen}
-        changes = describe_columns(shares, self._profile, self._reference, rows, alarm=said.alarm)
+        severity = _find_severity(said)
+        alarm, score, threshold = self._decide(said, severity)
+        changes = describe_columns(shares, self._profile, self._reference, rows, alarm=alarm)
         details: dict[str, object] = {"figure": said.figure} if said.figure is not None else {}
         if parts:
             details["changed"] = len(parts)
             details["columns"] = [to_json(change) for change in changes]
         return WindowVerdict(
-            alarm=said.alarm,
-            score=said.score,
-            threshold=said.threshold,
+            alarm=alarm,
+            score=score,
+            threshold=threshold,
             details=details,
             outliers=said.outliers,
+            severity=severity,
         )
+
+    def _decide(self, said: FunctionVerdict, severity: float | None) -> tuple[bool, float, float]:
+        """Return whether a window alarms, its score and the threshold, as the function has them."""
+        bound = self._bound
+        if said.threshold is None:
+            # without a bound the fit is still learning it
+            far = said.score if bound is None else bound
+            return said.score > far, said.score, far
+        if bound is None or severity is None or bound <= 1:
+            return said.alarm, said.score, said.threshold
+        below = _alarms_below(said)
+        raised = said.threshold**bound if below else said.threshold * bound
+        return said.alarm and severity > bound, said.score, raised
+
+
+def _alarms_below(said: FunctionVerdict) -> bool:
+    """Return True for a verdict that is an alarm below its threshold, as p-values are."""
+    above = said.threshold is not None and said.score > said.threshold
+    return said.threshold is not None and above != said.alarm
+
+
+def _find_severity(said: FunctionVerdict) -> float | None:
+    """Return how far a verdict is beyond its threshold: the score by the threshold, or of one that alarms below it
+    the logarithms. None for one without a scale."""
+    score, bound = said.score, said.threshold
+    if bound is None:
+        return score
+    if not said.own:
+        return None
+    if not _alarms_below(said):
+        return score / bound if bound > 0 else None
+    if 0 < bound < 1 and 0 <= score <= 1:
+        return math.log(max(score, SMALLEST)) / math.log(bound)
+    return None

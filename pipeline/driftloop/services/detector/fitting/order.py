@@ -14,11 +14,13 @@ from statistics import NormalDist
 
 import numpy as np
 
+from driftloop.contract.alibi import ALIBI_CLASSES
 from driftloop.contract.handovers import OWN_KINDS
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.detectors.calibration import ROWS, Calibration, OrderEffect
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
+from driftloop.services.detector.fitting.bounds import learn_bound
 from driftloop.services.detector.rows.values import Rows
 
 FEWEST_BLOCKS = 16
@@ -39,6 +41,8 @@ LASTING = 1.4
 MOST_SCORED, AT_ONCE = 20_000, 5_000
 """Rows that a detector of single rows scores to learn from, and how many at once."""
 ROW_KINDS = ("iforest", "mahalanobis")
+NO_ORDER = Calibration(rows=0, longest=0, window=1, effects={}, sorted=(), usable=True)
+"""Of rows without an order, as the answers of a rehearsal are."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,28 @@ def calibrate_fit(
     artifact: DetectorArtifact, fit: Callable[[Rows], WindowDetector]
 ) -> DetectorArtifact:
     """Return the artifact with what the order of its rows says; of a detector of single rows, the order
-    of its outliers."""
-    rows, window = artifact.ordered, artifact.config.window
-    if rows is None or artifact.config.kind not in OWN_KINDS:
+    of its outliers; of one whose threshold is not ours, how far beyond it a window must be."""
+    rows, config = artifact.ordered, artifact.config
+    scores_rows = config.kind in ROW_KINDS or (
+        config.alibi is not None and ALIBI_CLASSES[config.alibi.name].scores_rows
+    )
+    if config.kind == "quality":
         return artifact
-    if artifact.config.kind not in ROW_KINDS:
-        return replace(artifact, calibration=learn_order(rows, artifact.profile, window))
+    if config.kind not in OWN_KINDS and not scores_rows:
+        order = NO_ORDER if rows is None else learn_order(rows, artifact.profile, config.window)
+        return replace(artifact, calibration=learn_bound(artifact, fit, order))
+    if rows is None:
+        return artifact
+    if scores_rows:
+        return replace(artifact, calibration=_learn_outliers(artifact, fit, rows))
+    return replace(artifact, calibration=learn_order(rows, artifact.profile, config.window))
+
+
+def _learn_outliers(
+    artifact: DetectorArtifact, fit: Callable[[Rows], WindowDetector], rows: Rows
+) -> Calibration:
+    """Learn from the order of the outliers that a detector of single rows finds."""
+    window = artifact.config.window
     kept = rows[-MOST_SCORED:]
     detector = fit(artifact.reference)
     flags = np.zeros(len(kept))
@@ -68,16 +88,13 @@ def calibrate_fit(
         flags[start + np.array(found, dtype=np.int64)] = 1
     estimate = estimate_inflation(flags, window, DOUBT)
     sizes = _list_sizes(len(kept), window)
-    return replace(
-        artifact,
-        calibration=Calibration(
-            rows=len(kept),
-            longest=sizes[-1] if sizes else 0,
-            window=window,
-            effects={ROWS: estimate.effect} if estimate else {},
-            sorted=(),
-            usable=True,
-        ),
+    return Calibration(
+        rows=len(kept),
+        longest=sizes[-1] if sizes else 0,
+        window=window,
+        effects={ROWS: estimate.effect} if estimate else {},
+        sorted=(),
+        usable=True,
     )
 
 

@@ -1,0 +1,1 @@
+"""`driftloop console`: pages where the loop can be watched and steered."""

@@ -1,0 +1,109 @@
+"""How pages are answered: the parts that all of them have, and refusals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from driftloop.console.access import AccessKey
+from driftloop.console.collector import Collector
+from driftloop.console.jobs import CommandRunner
+from driftloop.console.snapshot import Snapshot
+from driftloop.console.source import Source
+from driftloop.console.templating import render_page
+from driftloop.errors import PipelineError
+from driftloop.local.ground.state import StateFolder
+
+TABS = (
+    ("", "Loop"),
+    ("drift", "Drift"),
+    ("runs", "Runs"),
+    ("rollout", "Rollout"),
+    ("releases", "Releases"),
+    ("spec", "Spec"),
+)
+
+
+@dataclass(frozen=True)
+class Console:
+    """Everything that pages are made of."""
+
+    key: AccessKey
+    collector: Collector
+    runner: CommandRunner
+    state: StateFolder | None
+    """None for a cluster."""
+    environment: Mapping[str, str]
+
+    @property
+    def source(self) -> Source:
+        """What is read, from where."""
+        return self.collector.source
+
+
+class UnknownThingError(PipelineError):
+    """Something that a page is about does not exist, or not any more."""
+
+
+def get_console(request: Request) -> Console:
+    """Return the console that answers."""
+    console: Console = request.app.state.console
+    return console
+
+
+async def look(request: Request) -> Snapshot:
+    """Return the snapshot of a page."""
+    return await get_console(request).collector.look()
+
+
+async def require_pipeline(request: Request) -> tuple[Snapshot, str]:
+    """Return the snapshot and the pipeline that a path names; UnknownThingError when there is none."""
+    snapshot, name = await look(request), request.path_params["name"]
+    if not snapshot.has_pipeline(name):
+        listed = ", ".join(snapshot.names) or "none"
+        raise UnknownThingError(
+            f"there is no pipeline `{name}` here, there are: {listed}",
+            hint="It may have been removed: `driftloop remove` takes a pipeline out of the cluster repository.",
+        )
+    return snapshot, name
+
+
+def answer_page(
+    request: Request,
+    template: str,
+    snapshot: Snapshot,
+    *,
+    title: str,
+    section: str = "",
+    pipeline: str = "",
+    tab: str | None = None,
+    status: int = 200,
+    **values: Any,
+) -> HTMLResponse:
+    """Return a page."""
+    query = request.url.query
+    text = render_page(
+        template,
+        snapshot=snapshot,
+        title=title,
+        section=section,
+        pipeline=pipeline,
+        tabs=TABS,
+        tab=tab,
+        path=request.url.path + (f"?{query}" if query else ""),
+        form_token=get_console(request).key.form_token,
+        **values,
+    )
+    return HTMLResponse(text, status)
+
+
+def answer_refusal(
+    request: Request, snapshot: Snapshot, error: PipelineError, *, status: int
+) -> HTMLResponse:
+    """Return the page that says what could not be done, and why."""
+    title = "There is nothing here" if status == 404 else "This could not be done"
+    return answer_page(
+        request, "refusal.html", snapshot, title=title, status=status, message=error.message, hint=error.hint
+    )  # fmt: skip

@@ -1,0 +1,318 @@
+"""What the console reads, from where: a state folder, or a cluster. Everything here blocks, and is
+called by the one collector for all visitors."""
+
+import contextlib
+import os
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from driftloop.contract.documents import DocumentError
+from driftloop.contract.trees import release_path, spec_path
+from driftloop.contract.verdicts import WindowRecord
+from driftloop.errors import LocalError, PipelineError
+from driftloop.git.repository import LoggedCommit, Repository
+from driftloop.local.ground import addresses, files
+from driftloop.local.ground.state import StateFolder
+from driftloop.local.ground.timeline import TimelineEntry
+from driftloop.operations import releases, verdict_windows
+from driftloop.operations.guard import refuse_harm
+from driftloop.operations.kept_requests import find_nats
+from driftloop.operations.release_history import ReleaseEntry, complete_entry, list_entries
+from driftloop.operations.release_history import read_release as read_release_at
+from driftloop.operations.run_store import (
+    ListedRun,
+    RunFilter,
+    list_runs,
+    open_local_runs,
+)
+from driftloop.operations.status import PlatformStatus, read_cluster_status, read_local_status
+from driftloop.operations.suspend import find_decision
+from driftloop.operations.verdict_windows import ReadWindows
+from driftloop.operations.why import LoopAnswer, ask_cluster_why, ask_why, describe_windows
+from driftloop.release.record import Release
+from driftloop.spec import load_spec
+
+MOST_RUNS = 200
+MOST_RELEASES = 30
+MOST_COMMITS = 200
+"""Commits of a pipeline's release that the time axis can show."""
+MOST_EVENTS = 400
+"""Lines of the timeline that are kept."""
+TAIL = 256 * 1024
+"""Bytes at the end of the timeline that are read."""
+
+
+@dataclass(frozen=True)
+class WeighedCommit:
+    """A commit of a pipeline's release, and how it splits the traffic."""
+
+    logged: LoggedCommit
+    weights: Mapping[str, int]
+    """Release to percent of the answers."""
+    phase: str
+    production: str | None
+    candidate: str | None
+
+
+@dataclass(frozen=True)
+class CommittedState:
+    """A pipeline as git has it."""
+
+    name: str
+    namespace: str
+    spec: str
+    text: str
+    """Of its release.yaml."""
+    release: Release
+    releases: tuple[ReleaseEntry, ...]
+    """The newest first."""
+    commits: tuple[WeighedCommit, ...]
+    """Of its release.yaml, the newest first."""
+    detectors: Mapping[str, str] = field(default_factory=dict)
+    """Monitor to its detector."""
+
+
+@dataclass(frozen=True)
+class RepositoryPicture:
+    """All pipelines of the cluster repository at a commit."""
+
+    tip: str | None = None
+    pipelines: Mapping[str, CommittedState] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
+    """Pipeline to why it can't be read."""
+
+
+class Source(Protocol):
+    """Everything that the collector asks for."""
+
+    @property
+    def place(self) -> str:
+        """The state folder, or the cluster, in words."""
+
+    def read_status(self) -> PlatformStatus:
+        """Read what runs; PipelineError when nothing does, or it can't be read."""
+
+    def find_tip(self) -> str | None:
+        """Return the newest commit of the branch; PipelineError."""
+
+    def read_repository(self, before: RepositoryPicture) -> RepositoryPicture:
+        """Read the pipelines at the tip; what has not changed is taken from before."""
+
+    def read_runs(self, known: Mapping[str, ListedRun]) -> tuple[ListedRun, ...]:
+        """Read the newest runs; those that are known to have ended are not read again."""
+
+    def read_windows(self, after: int, most: int) -> ReadWindows:
+        """Read the windows that came after a sequence."""
+
+    def read_window(self, sequence: int) -> WindowRecord:
+        """Read one window in full."""
+
+    def read_events(self) -> tuple[TimelineEntry, ...]:
+        """Read the end of the timeline, the oldest first."""
+
+    def explain(self, namespace: str, pipeline: str) -> LoopAnswer:
+        """Ask what the loop of a pipeline waits for."""
+
+
+class LocalSource:
+    """A state folder, whether something runs in it or not."""
+
+    def __init__(self, state: StateFolder, environment: Mapping[str, str] | None = None) -> None:
+        self.state = state
+        self._environment = dict(os.environ if environment is None else environment)
+
+    @property
+    def place(self) -> str:
+        """The state folder."""
+        return str(self.state.root)
+
+    def read_status(self) -> PlatformStatus:
+        """Read what runs."""
+        return read_local_status(self.state)
+
+    def find_tip(self) -> str | None:
+        """Return the newest commit of the branch."""
+        with self._open_repository() as repository:
+            return repository.tip() if repository is not None else None
+
+    def read_repository(self, before: RepositoryPicture) -> RepositoryPicture:
+        """Read the pipelines at the tip."""
+        with self._open_repository() as repository:
+            tip = repository.tip() if repository is not None else None
+            if repository is None or tip is None:
+                return RepositoryPicture()
+            if tip == before.tip:
+                return before
+            return _read_pipelines(repository, tip, before)
+
+    def read_runs(self, known: Mapping[str, ListedRun]) -> tuple[ListedRun, ...]:
+        """Read the newest runs."""
+        with open_local_runs(self.state, self._environment) as place:
+            return list_runs(place, RunFilter(), MOST_RUNS, known=known)
+
+    def read_windows(self, after: int, most: int) -> ReadWindows:
+        """Read the windows that came after a sequence."""
+        return verdict_windows.read_windows(self._require_nats(), after=after, most=most)
+
+    def read_window(self, sequence: int) -> WindowRecord:
+        """Read one window in full."""
+        return verdict_windows.read_window(self._require_nats(), sequence)
+
+    def read_events(self) -> tuple[TimelineEntry, ...]:
+        """Read the end of the timeline."""
+        return read_tail(self.state.timeline)
+
+    def explain(self, namespace: str, pipeline: str) -> LoopAnswer:
+        """Ask the decision service, and the detectors for their open windows."""
+        answer = ask_why(find_decision(pipeline, self.state, None, self._environment))
+        return replace(answer, windows=describe_windows(self.state, pipeline))
+
+    def _require_nats(self) -> str:
+        url = find_nats(self.state, self._environment)
+        if url is None:
+            raise LocalError(f"nothing runs in {self.state.root}", hint="start it: `driftloop up`")
+        return url
+
+    @contextlib.contextmanager
+    def _open_repository(self) -> Iterator[Repository | None]:
+        if not self.state.repository.exists():
+            yield None
+            return
+        self.state.require_repository()
+        with tempfile.TemporaryDirectory(prefix="driftloop-git-") as folder:
+            yield Repository(
+                self.state.repository_url,
+                branch=addresses.BRANCH,
+                workdir=Path(folder),
+                guard=refuse_harm,
+            )
+
+
+@dataclass(frozen=True)
+class ClusterSource:
+    """A cluster, read through its API server: what runs and why. Git, runs and windows are read
+    from the cluster's own stores by the command line only."""
+
+    kubeconfig: Path | None
+    context: str | None
+    namespaces: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """The cluster in words."""
+        return f"the cluster of context {self.context}" if self.context else "the cluster"
+
+    def read_status(self) -> PlatformStatus:
+        """Read what runs."""
+        return read_cluster_status(self.kubeconfig, self.context, self.namespaces)
+
+    def find_tip(self) -> str | None:
+        """Return None: git is not read."""
+        return None
+
+    def read_repository(self, before: RepositoryPicture) -> RepositoryPicture:
+        """Return what was there before: git is not read."""
+        return before
+
+    def read_runs(self, known: Mapping[str, ListedRun]) -> tuple[ListedRun, ...]:
+        """Return none: the store is not read."""
+        return ()
+
+    def read_windows(self, after: int, most: int) -> ReadWindows:
+        """Return none: NATS is not read."""
+        return ReadWindows((), after)
+
+    def read_window(self, sequence: int) -> WindowRecord:
+        """Refuse: NATS is not read."""
+        raise LocalError("windows of a cluster are not read by the console")
+
+    def read_events(self) -> tuple[TimelineEntry, ...]:
+        """Return none: a cluster has no timeline."""
+        return ()
+
+    def explain(self, namespace: str, pipeline: str) -> LoopAnswer:
+        """Ask the decision service through the API server."""
+        return ask_cluster_why(self.kubeconfig, self.context, namespace, pipeline)
+
+
+def read_tail(timeline: Path) -> tuple[TimelineEntry, ...]:
+    """Return the last entries of a timeline; damaged lines are left out."""
+    try:
+        handle = files.open_file(timeline)
+    except FileNotFoundError:
+        return ()
+    with os.fdopen(handle, "rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - TAIL))
+        lines = stream.read().splitlines()
+    entries: deque[TimelineEntry] = deque(maxlen=MOST_EVENTS)
+    for line in lines:
+        with contextlib.suppress(DocumentError):
+            entries.append(TimelineEntry.parse(line))
+    return tuple(entries)
+
+
+def _read_pipelines(
+    repository: Repository, tip: str, before: RepositoryPicture
+) -> RepositoryPicture:
+    tree = repository.tree(tip)
+    pipelines: dict[str, CommittedState] = {}
+    broken: dict[str, str] = {}
+    for name in releases.list_pipelines(tree):
+        kept = before.pipelines.get(name)
+        try:
+            if kept is not None and _is_unchanged(tree, kept):
+                pipelines[name] = kept
+            else:
+                pipelines[name] = _read_committed(repository, tip, name)
+        except PipelineError as error:
+            broken[name] = error.message
+    return RepositoryPicture(tip, pipelines, broken)
+
+
+def _is_unchanged(tree: Mapping[str, str], kept: CommittedState) -> bool:
+    """Return True when a pipeline's two files are those that were read before."""
+    texts = tree.get(spec_path(kept.name)), tree.get(release_path(kept.name))
+    return texts == (kept.spec, kept.text)
+
+
+def _read_committed(repository: Repository, tip: str, name: str) -> CommittedState:
+    committed = releases.read_pipeline(repository.tree(tip), name)
+    logged = repository.history(tip, release_path(name), MOST_COMMITS)
+    entries = list_entries(repository, tip, name)[:MOST_RELEASES]
+    return CommittedState(
+        name=name,
+        namespace=committed.release.namespace,
+        spec=committed.spec,
+        text=committed.files[release_path(name)],
+        release=committed.release,
+        releases=tuple(complete_entry(repository, committed.release, each) for each in entries),
+        commits=tuple(_weigh_commit(repository, each, name) for each in logged),
+        detectors=_list_detectors(committed.spec, name),
+    )
+
+
+def _list_detectors(text: str, name: str) -> dict[str, str]:
+    """Return the detector of each monitor; none of a spec of another version."""
+    try:
+        monitors = load_spec(text, path=spec_path(name)).spec.monitors
+    except PipelineError:
+        return {}
+    return {monitor: str(each.detector) for monitor, each in monitors.items()}
+
+
+def _weigh_commit(repository: Repository, logged: LoggedCommit, name: str) -> WeighedCommit:
+    release = read_release_at(repository, logged.commit.sha, name)
+    if release is None:
+        return WeighedCommit(logged, {}, "", None, None)
+    return WeighedCommit(
+        logged,
+        dict(release.weights),
+        release.phase,
+        release.production.id if release.production is not None else None,
+        release.candidate.id if release.candidate is not None else None,
+    )

@@ -1,0 +1,136 @@
+"""How far a window must be beyond a detector's own threshold for its rate to be the stated one: of classes of
+alibi-detect, whose p-values are those of random rows, and of a person's functions, whose thresholds are guesses.
+
+Windows of the training data are judged by detectors that are fitted on other rows, drawn at random and as they lie
+in the files. How far each is beyond the threshold (`WindowVerdict.severity`) is a number whose tail is taken for
+exponential above the median: that of -log10 p is, that of a sum of squares nearly, and distances have a lighter one,
+which makes the bound more cautious; where it is heavier the largest of them is the least bound. Its scale is the upper
+bound of 19 of 20 releases. Where windows as they lie are further than random ones (sessions, seasons) theirs alone
+count; of a sorted file nothing is learnt. What all windows of a release share, its reference, is taken off as well
+(`statistics.correct_sharing`).
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from statistics import NormalDist
+
+import numpy as np
+
+from driftloop.contract.alibi import ALIBI_CLASSES
+from driftloop.contract.handovers import DetectorSettings
+from driftloop.services.detector.detectors import WindowDetector
+from driftloop.services.detector.detectors.calibration import Calibration, find_strictness
+from driftloop.services.detector.detectors.statistics import correct_sharing
+from driftloop.services.detector.errors import FitError, WindowFailedError
+from driftloop.services.detector.fitting.artifact import DetectorArtifact
+from driftloop.services.detector.rows.values import Rows
+
+MOST_JUDGED, MOST_SLOW, MOST_TRAINED = 40, 20, 16
+"""Windows of each order that are judged; of classes with a framework, and of those that train a network for each."""
+FEWEST_BLOCKS = 5
+"""Windows side by side that the rows must have for their order to say something."""
+FEWEST = 10
+"""Windows with which a tail can be told."""
+FITTED = 2000
+"""Rows that a detector of such a window is fitted on, if there are so many, or twice the window's."""
+DOUBT = 0.05
+"""Share of releases whose bound may be too low by chance."""
+FURTHER = 0.01
+"""Probability that windows as they lie count alone though they are no further than random ones."""
+
+Fit = Callable[[Rows], WindowDetector]
+
+
+def learn_bound(artifact: DetectorArtifact, fit: Fit, order: Calibration) -> Calibration:
+    """Return what the order of the rows says, with the bound; without one where there are too few rows, or the
+    detector has no scores."""
+    trials = _Trials(artifact, fit)
+    try:
+        drawn = list(trials.judge_drawn())
+        blocks = list(trials.judge_blocks()) if order.usable else []
+    except WindowFailedError:
+        raise
+    except FitError:
+        # the reference is enough to fit on, and too little to set a window aside
+        return order
+    found = _choose_windows(drawn, blocks)
+    if len(found) < FEWEST:
+        return order
+    rate = _find_rate(artifact.config, order, trials.size, trials.fitted)
+    bound = bound_tail(np.array(found), rate)
+    return replace(order, bound=round(bound, 4), judged=len(drawn) + len(blocks))
+
+
+def bound_tail(severities: Rows, rate: float) -> float:
+    """Return the value that a share `rate` of values like these exceeds at most, in 19 of 20 cases."""
+    middle = float(np.median(severities))
+    excess = severities[severities > middle] - middle
+    if not len(excess):
+        return middle
+    freedom = 2 * len(excess)
+    # Wilson and Hilferty's quantile of chi-squared, which twice the sum of so many exponentials over their mean is
+    spread = 2 / (9 * freedom)
+    least = freedom * (1 - spread + NormalDist().inv_cdf(DOUBT) * math.sqrt(spread)) ** 3
+    scale = float(excess.mean()) * freedom / least
+    # a heavier tail shows in the largest ones
+    largest = float(np.quantile(severities, 1 - rate, method="higher"))
+    return max(largest, middle + scale * max(0.0, math.log(0.5 / rate)))
+
+
+def _find_rate(config: DetectorSettings, order: Calibration, window: int, fitted: int) -> float:
+    """Return the rate of windows that is the stated one of each release, and of windows that are alike."""
+    lower = correct_sharing(config.alarm_rate, 1, window, fitted)
+    return config.alarm_rate / 10 ** (lower + find_strictness(config, order.find_largest(window)))
+
+
+def _choose_windows(drawn: list[float], blocks: list[float]) -> list[float]:
+    """Return the windows as they lie when these are further than random ones, else all."""
+    if len(blocks) < FEWEST or not drawn:
+        return [*drawn, *blocks]
+    both = np.array([*blocks, *drawn])
+    ranks = (both[:, None] > both).sum(axis=1) + (both[:, None] == both).sum(axis=1) / 2
+    one, other = len(blocks), len(drawn)
+    z = (ranks[:one].mean() - len(both) / 2) / math.sqrt(other * (one + other + 1) / (12 * one))
+    return blocks if z > NormalDist().inv_cdf(1 - FURTHER) else [*drawn, *blocks]
+
+
+class _Trials:
+    """Windows of the training data, judged by detectors that are fitted on other rows."""
+
+    def __init__(self, artifact: DetectorArtifact, fit: Fit) -> None:
+        self._reference, self._ordered, self._fit = artifact.reference, artifact.ordered, fit
+        config = artifact.config
+        self.size = min(config.window, len(self._reference) // 2)
+        self.fitted = min(max(FITTED, 2 * self.size), len(self._reference) - self.size)
+        self._random = np.random.default_rng([config.seed, 1])
+        self._most = MOST_JUDGED
+        if config.alibi is not None:
+            known = ALIBI_CLASSES[config.alibi.name]
+            slow = MOST_SLOW if known.framework else MOST_JUDGED
+            self._most = MOST_TRAINED if "epochs" in known.settings else slow
+
+    def judge_drawn(self) -> Iterator[float]:
+        """Yield how far windows of random rows are."""
+        for _ in range(self._most if self.size > 1 else 0):
+            order = self._random.permutation(len(self._reference))
+            window, others = order[: self.size], order[self.size :][: self.fitted]
+            yield from self._judge(self._reference[window], self._reference[np.sort(others)])
+
+    def judge_blocks(self) -> Iterator[float]:
+        """Yield how far windows of rows as they lie are; half of one may be that of another."""
+        rows = self._ordered
+        if rows is None or self.size < 2 or len(rows) // self.size < FEWEST_BLOCKS:
+            return
+        count = min(self._most, 2 * (len(rows) // self.size) - 1)
+        for start in np.linspace(0, len(rows) - self.size, count).astype(int):
+            others = np.delete(np.arange(len(rows)), slice(start, start + self.size))
+            chosen = self._random.choice(others, min(self.fitted, len(others)), replace=False)
+            yield from self._judge(rows[start : start + self.size], rows[np.sort(chosen)])
+
+    def _judge(self, window: Rows, others: Rows) -> Iterator[float]:
+        verdict = self._fit(others).score_window(window)
+        if verdict.failure:
+            raise WindowFailedError(verdict.failure)
+        if verdict.severity is not None:
+            yield verdict.severity

@@ -1,0 +1,116 @@
+"""Pages in a real browser: each one, small and wide, dark and light, by keyboard, and as things change."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+from support.browser import Visitor, open_browser, serve_console
+from support.console_world import StoredSource, build_status, keep, open_console
+from support.stored_runs import Shelf
+
+from driftloop.console.answers import Console
+from driftloop.local.ground.state import free_port
+from tests.console.conftest import RUNS
+from tests.console.test_pages import ALL, PIPELINE
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def console(shelf: Shelf, source: StoredSource) -> Console:
+    return open_console(shelf, source, port=free_port())
+
+
+@pytest.fixture
+def address(console: Console) -> Iterator[str]:
+    with serve_console(console) as address:
+        yield address
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1600, "light")])
+def test_each_page_in_a_browser(browser: Browser, address: str, width: int, scheme: str) -> None:
+    visitor = Visitor(browser, address, width=width, scheme=scheme)
+    for path in ALL:
+        page = visitor.visit(path)
+        assert page.title() != "taken", path
+        small = page.evaluate(
+            "[...document.querySelectorAll('a.button, button')].filter(e => e.getBoundingClientRect().height < 24).length"
+        )
+        assert small == 0, path
+    page.wait_for_timeout(500)
+    assert visitor.complaints == []
+
+
+def test_a_page_follows_what_happens_and_two_people_see_the_same(
+    browser: Browser, address: str, source: StoredSource
+) -> None:
+    first, second = Visitor(browser, address), Visitor(browser, address)
+    pages = [first.visit("/"), second.visit(PIPELINE)]
+    keep(
+        source, decisions={"digits.digits": "halted"}, loops={"digits.digits": "was halted by eve"}
+    )
+    for page in pages:
+        expect(page.get_by_text("was halted by eve").first).to_be_visible(timeout=60_000)
+    source.status = None
+    for page in pages:
+        expect(page.get_by_text("nothing runs here").first).to_be_visible(timeout=60_000)
+    source.status = build_status()
+    for page in pages:
+        expect(page.get_by_text("nothing runs here")).to_have_count(0, timeout=60_000)
+    assert first.complaints == second.complaints == []
+
+
+def test_an_action_by_keyboard_alone(browser: Browser, address: str) -> None:
+    visitor = Visitor(browser, address)
+    page = visitor.visit("/")
+    visitor.tab_to("digits")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/pipelines/digits")
+    visitor.tab_to("Halt")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/act/halt")
+    visitor.tab_to("Halt it")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/jobs/*")
+    expect(page.get_by_role("alert")).to_contain_text("nothing runs in", timeout=120_000)
+    assert visitor.complaints == []
+
+
+def test_what_somebody_fills_in_is_not_taken_away(
+    browser: Browser, address: str, source: StoredSource
+) -> None:
+    visitor = Visitor(browser, address)
+    page = visitor.visit("/runs")
+    page.get_by_label(f"Compare {RUNS[0]}").check()
+    page.get_by_label(f"Compare {RUNS[1]}").check()
+    keep(source, decisions={"digits.digits": "held"})
+    page.wait_for_timeout(6000)
+    assert page.get_by_label(f"Compare {RUNS[0]}").is_checked()
+    page.get_by_role("button", name="Compare the chosen").click()
+    expect(page.get_by_text("values differ")).to_be_visible()
+    assert visitor.complaints == []
+
+
+def test_a_draft_is_checked_and_planned_as_one_types(browser: Browser, address: str) -> None:
+    visitor = Visitor(browser, address)
+    page = visitor.visit(f"{PIPELINE}/spec")
+    draft = page.get_by_label("pipeline.yaml as it is committed")
+    text = draft.input_value()
+    draft.fill(text.replace("window: 50", "window: many"))
+    expect(page.get_by_text("line 15", exact=True)).to_be_visible(timeout=60_000)
+    draft.fill(text.replace("window: 50", "window: 70"))
+    expect(page.get_by_text("monitors.drift.window")).to_be_visible(timeout=120_000)
+    assert visitor.complaints == []
+
+
+def test_a_console_that_went_away_is_told(browser: Browser, console: Console) -> None:
+    with serve_console(console) as address:
+        visitor = Visitor(browser, address)
+        page = visitor.visit("/")
+    expect(page.get_by_text("The console does not answer")).to_be_visible(timeout=60_000)

@@ -1,0 +1,200 @@
+"""Thresholds that are not ours: how far beyond them a window must be for the stated rate."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support import functions
+from support.detector import ROOT, profile_rows
+from support.processes import Process
+
+from driftloop.contract.functions import FunctionSettings
+from driftloop.contract.handovers import DetectorSettings
+from driftloop.local.kubelet.environments import build_environment
+from driftloop.services.detector.detectors import WindowDetector, WindowVerdict, fit_detector
+from driftloop.services.detector.detectors.function import FunctionProgram
+from driftloop.services.detector.detectors.statistics import find_most
+from driftloop.services.detector.fitting.artifact import DetectorArtifact
+from driftloop.services.detector.fitting.bounds import bound_tail
+from driftloop.services.detector.fitting.order import calibrate_fit
+from driftloop.services.detector.fitting.selftest import examine_fit
+
+Rows = NDArray[np.float64]
+RATE, WINDOW, RELEASES, WINDOWS = 0.05, 50, 3, 100
+DOUBT = 1e-4
+
+
+def normal(random: np.random.Generator, rows: int) -> Rows:
+    return random.normal(size=(rows, 2))
+
+
+def sessions(random: np.random.Generator, rows: int) -> Rows:
+    users = np.repeat(random.normal(size=(rows // 10 + 1, 2)), 10, axis=0)[:rows]
+    return np.sqrt(0.3) * users + np.sqrt(0.7) * normal(random, rows)
+
+
+def zeros(random: np.random.Generator, rows: int) -> Rows:
+    """Nine of ten values are 0; and a constant column."""
+    values = random.exponential(size=rows) * (random.random(rows) < 0.1)
+    return np.stack([values, np.zeros(rows)], axis=1)
+
+
+class GuessedDetector:
+    """The mean of the first column, against a guess of how far it may move."""
+
+    def __init__(self, reference: Rows, bound: float | None) -> None:
+        self._mean = float(reference[:, 0].mean())
+        self._bound = max(1.0, bound or 1.0)
+
+    def score_window(self, rows: Rows) -> WindowVerdict:
+        far = abs(float(rows[:, 0].mean()) - self._mean) / 0.05
+        return WindowVerdict(far > self._bound, far, self._bound, severity=far)
+
+
+@pytest.mark.parametrize("draw", [normal, sessions, zeros])
+def test_a_guess_holds_the_rate_in_each_release(
+    draw: Callable[[np.random.Generator, int], Rows],
+) -> None:
+    config = DetectorSettings(
+        "function", window=WINDOW, alarm_rate=RATE, function=FunctionSettings("watch:judge")
+    )
+    alarms = []
+    for release in range(RELEASES):
+        rows = draw(np.random.default_rng([release, 0]), 2000)
+        profile = profile_rows(rows, (), lambda values: ())
+        fitted = calibrate_fit(
+            DetectorArtifact(config, rows, profile, ordered=rows),
+            lambda part: GuessedDetector(part, None),
+        )
+        assert fitted.calibration is not None
+        assert fitted.calibration.bound is not None
+        assert fitted.calibration.bound > 1
+        detector = GuessedDetector(rows, fitted.calibration.bound)
+        random = np.random.default_rng([release, 1])
+        alarms.append(
+            sum(detector.score_window(draw(random, WINDOW)).alarm for _ in range(WINDOWS))
+        )
+        (line,) = [each for each in fitted.calibration.describe() if "threshold: " in each]
+        assert "times as far as the threshold for the stated rate" in line
+        moved = draw(random, WINDOW) + 10 * rows[:, 0].std()
+        assert detector.score_window(moved).alarm
+    assert max(alarms) <= find_most(WINDOWS, RATE, DOUBT)
+    assert sum(alarms) <= find_most(RELEASES * WINDOWS, RATE, DOUBT)
+
+
+def test_the_tail_is_beyond_what_it_should_exceed_in_19_of_20_cases() -> None:
+    random = np.random.default_rng(0)
+    for rate in (0.01, 0.0001):
+        draws = (-np.log10(random.random(40)) for _ in range(400))
+        low = sum(bound_tail(draw, rate) < -np.log10(rate) for draw in draws)
+        assert low <= find_most(400, 0.08, DOUBT)
+    assert bound_tail(np.ones(20), 0.01) == 1
+
+
+MEANS = """\
+def judge(reference, window):
+    far = max(abs(sum(window[name]) / len(window[name]) - sum(reference[name]) / len(reference[name]))
+              for name in window)
+    return {"score": far}
+"""
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def start(text: str) -> Process:
+        started.append(functions.serve(tmp_path / f"code{len(started)}", text))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("returns", "threshold"),
+    [
+        ('{"score": far}', lambda bound: bound),
+        ('{"score": far, "threshold": 0.05}', lambda bound: 0.05 * bound),
+        (
+            '{"score": 10 ** (-9 * far), "threshold": 0.4, "alarm": 10 ** (-9 * far) < 0.4}',
+            lambda bound: 0.4**bound,
+        ),
+        ('{"score": far, "threshold": 3}', lambda bound: 3),
+    ],
+    ids=["a score alone", "a low guess", "a p-value", "a high guess"],
+)
+def test_a_function_s_threshold_is_learnt_or_raised(
+    serve: Callable[..., Process], returns: str, threshold: Callable[[float], float]
+) -> None:
+    port = serve(MEANS.replace('{"score": far}', returns)).port
+    program = FunctionProgram(f"http://127.0.0.1:{port}", strict=True)
+    config = DetectorSettings("function", window=100, function=FunctionSettings("watch:judge"))
+    table = np.random.default_rng(0).normal(size=(600, 2))
+    profile = profile_rows(table, (), lambda values: ())
+    artifact = DetectorArtifact(config, table, profile, ordered=table)
+    fitted = calibrate_fit(artifact, lambda rows: fit_detector(config, rows, profile, program))
+    learnt = fitted.calibration
+
+    def fit(rows: Rows) -> WindowDetector:
+        return fit_detector(config, rows, profile, program, learnt)
+
+    examine_fit(fitted, fit)
+    assert learnt is not None
+    assert learnt.bound is not None
+    verdict = fit(table).score_window(table[:100] + 4)
+    assert verdict.alarm
+    assert verdict.threshold == pytest.approx(threshold(learnt.bound))
+    quiet = fit(table).score_window(table[:100])
+    assert not quiet.alarm
+    assert replace(fitted, calibration=None) == replace(artifact, calibration=None)
+
+
+def count(python: Path, *words: str, timeout: int) -> Any:
+    done = subprocess.run(
+        [str(python), str(Path(__file__).with_name("calibrations.py")), *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "pipeline"), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def check(found: Any, releases: int, windows: int, *, blind: tuple[str, ...] = ()) -> None:
+    for pair, said in found.items():
+        assert max(said["alarms"]) <= find_most(windows, RATE, DOUBT), pair
+        assert sum(said["alarms"]) <= find_most(releases * windows, RATE, DOUBT), pair
+        assert said["seen"] == (0 if pair in blind else releases), pair
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_classes_of_alibi_detect_hold_the_rate_in_each_release(monitor_python: Path) -> None:
+    pairs = ("KSDrift:normal", "KSDrift:sessions", "KSDrift:digits", "CVMDrift:normal")
+    pairs += ("CVMDrift:digits", "ChiSquareDrift:categories", "TabularDrift:categories")
+    found = count(monitor_python, "2", "60", *pairs, timeout=300)
+    check(found, 2, 60, blind=("CVMDrift:digits",))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_tests_by_permutation_hold_the_rate_in_each_release() -> None:
+    requirements = ROOT / "pipeline" / "driftloop" / "images" / "alibi" / "requirements.txt"
+    env = build_environment(
+        ROOT / ".driftloop" / "envs", [requirements], python="3.11", name="alibi"
+    )
+    found = count(
+        env / "bin" / "python", "1", "20", "MMDDrift:normal", "LSDDDrift:normal", timeout=1500
+    )
+    check(found, 1, 20)
