@@ -7,6 +7,7 @@
     uv run batches.py labelled --kind clean --to ./batches          4,000 flights, as .csv; `arr_delay` is the answer
     uv run batches.py labelled --kind moved --to s3://flights/batches
     uv run batches.py traffic  --kind moved --to ./traffic          others, as .jsonl: a request in each line
+    uv run batches.py answers  --kind moved --to ./answers          and how late each of these was: a number in each line, or null
 
 S3 takes its address and keys from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
 (`eval "$(driftloop env)"` sets them for a platform that runs here).
@@ -93,6 +94,12 @@ def traffic(kind: str) -> dict[str, bytes]:
     return {f"{kind}.jsonl": "".join(lines).encode()}
 
 
+def answers(kind: str) -> dict[str, bytes]:
+    """The right answer to the request in the same line of the traffic."""
+    delays = (value(row["arr_delay"]) for row in rows(kind, labelled=False))
+    return {f"{kind}.jsonl": "".join(json.dumps(delay) + "\n" for delay in delays).encode()}
+
+
 def request(row: Row) -> dict[str, object]:
     """What a caller knows when the flight leaves: numbers as numbers, no value as null."""
     known = {name: value(text) for name, text in row.items() if name not in UNKNOWN_BEFORE}
@@ -105,6 +112,13 @@ def value(text: str) -> float | str | None:
         return None if text == GAP else float(text)
     except ValueError:
         return text
+
+
+WHAT: dict[str, Callable[[str], dict[str, bytes]]] = {
+    "labelled": batches,
+    "traffic": traffic,
+    "answers": answers,
+}
 
 
 def put(files: dict[str, bytes], to: str) -> None:
@@ -128,13 +142,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["labelled", "traffic"])
+    parser.add_argument("what", choices=WHAT)
     parser.add_argument("--kind", choices=KINDS, nargs="+", default=["clean"])
     parser.add_argument("--to", required=True, help="a folder, or s3://bucket/prefix")
     args = parser.parse_args()
     files: dict[str, bytes] = {}
     for kind in args.kind:
-        files |= batches(kind) if args.what == "labelled" else traffic(kind)
+        files |= WHAT[args.what](kind)
     put(files, args.to)
     print(json.dumps({"files": sorted(files), "to": args.to}))
 

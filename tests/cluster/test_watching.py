@@ -12,8 +12,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from driftloop.contract.captures import RecorderSettings
 from driftloop.contract.handovers import DetectorSettings, RetrainPolicy
+from driftloop.contract.recorders import RecorderSettings
 from driftloop.contract.streams import DetectorStreams, RecorderStreams
 from driftloop.retrain.state import Outcome, Phase
 from driftloop.services.analysis.service import TAKEN, AnalysisService, AnalysisSettings

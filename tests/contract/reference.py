@@ -11,6 +11,7 @@ from types import ModuleType
 
 from driftloop.contract import (
     alibi,
+    batches,
     captures,
     distributions,
     documents,
@@ -23,6 +24,7 @@ from driftloop.contract import (
     outcomes,
     platform,
     quality,
+    recorders,
     records,
     replays,
     runs,
@@ -40,10 +42,12 @@ HANDOVERS: dict[type, str] = {
     handovers.GateRule: "`driftloop step gate --gates`, a list of them.",
     handovers.RolloutLimits: "`driftloop step advance --limits`.",
     handovers.RehearsalLimits: "`driftloop step rehearse --limits`.",
-    captures.RecorderSettings: "`driftloop-recorder serve --config`.",
-    captures.RecordedRelease: "One of its `releases`.",
-    captures.WriteOrder: "Input of `driftloop-recorder write`.",
-    captures.PartRange: "`part` of it, and of what the recorder remembers.",
+    recorders.RecorderSettings: "`driftloop-recorder serve --config`.",
+    recorders.RecordedRelease: "One of its `releases`.",
+    recorders.WriteOrder: "Input of `driftloop-recorder write`.",
+    recorders.PartRange: "`part` of it, and of what the recorder remembers.",
+    batches.BatchSettings: "`batches` of the recorder's settings.",
+    batches.BatchRange: "`batch` of the writer's order, and `range` of what the recorder remembers of batches.",
 }
 RECORDS: dict[type, str] = {
     records.Snapshot: "`runs/<run>/snapshot/snapshot.json`, written by `step snapshot`.",
@@ -92,9 +96,11 @@ RECORDS: dict[type, str] = {
     labels.LabelReceipt: "Answer of the decision service to labels.",
     labels.LabelCounts: "`labels` in the details of a verdict, and of `GET /window`.",
     verdicts.VerdictRecord: "Data of a detector's event, as the decision reads it.",
-    captures.RecorderState: "The last message of a recorder's subject in `DRIFTLOOP_RECORDERS`.",
+    recorders.RecorderState: "The last message of a recorder's subject in `DRIFTLOOP_RECORDERS`.",
     captures.RecorderTrouble: "Its `trouble`.",
-    captures.WriteResult: "Printed by `driftloop-recorder write`.",
+    batches.BatchState: "`batch` of the recorder's message.",
+    batches.BatchResult: "`batch` of what the writer prints, and the metadata of a batch's ledger.",
+    recorders.WriteResult: "Printed by `driftloop-recorder write`.",
 }
 IMAGES: dict[type, str] = {
     images.ImageRecord: "`images/<digest of the ref>/image.json` of the local runtime's state folder.",
@@ -208,7 +214,7 @@ def blocks() -> Iterator[str]:
         ((code(row.name), row.type, row.description) for row in captures.TRAFFIC_COLUMNS),
     )
     yield "A recorder counts:"
-    yield table(("count", "of"), ((code(name), text) for name, text in captures.COUNTS.items()))
+    yield table(("count", "of"), ((code(name), text) for name, text in recorders.COUNTS.items()))
     yield "## Paths"
     yield "`contract/trees.py`: the cluster repository."
     yield table(("path", "of"), path_rows())

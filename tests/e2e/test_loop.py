@@ -15,7 +15,9 @@ from support.loops import applied, batches, processes_of
 from support.streams import stored
 
 from driftloop.clients import events
+from driftloop.clients.mlflow import MlflowClient
 from driftloop.clients.nats import open_connection
+from driftloop.clients.s3 import ObjectStore, files_below, folder_digest, parse_location
 from driftloop.contract.events import INFERENCE_REQUEST
 from driftloop.contract.streams import DetectorStreams
 from driftloop.demo.platform import DemoPlatform, is_answered
@@ -149,12 +151,16 @@ async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(
         assert {link["id"] for link in way if link["kind"] == "model"} == {production.model_digest}
         assert await is_reproduced(platform, production.run)
         moves = (await platform.run_git("log", "--reverse", "--format=%s", "main")).splitlines()
+        if tracking is not None:
+            async with TrafficGenerator.open_traffic(
+                platform.predictions, rows, rate=50, prefix="g"
+            ) as traffic:
+                traffic.switch_rows("shifted")
+                await is_given(platform, tracking, tmp_path / "given", production)
     print(clean, shifted, after, sep="\n")
     assert clean.failed == shifted.failed == after.failed == 0
     assert clean.accuracy > 0.9
     assert after.accuracy > 0.9 > shifted.accuracy
-    production = platform.read_release().production
-    assert production is not None
     assert set(runs) == {first, production.run}
     rollout = [
         "Release {} of tumours in shadow",
@@ -206,6 +212,40 @@ async def is_tracked(
     first, second = versions.values()
     assert server.aliases("tumours") == {"previous": first.id, "production": second.id}
     assert len(server.versions("tumours")) == 2
+
+
+async def is_given(
+    platform: DemoPlatform, server: MlflowServer, folder: Path, production: Version
+) -> None:
+    """A model that somebody has registered at the server goes the way of any candidate, and is production."""
+    store = ObjectStore.from_environment(platform.read_store())
+    store.get_folder(parse_location(production.model), folder)
+    (folder / "NOTE").write_text("the same model, from elsewhere")
+    client = MlflowClient(server.url)
+    run = client.create_run(client.ensure_experiment("elsewhere"), "by hand", 0, {})
+    for name in files_below(folder):
+        assert client.put_artifact(run, f"model/{name}", (folder / name).read_bytes())
+    version = client.create_version("tumours", f"{run.artifacts}/model", run.id, {})
+    client.set_alias("tumours", "champion", version.number)
+    state = ("--state", str(platform.state.root))
+    said = await platform.run_command(
+        "release", "tumours", "--model", "models:/tumours@champion", *state, "-o", "json"
+    )
+    given = json.loads(said)["run"]
+    await platform.wait_until(
+        lambda: other(platform, production.id), f"{given} to be released", within=300
+    )
+    now = platform.read_release().production
+    assert now is not None
+    assert (now.run, now.model_digest) == (given, folder_digest(folder))
+    assert (now.recipe_digest, now.forced) == (None, True)
+    assert now.metrics == production.metrics
+    assert now.rehearsed is not None
+    report = json.loads(await platform.run_command("runs", "show", given, *state, "-o", "json"))
+    assert report["function"].startswith(f"models:/tumours/{version.number} of {server.url}")
+    assert report["digests"]["recipe"] is None
+    await platform.run_command("tracking", "sync", "tumours", *state)
+    assert server.aliases("tumours")["production"] == now.id
 
 
 async def test_outliers_start_a_run(envs, tmp_path):

@@ -1,6 +1,7 @@
 """A card says the same as Markdown and as a page, and nothing in it is taken for markup."""
 
 import re
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from driftloop.pages.cards import CardSection, CardTable, ModelCard, draw_card, write_card
 from tests.pages.samples import HOSTILE
 from tests.pages.test_reports import Tags
+from tests.support.chromium import needs_chromium, open_browser
 
 
 def card(text: str) -> ModelCard:
@@ -32,6 +34,20 @@ def test_a_page_runs_and_loads_nothing() -> None:
     assert not [link for link in tags.links if not link.startswith("#")]
     assert "default-src 'none'" in text.replace("&#39;", "'")
     assert "prefers-color-scheme: dark" in text
+
+
+@needs_chromium
+async def test_a_card_in_a_browser_asks_for_nothing_and_fits(tmp_path: Path) -> None:
+    file = tmp_path / "card.html"
+    file.write_text(draw_card(card("sha256:" + "f" * 64)), encoding="utf-8")
+    async with open_browser() as page:
+        for dark in (False, True):
+            await page.open(file.as_uri(), width=360, dark=dark)
+            assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+            paper = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert paper == ("rgb(18, 22, 29)" if dark else "rgb(255, 255, 255)")
+        assert page.errors == []
+        assert set(page.requests) == {file.as_uri()}
 
 
 @given(st.text())

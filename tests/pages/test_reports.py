@@ -8,7 +8,7 @@ from driftloop.pages.documents import render_document
 from driftloop.pages.reports import LARGEST, draw_report
 from tests.pages import samples
 from tests.pages.samples import HOSTILE
-from tests.support.browser import needs_chromium, open_browser
+from tests.support.chromium import needs_chromium, open_browser
 
 VOID = {"meta", "link", "img", "br", "rect", "line", "circle", "polyline"}
 

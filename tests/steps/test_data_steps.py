@@ -6,11 +6,13 @@ import pytest
 import yaml
 
 from driftloop.clients import s3
+from driftloop.clients.s3 import StoreLocation
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.platform import SIGNING_KEYS
 from driftloop.contract.records import Snapshot, SnapshotBatch
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
+from driftloop.operations.references import digest_detector, find_unused
 from driftloop.operations.releases import TransitionMessage
 from driftloop.operations.rollback import roll_back
 from driftloop.operations.target import CommitTarget
@@ -555,6 +557,7 @@ def test_store_and_fetch(world):
         (world.folder / folder / file).write_text(json.dumps(value))
     (world.folder / "detectors" / "drift").mkdir(parents=True)
     (world.folder / "detectors" / "drift" / "detector.json").write_text("{}")
+    (world.folder / "detectors" / "drift" / "reference.npz").write_bytes(b"rows")
     out = world.folder / "out"
     arguments = [
         f"--{name}={world.folder / name}"
@@ -576,9 +579,11 @@ def test_store_and_fetch(world):
     )
     assert s3.files_below(out / "release") == [
         "detectors/drift/detector.json",
+        "detectors/drift/reference.npz",
         "metadata.yaml",
         "model/model.onnx",
     ]
+    store_reference_once(world, arguments, fitted)
 
     world.step("store", "--run", "digits-a", *arguments, f"--rehearsed={digest}")
     other = "sha256:" + "3" * 64
@@ -701,3 +706,38 @@ def test_a_column_that_the_recent_batches_lack_ends_the_run_in_its_first_step(wo
     world.store.write_object(DATA / "b.jsonl", b"not json")
     _, said = snapshot(world, "digits-a", "--features", "bill,flipper", code=1)
     assert "b.jsonl, line 1 is not JSON" in said
+
+
+def store_reference_once(world, arguments, fitted):
+    """Reference data of detectors are in the store once, and a fetched detector has them."""
+    for run in ("digits-a", "digits-b"):
+        done = world.step("store", "--pipeline", "digits", "--run", run, *arguments)
+        assert f"reference of drift: {4 if run == 'digits-a' else 0} bytes are new" in done.stderr
+        release = world.folder / "out" / "release"
+        assert s3.files_below(release / "detectors" / "drift") == [
+            "detector.json",
+            "reference.stored.json",
+        ]
+        world.store.put_folder(release, BUCKET / f"runs/{run}/release")
+    folder = BUCKET / "runs/digits-b/release/detectors/drift"
+    assert digest_detector(world.store, folder) == fitted
+    (stored,) = world.store.list_folder(BUCKET / "pipelines/digits/references")
+    target = world.folder / "fetched"
+    fetch = ("fetch", "--uri", str(folder), "--out", str(target), "--digest", fitted)
+    world.step(*fetch)
+    assert (target / "reference.npz").read_bytes() == b"rows"
+
+    old = stored.modified + 4 * 86400
+    gone = {
+        f"runs/{run}/release/detectors/drift/reference.stored.json"
+        for run in ("digits-a", "digits-b")
+    }
+    assert find_unused(world.store, BUCKET, "digits", (), old) == ()
+    assert find_unused(world.store, BUCKET, "digits", gone, stored.modified + 60) == ()
+    assert [each.key for each in find_unused(world.store, BUCKET, "digits", gone, old)] == [
+        stored.key
+    ]
+
+    world.store.write_object(StoreLocation(BUCKET.bucket, stored.key), b"other")
+    done = world.step(*fetch, code=1)
+    assert f"{stored.key} has digest sha256:" in done.stderr

@@ -128,7 +128,9 @@ class MlflowServer:
         """Alias -> release of the version that it points to."""
         model = self.ask(f"registered-models/get?name={name}")["registered_model"]
         releases = {
-            number: {tag["key"]: tag["value"] for tag in version["tags"]}["driftloop.release"]
+            number: {tag["key"]: tag["value"] for tag in version.get("tags", [])}.get(
+                "driftloop.release", ""
+            )
             for number, version in self.versions(name).items()
         }
         return {item["alias"]: releases[item["version"]] for item in model.get("aliases", [])}

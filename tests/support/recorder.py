@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,18 @@ import pyarrow.parquet as pq
 from support.processes import Process, free_port, nats, url
 
 from driftloop.clients import events
+from driftloop.contract.batches import LABELLED
 from driftloop.contract.captures import TrafficPart, traffic_key
-from driftloop.contract.events import INFERENCE_REQUEST, INFERENCE_RESPONSE
+from driftloop.contract.documents import to_json
+from driftloop.contract.events import INFERENCE_REQUEST, INFERENCE_RESPONSE, LABELS_GIVEN
+from driftloop.contract.labels import LabelBatch, RequestLabel
 
 ROOT = Path(__file__).parents[2]
 RCLONE = Path(sys.executable).with_name("rclone")
 BUCKET, NAMESPACE, PIPELINE = "driftloop", "n", "digits"
 KEY, SECRET = "user", "secret"
+DATA = "data"
+"""Bucket of the pipeline's data, whose batches are in `s3://data/batches`."""
 
 
 def object_store(folder: Path, port: int) -> Process:
@@ -80,6 +85,7 @@ class RecorderWorld:
         return self.folder / "s3" / BUCKET / traffic_key(PIPELINE)
 
     def start(self) -> "RecorderWorld":
+        (self.folder / "s3" / DATA).mkdir(parents=True, exist_ok=True)
         for process in (self.nats, self.s3, self.recorder):
             process.start()
         return self
@@ -121,6 +127,10 @@ class RecorderWorld:
             assert len(listed) == part.rows
             rows += [{**row, "release": part.release, "day": part.day} for row in listed]
         return rows
+
+    def list_batches(self) -> list[Path]:
+        """Labelled batches in the folder of the data."""
+        return sorted((self.folder / "s3" / DATA / "batches" / LABELLED).glob("*.parquet"))
 
     async def read_state(self) -> dict[str, Any]:
         async with (
@@ -164,6 +174,14 @@ def make_request(
 ) -> events.Event:
     """A logged request, or what came instead of one."""
     return _make(INFERENCE_REQUEST, id, rows, names, release, pipeline, body, attributes)
+
+
+def make_labels(given: int, labels: Mapping[str, Any], *, id: str | None = None) -> events.Event:
+    """Labels of requests that were given together."""
+    rows = tuple(RequestLabel(request=request, label=label) for request, label in labels.items())
+    batch = LabelBatch(given=given, labels=rows)
+    own = {"inferenceservicename": PIPELINE, "namespace": NAMESPACE}
+    return events.make_event(LABELS_GIVEN, "test", to_json(batch), id=id, **own)
 
 
 def make_answer(

@@ -18,10 +18,11 @@ TEXTS = ["carrier", "origin", "dest"]
 
 def read_all(folder: Path) -> tuple[pd.DataFrame, pd.Series]:
     """All flights below a folder that have arrived: what is known of them, and their delay in minutes."""
-    files = sorted(folder.rglob("*.csv"))
+    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
+    files = sorted(file for file in folder.rglob("*") if file.suffix in readers)
     if not files:
-        raise ValueError(f"{folder} contains no .csv file")
-    rows = pd.concat([pd.read_csv(file) for file in files], ignore_index=True)
+        raise ValueError(f"{folder} contains no .csv or .parquet file")
+    rows = pd.concat([readers[file.suffix](file) for file in files], ignore_index=True)
     rows = rows.dropna(subset=LABEL)
     return rows[NUMBERS + TEXTS], rows[LABEL]
 

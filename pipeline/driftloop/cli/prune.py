@@ -66,5 +66,9 @@ def _format_plan(plan: PrunePlan) -> Iterator[str]:
     for removal in plan.removals:
         count = count_noun(len(removal.files), f"{removal.kind} file")
         yield f"goes   {removal.run}: {count}, {removal.size} bytes: {removal.why}"
+    if plan.references:
+        count = count_noun(len(plan.references), "reference")
+        size = sum(entry.size for entry in plan.references)
+        yield f"goes   {count} of detectors, {size} bytes: no release has it"
     for release, why in plan.held.items():
         yield f"stays  {release}: {why}"

@@ -38,6 +38,7 @@ COMMANDS = {
     "cancel": ("driftloop.cli.cancel", "Cancel a run, or the rollout it led to"),
     "halt": ("driftloop.cli.halt", "Suspend retraining until `resume`"),
     "resume": ("driftloop.cli.resume", "Resume retraining"),
+    "release": ("driftloop.cli.release", "Release a model that is registered in MLflow"),
     "promote": ("driftloop.cli.promote", "Make the candidate production"),
     "releases": ("driftloop.cli.releases", "List the releases of a pipeline"),
     "rollback": ("driftloop.cli.rollback", "Restore the previous version by one commit"),

@@ -8,6 +8,7 @@ STEPS = {
     "claim": ("driftloop.steps.claim", "Claim the pipeline's run, or end before training"),
     "look": ("driftloop.steps.look", "Look for batches that no run has read"),
     "snapshot": ("driftloop.steps.snapshot", "Fix the data of a run, and fetch it"),
+    "adopt": ("driftloop.steps.adopt", "Take the model that a person gave to a run"),
     "pick": ("driftloop.steps.pick", "Choose the best trial of a search"),
     "gate": ("driftloop.steps.gate", "Compare the candidate's metrics with the gates"),
     "rehearse": (

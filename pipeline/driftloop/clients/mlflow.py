@@ -9,9 +9,11 @@ import base64
 import contextlib
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
@@ -35,6 +37,9 @@ PROXIED = "mlflow-artifacts:"
 _MOST_PARAMS, _MOST_TAGS, _MOST_METRICS = 100, 100, 500
 _PAGE = 1000
 _RUNS = "runs"
+_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+MOST_FILES = 10_000
+"""Files of a model at most."""
 _HINT = f"credentials are in the Secret `{MLFLOW_TOKEN.home}`"
 
 
@@ -231,12 +236,50 @@ class MlflowClient:
         """Delete a version for good."""
         self._send("DELETE", "model-versions/delete", {"name": name, "version": str(version)})
 
+    def find_alias(self, name: str, alias: str) -> int:
+        """Return the version that an alias points to."""
+        answer = self._send("GET", "registered-models/alias", {"name": name, "alias": alias})
+        return _read_version(_read_object(answer, "model_version")).number
+
+    def find_files(self, name: str, version: int) -> str:
+        """Return the address of a version's files."""
+        query = {"name": name, "version": str(version)}
+        return str(
+            self._send("GET", "model-versions/get-download-uri", query).get("artifact_uri") or ""
+        )
+
+    def list_files(self, place: str) -> Iterator[tuple[str, int]]:
+        """Yield each file below a place that the server serves: its name below it, and its bytes."""
+        waiting, most = [""], MOST_FILES
+        while waiting:
+            folder = waiting.pop()
+            path = f"{_proxied_folder(place)}/{folder}".rstrip("/")
+            request = Request(f"{self.url}{_ARTIFACTS}?{urlencode({'path': path})}")  # noqa: S310
+            for item in _read_json(self._open(request), self.url).get("files") or ():
+                with _reading("a list of files"):
+                    name = "/".join(filter(None, (folder, str(item["path"]))))
+                    size = int(item.get("file_size") or 0)
+                most -= 1
+                if most < 0:
+                    raise MlflowError(f"{place} has more than {MOST_FILES} files")
+                if item.get("is_dir"):
+                    waiting.append(name)
+                else:
+                    yield name, size
+
+    def get_file(self, place: str, name: str, file: Path) -> None:
+        """Fetch a file that the server serves."""
+        path = quote(f"{_proxied_folder(place)}/{name}")
+        request = Request(f"{self.url}{_ARTIFACTS}/{path}")  # noqa: S310
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with self._answer(request) as answer, file.open("wb") as target:
+            shutil.copyfileobj(answer, target)
+
     def put_artifact(self, run: MlflowRun, name: str, content: bytes) -> bool:
         """Send a file of a run through the server; False when the server does not take artifacts."""
         if not run.artifacts.startswith(PROXIED):
             return False
-        folder = re.sub(r"^//[^/]*", "", run.artifacts.removeprefix(PROXIED)).strip("/")
-        path = f"/api/2.0/mlflow-artifacts/artifacts/{quote(f'{folder}/{name}')}"
+        path = f"{_ARTIFACTS}/{quote(f'{_proxied_folder(run.artifacts)}/{name}')}"
         self._open(Request(self.url + path, data=content, method="PUT"))  # noqa: S310
         return True
 
@@ -268,32 +311,27 @@ class MlflowClient:
         else:
             request = Request(url, data=json.dumps(body).encode(), method=method)  # noqa: S310
             request.add_header("Content-Type", "application/json")
-        content = self._open(request)
-        try:
-            answer = json.loads(content or b"{}")
-        except (ValueError, RecursionError) as error:
-            raise MlflowUnreachableError(
-                f"{self.url} does not answer as MLflow does: {error}",
-                hint="is it the address of an MLflow server, without a page of it?",
-            ) from error
-        if not isinstance(answer, dict):
-            raise MlflowUnreachableError(f"{self.url} does not answer as MLflow does")
-        return answer
+        return _read_json(self._open(request), self.url)
 
     def _open(self, request: Request) -> bytes:
+        with self._answer(request) as answer:
+            content: bytes = answer.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise MlflowUnreachableError(f"{self.url} answers more than {LARGEST} bytes")
+        return content
+
+    @contextlib.contextmanager
+    def _answer(self, request: Request) -> Iterator[Any]:
         if self.authorization:
             request.add_header("Authorization", self.authorization)
         try:
             with build_opener(_NoRedirect).open(request, timeout=SECONDS) as answer:
-                content: bytes = answer.read(LARGEST + 1)
+                yield answer
         except HTTPError as error:
             raise self._translate(error) from error
         except (URLError, HTTPException, OSError) as error:
             reason = error.reason if isinstance(error, URLError) else error
             raise MlflowUnreachableError(f"{self.url} can't be reached: {reason}") from error
-        if len(content) > LARGEST:
-            raise MlflowUnreachableError(f"{self.url} answers more than {LARGEST} bytes")
-        return content
 
     def _translate(self, error: HTTPError) -> MlflowError:
         text = error.read(2000).decode(errors="replace").strip()
@@ -315,6 +353,24 @@ class _NoRedirect(HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any) -> None:
         return None
+
+
+def _proxied_folder(place: str) -> str:
+    """Return the path of artifacts that a server serves, by their address."""
+    return re.sub(r"^//[^/]*", "", place.removeprefix(PROXIED)).strip("/")
+
+
+def _read_json(content: bytes, url: str) -> Json:
+    try:
+        answer = json.loads(content or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise MlflowUnreachableError(
+            f"{url} does not answer as MLflow does: {error}",
+            hint="is it the address of an MLflow server, without a page of it?",
+        ) from error
+    if not isinstance(answer, dict):
+        raise MlflowUnreachableError(f"{url} does not answer as MLflow does")
+    return answer
 
 
 def _read_object(answer: Json, key: str) -> Json:

@@ -403,6 +403,14 @@ def files_below(folder: Path) -> list[str]:
     return sorted(names)
 
 
+def join_inside(folder: Path, name: str) -> Path:
+    """Return the path of a relative name below a folder; StoreError for one that leads out of it."""
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts:
+        raise StoreError(f"`{name}` is not a path inside a folder")
+    return folder / path
+
+
 def file_digest(file: Path) -> str:
     """SHA-256 in hex of a file's bytes."""
     with file.open("rb") as stream:

@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 
 from driftloop.cluster.reader import ClusterError, TextReader
+from driftloop.contract.batches import BatchState
 from driftloop.contract.captures import RecorderTrouble
 from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.names import SERVICE_PORT, Names
+from driftloop.contract.recorders import RecorderState
 
 
 def describe_recorder(reader: TextReader, names: Names) -> Iterator[str]:
@@ -16,10 +18,14 @@ def describe_recorder(reader: TextReader, names: Names) -> Iterator[str]:
         return
     text = reader.text(f"/api/v1/{home}/services/{names.recorder}:{SERVICE_PORT}/proxy/state")
     try:
-        state = parse_json(text or "{}", label="the recorder's answer")
-        trouble = state.get("trouble") if isinstance(state, dict) else None
-        told = RecorderTrouble.read(trouble) if trouble is not None else None
+        answer = parse_json(text or "{}", label="the recorder's answer")
+        found = answer if isinstance(answer, dict) else {}
+        trouble, batch = found.get("trouble"), found.get("batch")
+        state = RecorderState(
+            trouble=RecorderTrouble.read(trouble) if trouble is not None else None,
+            batch=BatchState.read(batch) if batch is not None else None,
+        )
     except DocumentError as error:
         raise ClusterError(error.message) from error
-    if told is not None:
-        yield f"since {told.since}: {told.describe(names.pipeline, state.get('waiting'))}"
+    for since, told in state.list_troubles(names.pipeline, found.get("waiting")):
+        yield f"since {since}: {told}"

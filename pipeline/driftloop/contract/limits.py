@@ -1,8 +1,11 @@
-"""Bounds of a request at the gateway: a route of predictions names its bound, and the gateway holds
-requests to it."""
+"""Bounds: of a request at the gateway (a route of predictions names its bound, and the gateway holds requests to it),
+and of the data of a run."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
+
+DATA_LIMIT = 20 * 1024**3
+"""Bytes of all batches together that a run reads at most, where the spec states none."""
 
 DEFAULT_REQUEST_LIMIT = "8Mi"
 """Bound of a route that names none: a model server needs forty times as much memory to read one."""

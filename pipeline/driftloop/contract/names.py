@@ -124,13 +124,20 @@ PERSON_CAUSE = "person "
 """Start of the cause of a run that a person started; the name follows, and after `: ` a text."""
 FORCED = " (forced)"
 """Mark after the name: the run trains although there is nothing new."""
+_FORCED = re.compile(r" \(forced(?:, model ([0-9a-f]{64}))?\)$")
 NODE = "model"
 """Graph node, and so the model container's name."""
 
 
-def person_cause(name: str, text: str = "", *, forced: bool = False) -> str:
-    """Return the cause of what a person does."""
-    return f"{PERSON_CAUSE}{name}{FORCED if forced else ''}{f': {text}' if text else ''}"
+def person_cause(
+    name: str, text: str = "", *, forced: bool = False, model: str | None = None
+) -> str:
+    """Return the cause of what a person does; `model` is the digest of the one that a forced run
+    releases in place of training."""
+    mark = FORCED if forced else ""
+    if model is not None:
+        mark = f" (forced, model {model.removeprefix('sha256:')})"
+    return f"{PERSON_CAUSE}{name}{mark}{f': {text}' if text else ''}"
 
 
 def alarm_text(event: str, words: str = "") -> str:
@@ -144,7 +151,14 @@ def alarm_text(event: str, words: str = "") -> str:
 
 def is_forced(cause: str) -> bool:
     """Return true if a person wants a run to train although there is nothing new."""
-    return cause.startswith(PERSON_CAUSE) and cause.partition(":")[0].endswith(FORCED)
+    return cause.startswith(PERSON_CAUSE) and bool(_FORCED.search(cause.partition(":")[0]))
+
+
+def find_given_model(cause: str) -> str | None:
+    """Return the digest of the model that a person gave to a run in place of training; None for any
+    other run."""
+    match = _FORCED.search(cause.partition(":")[0]) if cause.startswith(PERSON_CAUSE) else None
+    return f"sha256:{match[1]}" if match is not None and match[1] else None
 
 
 def service_host(service: str, namespace: str) -> str:

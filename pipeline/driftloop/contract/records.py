@@ -58,6 +58,21 @@ def moment_key(key: str) -> Any:
 
 
 @dataclass(frozen=True)
+class StoredReference:
+    """Where the reference data of a release's detector are, which other releases have, too."""
+
+    key: str = document_key("key", "a key", is_text)
+    """Key in the bucket of runs."""
+    sha256: str = document_key("sha256", "a digest in hex", is_text)
+    bytes: int = document_key("bytes", "a number", lambda v: is_whole(v, 0))
+
+    @classmethod
+    def read(cls, document: object) -> "StoredReference":
+        """Read it from plain data; DocumentError."""
+        return from_json(cls, document, label="a stored reference", closed=False)
+
+
+@dataclass(frozen=True)
 class SnapshotBatch:
     """One object of the data's folder as a run read it."""
 

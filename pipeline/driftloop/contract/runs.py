@@ -19,7 +19,13 @@ from driftloop.contract.documents import (
     part_key,
     to_json,
 )
-from driftloop.contract.names import ALARM_CAUSE, NEW_DATA_CAUSE, PERSON_CAUSE, SCHEDULE_CAUSE
+from driftloop.contract.names import (
+    ALARM_CAUSE,
+    NEW_DATA_CAUSE,
+    PERSON_CAUSE,
+    SCHEDULE_CAUSE,
+    is_forced,
+)
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import (
     Evaluation,
@@ -299,7 +305,7 @@ class RunReport:
     @property
     def forced(self) -> bool:
         """A person wanted it to train although there was nothing new."""
-        return self.trigger == "person" and self.cause.partition(":")[0].endswith("(forced)")
+        return self.trigger == "person" and is_forced(self.cause)
 
 
 def read_trigger(cause: str) -> Trigger:

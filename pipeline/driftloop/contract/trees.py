@@ -132,6 +132,8 @@ PRODUCTION_FILE = "release.json"
 METADATA_FILE = "metadata.yaml"
 DETECTOR_FILE = "detector.json"
 REFERENCE_FILE = "reference.npz"
+STORED_REFERENCE_FILE = "reference.stored.json"
+"""In a release, in the place of the reference data: where they are kept once for all releases."""
 PROFILE_FILE = "profile.json"
 
 
@@ -180,9 +182,31 @@ def release_key(run: str, *parts: str) -> str:
     return run_key(run, "release", *parts)
 
 
+def detector_key(run: str, name: str) -> str:
+    """Return the key of a detector of a release."""
+    return release_key(run, "detectors", name)
+
+
+def is_detector_key(key: str) -> bool:
+    """Return True for the key of a detector of a release."""
+    parts = key.split("/")
+    return len(parts) == 5 and key == detector_key(parts[1], parts[4])
+
+
+def reference_key(pipeline: str, *digest: str) -> str:
+    """Return the key of reference data of a pipeline's detectors, by digest; of all without one."""
+    folder = f"pipelines/{pipeline}/references"
+    return "/".join((folder, *(f"{each}.npz" for each in digest)))
+
+
 def seen_key(pipeline: str) -> str:
     """Return the key of the list of batches that some run of a pipeline has seen."""
     return f"pipelines/{pipeline}/seen.json"
+
+
+def given_key(run: str) -> str:
+    """Return the key of the folder with the model that a person gave to a run."""
+    return run_key(run, "given", "model")
 
 
 def tracking_key(run: str) -> str:

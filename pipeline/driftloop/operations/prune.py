@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from driftloop.clients.s3 import ObjectStore, StoreLocation
+from driftloop.clients.s3 import ObjectStore, StoreLocation, StoreObject
 from driftloop.contract.names import release_id
 from driftloop.contract.runs import RunReport
 from driftloop.contract.times import format_time
 from driftloop.contract.trees import RUN_FILE, release_path, report_key, run_key, spec_path
 from driftloop.git.repository import Repository
 from driftloop.operations import releases
+from driftloop.operations.references import find_unused
 from driftloop.operations.release_history import MOST_COMMITS
 from driftloop.operations.retention import (
     Removal,
@@ -42,11 +43,14 @@ class PrunePlan:
     """Release to the reason why it stays."""
     total: int
     """Bytes of all runs of the pipeline now."""
+    references: tuple[StoreObject, ...] = ()
+    """Reference data of detectors that no release has after that."""
 
     @property
     def size(self) -> int:
         """Bytes that go."""
-        return sum(removal.size for removal in self.removals)
+        kept_once = sum(entry.size for entry in self.references)
+        return sum(removal.size for removal in self.removals) + kept_once
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain data."""
@@ -64,6 +68,7 @@ class PrunePlan:
                 }
                 for removal in self.removals
             ],
+            "references": len(self.references),
             "held": dict(self.held),
         }
 
@@ -92,8 +97,10 @@ def plan_prune(
     others = tuple(name for name in releases.list_pipelines(tree) if name != pipeline)
     stored = tuple(_list_runs(place, pipeline, others))
     removals = choose_removals(stored, held, policy, now)
+    gone = {run_key(each.run, file.name) for each in removals for file in each.files}
+    unused = find_unused(place.store, place.bucket, pipeline, gone, now)
     total = sum(file.size for run in stored for file in run.files)
-    return PrunePlan(pipeline, removals, held, total)
+    return PrunePlan(pipeline, removals, held, total, unused)
 
 
 def carry_out(place: RunPlace, repository: Repository, plan: PrunePlan, report: Report) -> int:
@@ -107,6 +114,12 @@ def carry_out(place: RunPlace, repository: Repository, plan: PrunePlan, report: 
         for file in removal.files:
             place.store.delete_object(place.bucket / run_key(removal.run, file.name))
         removed += removal.size
+    if plan.references:
+        # what stays by a role that it has again refers to them still
+        unused = find_unused(place.store, place.bucket, plan.pipeline, (), time.time())
+        for entry in unused:
+            place.store.delete_object(StoreLocation(place.bucket.bucket, entry.key))
+            removed += entry.size
     return removed
 
 

@@ -175,6 +175,7 @@ def is_rollback(moved: TransitionResult) -> bool:
 def describe_missing(store: "ObjectStore | None", version: Version) -> str | None:
     """Return what is missing of a version's files; None when all is there, or without a store."""
     from driftloop.clients import s3
+    from driftloop.operations.references import digest_detector
 
     if store is None:
         return None
@@ -189,7 +190,7 @@ def describe_missing(store: "ObjectStore | None", version: Version) -> str | Non
             return f"its detectors {detectors} do not exist"
         for name, expected in version.detector_digests.items():
             folder = s3.parse_location(f"{detectors}/{name}")
-            if (digest := store.digest_folder(folder)) != expected:
+            if (digest := digest_detector(store, folder)) != expected:
                 return f"its detector {folder} has digest {digest}, must be {expected}"
     except s3.MissingObjectError:
         return f"its model {version.model} does not exist"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation
 from driftloop.contract.documents import DocumentError, is_number, is_whole, to_json
-from driftloop.contract.names import release_id
+from driftloop.contract.names import find_given_model, release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import Evaluation, GateVerdict, Rehearsal, Snapshot
 from driftloop.contract.runs import (
@@ -159,7 +159,11 @@ def compose_report(
         gates=files.read(verdict_key(folder.run), GateVerdict.read) or base.gates,
         rehearsal=files.read(rehearsal_key(folder.run), Rehearsal.read) or base.rehearsal,
         environment=_read_environment(chosen) or base.environment,
-        digests=_compose_digests(base, training, snapshot, chosen, kept),
+        digests=replace(
+            digests := _compose_digests(base, training, snapshot, chosen, kept),
+            # what a person gave is made by no recipe of the spec
+            recipe=None if find_given_model(cause) else digests.recipe,
+        ),
         release=known.release or base.release or _read_release(folder.run, outcome),
         rollout=known.rollout or base.rollout,
         outcome=outcome,

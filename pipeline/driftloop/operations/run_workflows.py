@@ -16,7 +16,7 @@ from driftloop.local.ground.sentences import name_step
 
 Json = Mapping[str, Any]
 
-TRAIN, PICK, STORE, REHEARSE, MAIN = "train", "pick", "store", "rehearse", "main"
+TRAIN, PICK, ADOPT, STORE, REHEARSE, MAIN = "train", "pick", "adopt", "store", "rehearse", "main"
 """Templates of a training Workflow that say something of the run."""
 
 
@@ -65,7 +65,7 @@ class WorkflowFacts:
             for node in _list_pods(nodes)
         }
         left = outputs.get(STORE, {})
-        picked = outputs.get(PICK, {})
+        picked = outputs.get(PICK) or outputs.get(ADOPT, {})
         chosen = picked.get("home") or (
             trials_key(run, picked["trial"]) if picked.get("trial") else None
         )

@@ -81,16 +81,30 @@ def wait_until_applied(
         ) from error
 
 
-def request_run(webhook: RetrainWebhook, name: str, cause: str, *, forced: bool = False) -> str:
+def make_decision() -> str:
+    """Return the id of a new decision; the run that it asks for is named after it."""
+    return secrets.token_hex(6)
+
+
+def request_run(
+    webhook: RetrainWebhook,
+    name: str,
+    cause: str,
+    *,
+    forced: bool = False,
+    model: str | None = None,
+    decision: str | None = None,
+) -> str:
     """Request a training run and return its name; LocalError when the webhook refuses it.
 
-    A forced one trains although there may be nothing new.
+    A forced one trains although there may be nothing new; with the digest of a `model` it releases
+    that one in place of training.
     """
-    decision = secrets.token_hex(6)
+    decision = decision or make_decision()
     body = {
         "pipeline": name,
         "decision": decision,
-        "cause": person_cause(getpass.getuser(), cause, forced=forced),
+        "cause": person_cause(getpass.getuser(), cause, forced=forced, model=model),
     }
     headers = {
         "Content-Type": "application/json",

@@ -2,7 +2,6 @@
 somewhere."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from math import prod
 
 from driftloop.contract.alibi import ALIBI_CLASSES
@@ -14,7 +13,9 @@ from driftloop.contract.platform import S3_BUCKET
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.plan import images
 from driftloop.plan.backends import backend_limits, can_rehearse, is_prepackaged
+from driftloop.plan.captured import check_batches
 from driftloop.plan.effects import choose_effects
+from driftloop.plan.findings import SpecFinding, format_location, format_names
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
 from driftloop.spec.detector import AlibiDetect, Quality, Schema, UserFunction
@@ -30,17 +31,6 @@ NODES, DEPTH = 10, 5
 TAKEN = ("model", "tfserving", "seldon-container-engine", "pods")
 """Names that a graph's own nodes can't have: those of the containers beside them, and of the
 Service `…-pods`, since Seldon's operator names one after each node."""
-
-
-@dataclass(frozen=True)
-class SpecFinding:
-    """A reference that leads nowhere, and where it stands in the file."""
-
-    location: tuple[str | int, ...]
-    message: str
-    hint: str | None = None
-    key: bool = False
-    """The place is the key, not the value."""
 
 
 def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
@@ -63,6 +53,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_functions,
         _check_classes,
         _check_retrain,
+        check_batches,
         _check_names,
     )
     return tuple(finding for part in parts for finding in part(pipeline))
@@ -74,7 +65,7 @@ def _check_data(pipeline: Pipeline) -> Iterator[SpecFinding]:
     if uri.removeprefix("s3://").partition("/")[0] == S3_BUCKET.example:
         yield SpecFinding(
             location,
-            f"{_format_location(location)} is `{uri}`, must be in a bucket of your own: "
+            f"{format_location(location)} is `{uri}`, must be in a bucket of your own: "
             f"`{S3_BUCKET.example}` is the platform's, with its runs and models",
             f"for example `s3://{pipeline.metadata.name}-data/batches`",
         )
@@ -121,7 +112,7 @@ def _check_pins(pipeline: Pipeline) -> Iterator[SpecFinding]:
         if ref not in refs:
             yield SpecFinding(
                 ("spec", "pins", ref),
-                f"spec.pins holds `{ref}`, must hold images that the tree names by a tag: {_format_names(refs)}",
+                f"spec.pins holds `{ref}`, must hold images that the tree names by a tag: {format_names(refs)}",
                 "`driftloop render --pin` writes the pins anew; without the registries, take the line out",
                 key=True,
             )
@@ -199,8 +190,8 @@ def _check_gpus(pipeline: Pipeline) -> Iterator[SpecFinding]:
         if name != served[0][1]:
             yield SpecFinding(
                 (*at, "resources"),
-                f"{_format_location((*at, 'resources'))} asks for a GPU of profile `{name}`, must be of `{served[0][1]}` as "
-                f"{_format_location(served[0][0])} asks for: all of a graph is one pod, on one node",
+                f"{format_location((*at, 'resources'))} asks for a GPU of profile `{name}`, must be of `{served[0][1]}` as "
+                f"{format_location(served[0][0])} asks for: all of a graph is one pod, on one node",
             )
 
 
@@ -243,7 +234,7 @@ def _check_serving(pipeline: Pipeline) -> Iterator[SpecFinding]:
     if serve.server not in able:
         yield SpecFinding(
             ("spec", "serve", "server"),
-            f"spec.serve.server is `{serve.server}`, must speak `seldon` with a graph, as {_format_names(able)} do: its "
+            f"spec.serve.server is `{serve.server}`, must speak `seldon` with a graph, as {format_names(able)} do: its "
             "nodes are Python classes, which speak nothing else",
         )
     elif serve.protocol != "seldon":
@@ -282,7 +273,7 @@ def _check_answers(pipeline: Pipeline) -> Iterator[SpecFinding]:
             location = ("spec", "monitors", name, "on")
             yield SpecFinding(
                 location,
-                f"{_format_location(location)} is `{detector.on}`, must be `request` without a rehearsal: its "
+                f"{format_location(location)} is `{detector.on}`, must be `request` without a rehearsal: its "
                 "reference is what the candidate's own server answers to held-out rows",
                 hint,
             )
@@ -306,20 +297,20 @@ def _check_graph(root: Node) -> Iterator[SpecFinding]:
     if len(released) != 1:
         yield SpecFinding(
             GRAPH,
-            f"{_format_location(GRAPH)} has {len(released)} nodes of type `released`, must have exactly one",
+            f"{format_location(GRAPH)} has {len(released)} nodes of type `released`, must have exactly one",
             "the model that the pipeline trains is written as `{type: released}`",
         )
     if isinstance(root, Released):
         yield SpecFinding(
             GRAPH,
-            f"{_format_location(GRAPH)} is the released model alone, must have a node above it",
+            f"{format_location(GRAPH)} is the released model alone, must have a node above it",
             "leave `graph` out",
         )
     deepest = max(len(at) // 2 + 1 for at, _ in graph_nodes)
     if len(graph_nodes) > NODES or deepest > DEPTH:
         yield SpecFinding(
             GRAPH,
-            f"{_format_location(GRAPH)} has {len(graph_nodes)} nodes, {deepest} deep, must have at most {NODES}, {DEPTH} deep",
+            f"{format_location(GRAPH)} has {len(graph_nodes)} nodes, {deepest} deep, must have at most {NODES}, {DEPTH} deep",
             "each node is a container in every pod of every version",
         )
     seen: dict[str, tuple[str | int, ...]] = dict.fromkeys(TAKEN, ())
@@ -330,11 +321,11 @@ def _check_graph(root: Node) -> Iterator[SpecFinding]:
             place = (*GRAPH, *at, "name")
             earlier = seen[node.name]
             allowed = (
-                f"must be none of {_format_names(TAKEN)}: those names are taken"
+                f"must be none of {format_names(TAKEN)}: those names are taken"
                 if node.name in TAKEN
-                else f"must not be that of {_format_location((*GRAPH, *earlier))}"
+                else f"must not be that of {format_location((*GRAPH, *earlier))}"
             )
-            yield SpecFinding(place, f"{_format_location(place)} is `{node.name}`, {allowed}")
+            yield SpecFinding(place, f"{format_location(place)} is `{node.name}`, {allowed}")
         seen.setdefault(node.name, at)
 
 
@@ -345,7 +336,7 @@ def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
         location = ("spec", "monitors", name, "columns")
         columns = detector.columns.split(",") if detector.columns is not None else []
         for column in columns if detector.on == "request" else ():
-            shown = f"{_format_location(location)} names `{column}`"
+            shown = f"{format_location(location)} names `{column}`"
             if column == data.target:
                 yield SpecFinding(
                     location,
@@ -354,18 +345,18 @@ def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
             elif features and column not in features:
                 yield SpecFinding(
                     location,
-                    f"{shown}, must be of `data.features`: {_format_names(features)}",
+                    f"{shown}, must be of `data.features`: {format_names(features)}",
                     suggest_closest(column, features, fold=True),
                 )
             if data.columns.get(column) == "ignore":
                 yield SpecFinding(location, f"{shown}, must not: `data.columns` ignores it")
         if len(set(columns)) < len(columns):
-            yield SpecFinding(location, f"{_format_location(location)} must name each column once")
+            yield SpecFinding(location, f"{format_location(location)} must name each column once")
         if isinstance(detector, Quality) and data.target in detector.slice_columns:
             place = ("spec", "monitors", name, "slices")
             yield SpecFinding(
                 place,
-                f"{_format_location(place)} names `{data.target}`, must not: no request has the target",
+                f"{format_location(place)} names `{data.target}`, must not: no request has the target",
             )
 
 
@@ -380,7 +371,7 @@ def _check_column_uses(pipeline: Pipeline) -> Iterator[SpecFinding]:
     features = _list_features(data)
     for name, use in data.columns.items():
         location = ("spec", "data", "columns", name)
-        shown = f"{_format_location(location)} is `{use}`"
+        shown = f"{format_location(location)} is `{use}`"
         if name == data.target:
             yield SpecFinding(
                 location, f"{shown}, must not be there: `{name}` is the target (`data.target`)"
@@ -390,7 +381,7 @@ def _check_column_uses(pipeline: Pipeline) -> Iterator[SpecFinding]:
         elif features and name not in features:
             yield SpecFinding(
                 location,
-                f"{shown}, must be of `data.features`: {_format_names(features)}",
+                f"{shown}, must be of `data.features`: {format_names(features)}",
                 suggest_closest(name, features, fold=True),
             )
 
@@ -401,7 +392,7 @@ def _check_functions(pipeline: Pipeline) -> Iterator[SpecFinding]:
             location = ("spec", "monitors", name, "resources", "gpu")
             yield SpecFinding(
                 location,
-                f"{_format_location(location)} is {detector.resources.gpu}, must be left out: the function of a "
+                f"{format_location(location)} is {detector.resources.gpu}, must be left out: the function of a "
                 "monitor gets no GPU",
             )
 
@@ -417,7 +408,7 @@ def _check_classes(pipeline: Pipeline) -> Iterator[SpecFinding]:
             location = ("spec", "monitors", name, "alibi", "settings", setting)
             hint = suggest_closest(setting, known) if setting not in known else None
             yield SpecFinding(
-                location, f"{_format_location(location)} {problem}", hint, key=setting not in known
+                location, f"{format_location(location)} {problem}", hint, key=setting not in known
             )
 
 
@@ -427,7 +418,7 @@ def _check_schema(pipeline: Pipeline) -> Iterator[SpecFinding]:
             location = ("spec", "monitors", name, "on")
             yield SpecFinding(
                 location,
-                f"{_format_location(location)} is `response`, must be `request`: `schema` reads requests",
+                f"{format_location(location)} is `response`, must be `request`: `schema` reads requests",
                 "`tabular` watches answers",
             )
 
@@ -445,7 +436,7 @@ def _check_effects(pipeline: Pipeline) -> Iterator[SpecFinding]:
                 place = (*location, "then")
                 yield SpecFinding(
                     place,
-                    f"{_format_location(place)} is `{then}`, and `retrain.on` "
+                    f"{format_location(place)} is `{then}`, and `retrain.on` "
                     f"{'names' if named else 'does not name'} it: must say the same",
                     f"{'take it out of' if named else 'name it in'} `retrain.on`, or leave one of the two out",
                 )
@@ -453,7 +444,7 @@ def _check_effects(pipeline: Pipeline) -> Iterator[SpecFinding]:
             place = (*location, "alarms")
             yield SpecFinding(
                 place,
-                f"{_format_location(place)} has no effect: alarms of `{name}` are told one by one, must "
+                f"{format_location(place)} has no effect: alarms of `{name}` are told one by one, must "
                 "start runs or halt the loop to be counted",
                 "add `then: retrain` or `then: halt`",
             )
@@ -473,7 +464,7 @@ def _check_retrain(pipeline: Pipeline) -> Iterator[SpecFinding]:
             )
         if name in seen:
             yield SpecFinding(
-                location, f"{_format_location(location)} is `{name}`, must appear once"
+                location, f"{format_location(location)} is `{name}`, must appear once"
             )
         seen.add(name)
 
@@ -484,7 +475,7 @@ def _check_names(pipeline: Pipeline) -> Iterator[SpecFinding]:
         location = ("metadata", "namespace" if pipeline.metadata.namespace else "name")
         yield SpecFinding(
             location,
-            f"{_format_location(location)} is `{namespace}`, must not be a namespace of the platform",
+            f"{format_location(location)} is `{namespace}`, must not be a namespace of the platform",
             "set `metadata.namespace` to one of the pipeline's own",
         )
 
@@ -497,17 +488,6 @@ def _describe_unknown(
     of: str = "the images under spec.images",
 ) -> tuple[str, str | None]:
     names = sorted(known)
-    listed = _format_names(names) or "none is declared"
-    message = f"{_format_location(location)} is `{name}`, must be one of {of}: {listed}"
+    listed = format_names(names) or "none is declared"
+    message = f"{format_location(location)} is `{name}`, must be one of {of}: {listed}"
     return message, suggest_closest(name, names)
-
-
-def _format_names(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
-def _format_location(location: tuple[str | int, ...]) -> str:
-    text = ""
-    for step in location:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text

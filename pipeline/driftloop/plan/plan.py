@@ -47,12 +47,13 @@ from driftloop.spec.detector import (
     UserFunction,
 )
 from driftloop.spec.events import Events
+from driftloop.spec.labels import LabelledBatches
 from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Train
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
 from driftloop.spec.tracking import Tracking
-from driftloop.spec.values import S3Uri
+from driftloop.spec.values import S3Uri, memory_bytes
 
 REFERENCE_ROWS = 2000
 """Held-out rows that a rehearsal asks for monitors of answers, unless the spec says how many."""
@@ -164,6 +165,8 @@ class Plan:
     target: str
     column_uses: ColumnUses
     """What columns are where they are learnt wrong."""
+    data_bytes: int
+    """Size of all batches together that a run reads at most."""
     steps: tuple[DataStepPlan, ...]
     train: Train
     train_image: str
@@ -189,6 +192,8 @@ class Plan:
     events: Events = field(default_factory=Events)
     capture: Capture | None = None
     """None: no traffic is recorded."""
+    batches: LabelledBatches | None = None
+    """None: labelled traffic is not made training data."""
     tracking: Tracking | None = None
     """None: no server is told of runs."""
     gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
@@ -215,6 +220,11 @@ class Plan:
     def label_monitors(self) -> tuple[Monitor, ...]:
         """Those of them that read labels, too."""
         return tuple(monitor for monitor in self.monitors if monitor.detector.on == "label")
+
+    @property
+    def takes_labels(self) -> bool:
+        """Return True when something reads the labels that are posted."""
+        return bool(self.label_monitors) or self.batches is not None
 
     @property
     def rehearsed_rows(self) -> int:
@@ -348,6 +358,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         features=spec.data.features,
         target=spec.data.target,
         column_uses=spec.data.columns,
+        data_bytes=memory_bytes(spec.data.max_size),
         steps=steps,
         train=spec.train,
         train_image=images[spec.train.image],
@@ -374,6 +385,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         mesh=spec.mesh,
         events=spec.events,
         capture=spec.capture,
+        batches=spec.labels.batches,
         tracking=spec.tracking,
         gpus=spec.gpus,
         retrain=spec.retrain,

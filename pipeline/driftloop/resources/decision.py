@@ -39,7 +39,7 @@ def decision_deployment(plan: Plan) -> apps.Deployment:
                 names.broker_url,
             ),
             *("--data", plan.data),
-            *(("--labels",) if plan.label_monitors else ()),
+            *(("--labels",) if plan.takes_labels else ()),
             *_tracking_options(plan),
         ),
         env=parts.platform_environment(

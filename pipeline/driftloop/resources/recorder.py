@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterator
 
 from driftloop.contract.accounts import NatsRole
-from driftloop.contract.captures import RecordedRelease, RecorderSettings, TrafficRole
+from driftloop.contract.batches import BatchSettings
+from driftloop.contract.captures import TrafficRole
 from driftloop.contract.documents import to_json
-from driftloop.contract.events import INFERENCE_REQUEST, INFERENCE_RESPONSE
+from driftloop.contract.events import INFERENCE_REQUEST, INFERENCE_RESPONSE, LABELS_GIVEN
 from driftloop.contract.names import SERVICE_PORT
+from driftloop.contract.recorders import RecordedRelease, RecorderSettings
 from driftloop.kube import apps, core, knative
 from driftloop.plan import Plan
 from driftloop.release.record import Release, Version
@@ -36,7 +38,7 @@ def recorder_deployment(plan: Plan, capture: Capture, release: Release) -> apps.
             "serve",
             *("--port", str(SERVICE_PORT)),
             *("--namespace", names.namespace, "--pipeline", names.pipeline),
-            *("--config", json.dumps(to_json(recorder_settings(capture, release)))),
+            *("--config", json.dumps(to_json(recorder_settings(plan, capture, release)))),
             *("--stream-bytes", str(plan.events.recorder_bytes)),
         ),
         env=parts.platform_environment(*parts.S3, *parts.nats(NatsRole.RECORDER)),
@@ -44,7 +46,7 @@ def recorder_deployment(plan: Plan, capture: Capture, release: Release) -> apps.
     )
 
 
-def recorder_settings(capture: Capture, release: Release) -> RecorderSettings:
+def recorder_settings(plan: Plan, capture: Capture, release: Release) -> RecorderSettings:
     """Return the recorder's settings, with what each release is now."""
     return RecorderSettings(
         share=capture.share,
@@ -54,6 +56,18 @@ def recorder_settings(capture: Capture, release: Release) -> RecorderSettings:
         drop=capture.drop,
         hash=capture.hash,
         releases=tuple(_list_releases(release)),
+        batches=_batch_settings(plan),
+    )
+
+
+def _batch_settings(plan: Plan) -> BatchSettings | None:
+    if plan.batches is None:
+        return None
+    return BatchSettings(
+        uri=plan.data,
+        target=plan.target,
+        least=plan.batches.least,
+        every=plan.batches.every.total_seconds(),
     )
 
 
@@ -75,8 +89,12 @@ def recorder_endpoint(plan: Plan) -> core.KubernetesService:
 
 
 def on_traffic(plan: Plan) -> Iterator[tuple[str, knative.Trigger]]:
-    """Yield the Triggers of every request and every answer of every release."""
+    """Yield the Triggers of every request and every answer of every release, and of labels where they
+    become training data."""
     names = plan.names
-    for name, type in (("requests", INFERENCE_REQUEST), ("answers", INFERENCE_RESPONSE)):
+    types = {"requests": INFERENCE_REQUEST, "answers": INFERENCE_RESPONSE}
+    if plan.batches is not None:
+        types["labels"] = LABELS_GIVEN
+    for name, type in types.items():
         trigger = names.recorded(name)
         yield name, build_trigger(plan, trigger, COMPONENT, names.recorder, type=type)

@@ -18,6 +18,7 @@ from driftloop.spec.capture import Capture
 from driftloop.spec.card import Card
 from driftloop.spec.detector import IMPLIED, Detector
 from driftloop.spec.events import Events
+from driftloop.spec.labels import Labels
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.retention import Retention
@@ -34,6 +35,7 @@ from driftloop.spec.values import (
     ImageDigest,
     ImageName,
     ImageRef,
+    Memory,
     MetricName,
     MonitorName,
     NamespaceName,
@@ -113,6 +115,8 @@ class Data(SpecModel):
     columns: dict[ColumnName, ColumnUse] = Field(default_factory=dict, max_length=1000)
     """`number`, `category`, `boolean`, `time`, `text` or `ignore` of a column that is learnt wrong.
     By its name: `zip: category`, a number that counts nothing; `note: ignore`, which no detector gets."""
+    max_size: Memory = "20Gi"
+    """Size of all batches together that a run reads at most; with more it ends before it fetches any."""
 
 
 class Best(SpecModel):
@@ -452,6 +456,8 @@ class Spec(SpecModel):
     ] = None
     """Recorded traffic: `capture: {}` records all requests with their answers for 30 days. When left out, or
     `off`, nothing is recorded."""
+    labels: Labels = Labels()
+    """What becomes of labels besides monitors of them."""
     retrain: Retrain = Retrain()
     """Training runs that alarms start."""
     rollout: Rollout = Rollout()

@@ -9,12 +9,12 @@ from driftloop.clients import events, sdk
 from driftloop.clients.events import EventRefusedError
 from driftloop.contract.documents import to_json
 from driftloop.contract.events import NAMESPACE, PIPELINE, RUN_STARTED, event_source, run_id
-from driftloop.contract.names import Names
+from driftloop.contract.names import Names, find_given_model
 from driftloop.contract.outcomes import Obstacle
 from driftloop.contract.records import CapturedRequests, RunRecord
 from driftloop.contract.streams import DetectorStreams
 from driftloop.contract.trees import REQUESTS_FILE
-from driftloop.errors import PipelineError
+from driftloop.errors import PipelineError, StepError
 from driftloop.git.head import read_head
 from driftloop.operations.capturing import read_captured
 from driftloop.retrain import store as decisions
@@ -50,6 +50,7 @@ Examples:
     required=True,
     help="Cause: `alarm <event id>`, `webhook <id>`, `schedule` or `person <name>`.",
 )
+@click.option("--adopts", is_flag=True, help="The workflow can release a model that is given.")
 @click.option("--capture", metavar="DETECTOR", help="Detector that keeps production's requests.")
 @click.option(
     "--requests",
@@ -64,14 +65,22 @@ def command(
     run: str,
     decision: str,
     cause: str,
+    adopts: bool,
     capture: str | None,
     requests: Path | None,
     out: Path,
 ) -> None:
-    """Claim the pipeline's run; writes `claimed` (true or false), `obstacle` and `reason`, and
+    """Claim the pipeline's run; writes `claimed` (true, false, or `model` for one that releases a given
+    model), `obstacle` and `reason`, and
     the last requests of production's callers, for the rehearsal."""
     settings = StepSettings.from_environment()
     decision = decision or run.removeprefix(f"{pipeline}-")
+    given = find_given_model(cause) is not None
+    if given and not adopts:
+        raise StepError(
+            f"the spec of {pipeline} that is applied names no tracking server, so its workflow trains",
+            hint="commit it with `tracking`, and wait until it is applied",
+        )
     head = _read_head(settings, pipeline)
     if head is not None:
         decisions.apply_once(settings.nats_url, namespace, pipeline, head)
@@ -81,7 +90,12 @@ def command(
     )
     won = is_claimed(state, run)
     obstacle, reason = ("", "") if won else _explain_refusal(state, run, decision, cause)
-    write_parameters(out, claimed="true" if won else "false", obstacle=obstacle, reason=reason)
+    write_parameters(
+        out,
+        claimed=("model" if given else "true") if won else "false",
+        obstacle=obstacle,
+        reason=reason,
+    )
     options.print_progress(
         f"claimed by {run} because of {cause}" if won else f"not started ({obstacle}): {reason}"
     )

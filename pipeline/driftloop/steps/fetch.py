@@ -8,7 +8,9 @@ import click
 from driftloop.clients import s3
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.integrity import describe_mismatch
+from driftloop.contract.trees import is_detector_key
 from driftloop.errors import StepError
+from driftloop.operations.references import fetch_references
 from driftloop.release.signing import verify_part
 from driftloop.release.statement import SignedPart
 from driftloop.steps import options
@@ -53,7 +55,11 @@ def command(
     for entry in out.iterdir():
         # the folder itself may be a mount
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-    count = store.get_folder(s3.parse_location(uri), out)
+    place = s3.parse_location(uri)
+    count = store.get_folder(place, out)
+    if is_detector_key(place.key):
+        # a model may have files of any name
+        fetch_references(store, place.bucket, out)
     if digest is not None and (actual := s3.folder_digest(out)) != digest:
         raise StepError(
             describe_mismatch(uri, actual, digest),

@@ -9,13 +9,14 @@ import click
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.handovers import read_digests
-from driftloop.contract.names import is_forced, release_id
+from driftloop.contract.names import find_given_model, is_forced, release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.platform import SIGNING_KEYS
 from driftloop.contract.records import Rehearsal
 from driftloop.contract.trees import REHEARSAL_FILE, release_key, run_key
 from driftloop.errors import StepError
 from driftloop.operations import releases as pipelines
+from driftloop.operations.references import digest_detector
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.minisign import SigningKey
@@ -86,7 +87,8 @@ def command(
     _check_stored(settings.store, folder / "model", model_digest)
     fitted = read_digests(detector_digests)
     for name, digest in fitted.items():
-        _check_stored(settings.store, folder / "detectors" / name, digest)
+        place = folder / "detectors" / name
+        _compare_digests(place, digest_detector(settings.store, place), digest)
     records = read_digests(record_digests)
     for name, digest in records.items():
         _check_stored(settings.store, settings.bucket / run_key(run, name), digest)
@@ -100,7 +102,8 @@ def command(
         detector_digests=fitted,
         record_digests=records,
         data_digest=data_digest,
-        recipe_digest=recipe or None,
+        # what a person gave is made by no recipe of the spec
+        recipe_digest=None if find_given_model(cause) else recipe or None,
         forced=is_forced(cause),
         metrics=evaluated.metrics,
         recent=evaluated.recent,
@@ -186,7 +189,10 @@ def _is_version(current: Version | None, version: Version) -> bool:
 
 
 def _check_stored(store: ObjectStore, folder: StoreLocation, digest: str) -> None:
-    stored = store.digest_folder(folder)
+    _compare_digests(folder, store.digest_folder(folder), digest)
+
+
+def _compare_digests(folder: StoreLocation, stored: str, digest: str) -> None:
     if stored != digest:
         raise StepError(
             f"{folder} has digest {stored}, the run computed {digest}",

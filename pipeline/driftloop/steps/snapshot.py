@@ -14,7 +14,8 @@ from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation,
 from driftloop.contract.columns import TARGET, read_uses
 from driftloop.contract.documents import to_json
 from driftloop.contract.integrity import describe_mismatch
-from driftloop.contract.names import is_forced
+from driftloop.contract.limits import DATA_LIMIT
+from driftloop.contract.names import find_given_model, is_forced
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import Snapshot, SnapshotBatch
 from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, run_key, snapshot_key
@@ -56,7 +57,7 @@ MAX_OBJECTS = 50_000
 )
 @click.option(
     "--max-bytes",
-    default=20 * 1024**3,
+    default=DATA_LIMIT,
     show_default=True,
     help="Largest total size of the batches.",
 )
@@ -78,6 +79,9 @@ def command(
     """Fix the data of this run, and fetch it together with production's model; writes `new`
     (true, or false when production was made of the same)."""
     settings = StepSettings.from_environment()
+    if find_given_model(cause) is not None:
+        # what a person gave is made by no recipe of the spec
+        recipe = ""
     if s3.parse_location(uri).bucket == settings.bucket.bucket:
         raise StepError(
             f"{uri} is in the platform's own bucket, with its runs and models",
@@ -236,7 +240,7 @@ def _check_size(source: StoreLocation, objects: Sequence[StoreObject], max_bytes
     if (total := sum(entry.size for entry in objects)) > max_bytes:
         raise StepError(
             f"{total} bytes below {source}, at most {max_bytes} are read",
-            hint="raise --max-bytes or keep less there",
+            hint="raise `data.maxSize` in the spec, or keep less there",
         )
 
 

@@ -13,8 +13,9 @@ from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.records import Snapshot
 from driftloop.contract.trees import METADATA_FILE, METRICS_FILE, SNAPSHOT_FILE
 from driftloop.errors import StepError
+from driftloop.operations.references import store_reference
 from driftloop.steps import options
-from driftloop.steps.settings import write_parameters
+from driftloop.steps.settings import StepSettings, write_parameters
 from driftloop.text.dump import dump_yaml
 from driftloop.text.load import load_mapping
 from driftloop.text.read import ReadRules
@@ -31,6 +32,11 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
+@click.option(
+    "--pipeline",
+    default=None,
+    help="Pipeline, whose reference data of detectors are stored once; without it they are in the folder.",
+)
 @options.run
 @options.folder_option("--trial", "Folder of the chosen trial: model/ and metadata.yaml.")
 @options.folder_option("--snapshot", "Folder of snapshot.json.")
@@ -42,6 +48,7 @@ Examples:
 @options.out
 def command(
     *,
+    pipeline: str | None,
     run: str,
     trial: Path,
     snapshot: Path,
@@ -64,11 +71,10 @@ def command(
     if detectors is not None and detectors.is_dir():
         s3.files_below(detectors)
         shutil.copytree(detectors, release / "detectors")
-        fitted = {
-            folder.name: s3.folder_digest(folder)
-            for folder in (release / "detectors").iterdir()
-            if folder.is_dir()
-        }
+        for folder in (release / "detectors").iterdir():
+            if folder.is_dir():
+                fitted[folder.name] = s3.folder_digest(folder)
+                _store_reference(pipeline, folder)
     model = s3.folder_digest(release / "model")
     if rehearsed is not None and model != rehearsed:
         raise StepError(
@@ -99,6 +105,14 @@ def command(
     lines = [f"model {model}", f"data  {data}"]
     lines += [f"detector {name} {digest}" for name, digest in sorted(fitted.items())]
     options.print_progress("\n".join(lines))
+
+
+def _store_reference(pipeline: str | None, folder: Path) -> None:
+    if pipeline is None:
+        return
+    settings = StepSettings.from_environment()
+    sent = store_reference(settings.store, settings.bucket, pipeline, folder)
+    options.print_progress(f"reference of {folder.name}: {sent} bytes are new")
 
 
 def _read_json(file: Path) -> Any:

@@ -16,8 +16,8 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 
-from driftloop.contract.captures import RecorderState
 from driftloop.contract.documents import DocumentError
+from driftloop.contract.recorders import RecorderState
 from driftloop.contract.streams import DEAD_LETTERS, RECORDERS, DetectorStreams, RecorderStreams
 from driftloop.contract.times import format_time
 from driftloop.errors import LocalError
@@ -185,16 +185,17 @@ class BlindnessWatch:
             namespace, pipeline = subject.split(".")[2:]
             stored = await self._js.get_last_msg(RECORDERS.name, subject)
             try:
-                trouble = RecorderState.parse(stored.data or b"").trouble
+                state = RecorderState.parse(stored.data or b"")
                 kept = await self._js.stream_info(
                     RecorderStreams(namespace, pipeline).events_stream.name
                 )
             except (DocumentError, nats.js.errors.NotFoundError):
                 continue
-            if trouble is not None:
-                text = trouble.describe(pipeline, kept.state.messages)
-                since = datetime.fromisoformat(trouble.since)
-                spots[f"recorder {namespace}/{pipeline}"] = BlindSpot(since, text, PATIENCE)
+            for number, (since, text) in enumerate(
+                state.list_troubles(pipeline, kept.state.messages)
+            ):
+                key = f"recorder {namespace}/{pipeline}/{number}"
+                spots[key] = BlindSpot(datetime.fromisoformat(since), text, PATIENCE)
         return spots
 
     async def _read_detectors(self, now: datetime) -> dict[str, BlindSpot]:

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 from driftloop.contract.accounts import NatsRole
+from driftloop.contract.limits import DATA_LIMIT
 from driftloop.contract.names import ON_NEW_DATA, SCHEDULE_CAUSE
 from driftloop.kube import core
 from driftloop.plan import DataStepPlan, Plan
 from driftloop.plan.plan import whole_seconds
 from driftloop.resources import parts
+from driftloop.resources.workflows.adopting import adopt_steps
 from driftloop.resources.workflows.fitting import fit_answer_steps, fit_name, fit_request_steps
 from driftloop.resources.workflows.refusing import (
     PASSED,
@@ -69,11 +71,12 @@ def training_outline(plan: Plan, servers: tuple[core.Container, ...]) -> Workflo
         # the claim keeps runs apart; this does even when one that still runs was given up as lost
         mutex=plan.names.train,
     )
-    main = StepGraph(name="main", nodes=(claim, loop))
+    adopted = adopt_steps(plan, steps, _picked_trial(plan))
+    main = StepGraph(name="main", nodes=(claim, loop, *adopted[:1]))
     finish = finish_step(plan, "finish", "{{workflow.name}}", ("--decision", _DECISION))
     return WorkflowOutline(
         name=plan.names.train,
-        nodes=(main, *_look_for_data(plan, main), loop, claim, *steps, finish),
+        nodes=(main, *_look_for_data(plan, main), loop, *adopted, claim, *steps, finish),
         parameters=(
             WorkflowParameter("decision", "Decision id; a schedule leaves it empty", value=""),
             WorkflowParameter("cause", "Why this run was started", value=SCHEDULE_CAUSE),
@@ -153,6 +156,7 @@ def _claim_step(plan: Plan) -> WorkflowStep:
         (
             *("claim", "--pipeline", names.pipeline, "--namespace", names.namespace),
             *("--run", "{{workflow.name}}", "--decision", _DECISION, "--cause", _CAUSE),
+            *(("--adopts",) if plan.tracking is not None else ()),
             *(("--capture", watching, "--requests", f"{OUT}/requests") if watching else ()),
             *("--out", PARAMETERS),
         ),
@@ -173,6 +177,7 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
         (
             *("snapshot", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}"),
             *("--uri", plan.data, "--recipe", plan.recipe, "--cause", _CAUSE, "--out", OUT),
+            *(("--max-bytes", str(plan.data_bytes)) if plan.data_bytes != DATA_LIMIT else ()),
             *(plan.column_options if plan.raw_features is not None else ()),
             *(("--signatures", plan.signatures) if plan.signatures is not None else ()),
         ),
@@ -386,13 +391,15 @@ def _store_step(plan: Plan, before: tuple[WorkflowStep, ...]) -> WorkflowStep:
         plan,
         "store",
         (
-            *("store", "--run", "{{workflow.name}}", "--trial", f"{IN}/trial"),
+            *(("store", "--pipeline", plan.names.pipeline) if plan.monitors else ("store",)),
+            *("--run", "{{workflow.name}}", "--trial", f"{IN}/trial"),
             *("--snapshot", f"{IN}/snapshot", "--evaluation", f"{IN}/evaluation"),
             *(("--detectors", f"{IN}/detectors") if plan.monitors else ()),
             *(("--rehearsed", "{{inputs.parameters.rehearsed}}") if before else ()),
             *("--out", OUT),
         ),
         needs=tuple(step.name for step in before) or ("gate",),
+        variables=parts.S3 if plan.monitors else (),
         when=REHEARSED if before else PASSED,
         inputs=(
             _picked_trial(plan),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from driftloop.clients import cancellation
 from driftloop.contract.accounts import NatsRole
-from driftloop.contract.captures import RecorderSettings, WriteOrder
 from driftloop.contract.documents import to_json
 from driftloop.contract.platform import NATS_ROLES
+from driftloop.contract.recorders import RecorderSettings, WriteOrder
 from driftloop.contract.streams import RECORDER_BYTES, RecorderStreams
 from driftloop.services import bootstrap
 from driftloop.services.imports import pandas_left_out

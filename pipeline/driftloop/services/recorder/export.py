@@ -90,13 +90,14 @@ def _read_table(
         if field.name in said:
             arrays.append(pa.array([said[field.name]] * table.num_rows, type=pa.string()))
         elif field.name in table.column_names:
-            arrays.append(_cast_column(table[field.name], field.type))
+            arrays.append(cast_column(table[field.name], field.type))
         else:
             arrays.append(pa.nulls(table.num_rows, field.type))
     return pa.table(arrays, schema=schema)
 
 
-def _cast_column(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
+def cast_column(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
+    """Return a column as another type: lists become JSON."""
     if column.type == kind:
         return column
     if pa.types.is_list(column.type):

@@ -11,19 +11,24 @@ from prometheus_client import CollectorRegistry, Counter
 from driftloop.clients.events import Event
 from driftloop.clients.http import ServerAnswer
 from driftloop.clients.jetstream import Publisher
-from driftloop.contract.captures import ROLE_ATTRIBUTE, RecorderSettings
+from driftloop.contract.captures import ROLE_ATTRIBUTE
+from driftloop.contract.documents import DocumentError
 from driftloop.contract.events import (
     INFERENCE_REQUEST,
     INFERENCE_RESPONSE,
+    LABELS_GIVEN,
     PIPELINE,
     RELEASE,
     REQUEST_ID,
 )
+from driftloop.contract.labels import LabelBatch
+from driftloop.contract.recorders import RecorderSettings
 from driftloop.contract.streams import RecorderStreams, is_release_token
 from driftloop.services import door
 from driftloop.services.door import EventDoor, PlacedEvent
 
 SIDES = {INFERENCE_REQUEST: "request", INFERENCE_RESPONSE: "answer"}
+LABEL_SIDE = "label"
 RESULTS = (*door.RESULTS, "left-out")
 
 
@@ -60,7 +65,11 @@ class RecorderHandler(EventDoor):
     def place_event(self, event: Event) -> PlacedEvent | str:
         """Return the subject of an event's side, or the result of one that is not kept."""
         side, release = SIDES.get(event.type), event.get(RELEASE)
-        if side is None or event.get(PIPELINE) != self._names.pipeline:
+        if event.get(PIPELINE) != self._names.pipeline:
+            return "foreign"
+        if event.type == LABELS_GIVEN and self._settings.batches is not None:
+            return self._place_labels(event)
+        if side is None:
             return "foreign"
         if release is None or not is_release_token(release):
             return "malformed"
@@ -72,6 +81,14 @@ class RecorderHandler(EventDoor):
             self._names.event_subject(side),
             f"recorder/{event.key}",
         )
+
+    def _place_labels(self, event: Event) -> PlacedEvent | str:
+        try:
+            LabelBatch.read(event.parse_json())
+        except DocumentError:
+            return "malformed"
+        subject = self._names.event_subject(LABEL_SIDE)
+        return PlacedEvent(event, subject, f"recorder/{event.key}")
 
 
 def is_chosen(request: str, share: float) -> bool:

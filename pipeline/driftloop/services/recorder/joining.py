@@ -7,24 +7,25 @@ one moment only: done again, it comes out the same. Each event is in one exchang
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, assert_never
 
 from driftloop.contract.captures import MOST_OPEN, PATIENCE, TrafficRole
 from driftloop.contract.times import SECOND
 
 Side = Literal["request", "answer"]
+EventSide = Literal["request", "answer", "label"]
 
 
 @dataclass(frozen=True, slots=True)
 class KeptEvent:
-    """A logged request or answer, as the recorder's stream has it."""
+    """A logged request or answer, or labels, as the recorder's stream has it."""
 
     sequence: int
     stored: int
     """Time at which it was stored, in nanoseconds since 1970."""
     time: int
     """Time at which it was logged, in nanoseconds since 1970."""
-    side: Side
+    side: EventSide
     request: str
     """Request id."""
     release: str
@@ -92,14 +93,19 @@ def join_events(
         lambda: {"request": deque(), "answer": deque()}
     )
     for event in events:
-        key = (event.release, event.request)
-        sides = waiting[key]
-        if event.side == "request" and sides["answer"]:
-            joined.exchanges.append(Exchange(event, sides["answer"].popleft()))
-        elif event.side == "answer" and sides["request"]:
-            joined.exchanges.append(Exchange(sides["request"].popleft(), event))
-        else:
-            sides[event.side].append(event)
+        sides = waiting[event.release, event.request]
+        match event.side:
+            case "request" if sides["answer"]:
+                joined.exchanges.append(Exchange(event, sides["answer"].popleft()))
+            case "answer" if sides["request"]:
+                joined.exchanges.append(Exchange(sides["request"].popleft(), event))
+            case "request" | "answer":
+                sides[event.side].append(event)
+            case "label":
+                # labels wait in files of their own
+                continue
+            case _:
+                assert_never(event.side)
     single = sorted(
         (event for sides in waiting.values() for queue in sides.values() for event in queue),
         key=lambda event: event.sequence,

@@ -31,25 +31,29 @@ from driftloop.clients.nats import (
     ensure_contract_stream,
     publish_message,
 )
+from driftloop.contract.batches import BatchRange, BatchResult
 from driftloop.contract.captures import (
-    COUNTS,
     MOST_BYTES,
     MOST_EVENTS,
     PATIENCE,
+    RecorderTrouble,
+)
+from driftloop.contract.documents import DocumentError, to_json
+from driftloop.contract.recorders import (
+    COUNTS,
     PartRange,
     RecorderSettings,
     RecorderState,
-    RecorderTrouble,
     WriteOrder,
     WriteResult,
 )
-from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.streams import HOUR, RECORDERS, RecorderStreams
 from driftloop.contract.times import SECOND, format_now
 from driftloop.errors import StoreError
 from driftloop.services.bootstrap import serve_http
 from driftloop.services.door import LIMIT
 from driftloop.services.reading import ask_info, read_time
+from driftloop.services.recorder import batching
 from driftloop.services.recorder.handler import RecorderHandler
 
 log = logging.getLogger("recorder")
@@ -150,7 +154,7 @@ class PartRecorder:
             "driftloop_recorder_fails",
             "1 while the last attempt to write failed",
             registry=registry,
-        ).set_function(lambda: float(self._state is not None and self._state.trouble is not None))
+        ).set_function(lambda: float(self._state is not None and self._state.fails))
         written = Gauge(
             "driftloop_recorder_written",
             "Written and left out since the stream was made",
@@ -169,6 +173,7 @@ class PartRecorder:
             "open": len(state.open),
             "written": state.written,
             "trouble": to_json(state.trouble) if state.trouble is not None else None,
+            "batch": to_json(state.batch) if state.batch is not None else None,
             "counts": dict(state.counts),
         }
 
@@ -211,10 +216,8 @@ class PartRecorder:
         if state.part is None:
             part = await self._choose_part(state, picture)
             if part is None:
-                return LOOK
-            state = replace(state, part=part)
-            await self._store.store_state(state)
-            self._state = state
+                return await self._look_at_labels(state, picture)
+            state = await self._store_state(replace(state, part=part))
         return await self._write(state, again=again)
 
     async def _write(self, state: RecorderState, *, again: bool) -> float:
@@ -243,17 +246,52 @@ class PartRecorder:
             written=format_now(),
             counts=counts,
         )
-        await self._store.store_state(done)
-        self._state, self._oldest = done, None
+        await self._store_state(batching.note_labels(done, part.moment, result.counts))
+        self._oldest = None
         await self._js.purge_stream(self._names.events_stream.name, seq=done.oldest)
         return 0.0
+
+    async def _look_at_labels(self, state: RecorderState, picture: StreamPicture) -> float:
+        """Write a labelled batch when one is due; seconds until the next look."""
+        range = batching.choose_batch(state, self._settings.batches, picture.now)
+        if range is None:
+            return LOOK
+        again = state.batch is not None and state.batch.range is not None
+        if not again:
+            state = await self._store_state(batching.begin_batch(state, range))
+        try:
+            result = await self._call_for_batch(self._make_order(state, range, again=again))
+        except StoreError as error:
+            log.warning("a labelled batch can't be written, trying again: %s", error.message)
+            await self._store_state(batching.note_trouble(state, error.message))
+            wait, self._backoff = self._backoff, min(LONGEST, self._backoff * 2)
+            return wait
+        self._backoff = SHORTEST
+        if result.rows:
+            log.info("labelled batch %d: %s", range.number, result)
+        if result.corrected:
+            log.warning(
+                "%d labels say otherwise than those of requests that are in earlier batches, which stay",
+                result.corrected,
+            )
+        await self._store_state(batching.end_batch(state, range, result))
+        return 0.0
+
+    async def _call_for_batch(self, order: WriteOrder) -> BatchResult:
+        if (result := (await self._call_writer(order)).batch) is None:
+            raise StoreError("the writer says nothing of the labelled batch")
+        return result
+
+    async def _store_state(self, state: RecorderState) -> RecorderState:
+        await self._store.store_state(state)
+        self._state = state
+        return state
 
     async def _note_trouble(self, state: RecorderState, why: str) -> None:
         if state.trouble is None:
             log.warning("a part can't be written, trying again: %s", why)
-            state = replace(state, trouble=RecorderTrouble(since=format_now(), why=why[:500]))
-            await self._store.store_state(state)
-            self._state = state
+            trouble = RecorderTrouble(since=format_now(), why=why[:500])
+            await self._store_state(replace(state, trouble=trouble))
 
     async def _choose_part(self, state: RecorderState, picture: StreamPicture) -> PartRange | None:
         """Return the next part when one is due: of so many events, so many bytes or so old; or of events
@@ -284,13 +322,16 @@ class PartRecorder:
         self._picture = StreamPicture.read(info)
         return self._picture
 
-    def _make_order(self, state: RecorderState | None, *, again: bool = False) -> WriteOrder:
+    def _make_order(
+        self, state: RecorderState | None, batch: BatchRange | None = None, *, again: bool = False
+    ) -> WriteOrder:
         return WriteOrder(
             namespace=self._names.namespace,
             pipeline=self._names.pipeline,
             settings=self._settings,
             stream=state.stream if state is not None else "",
             part=state.part if state is not None else None,
+            batch=batch,
             open=state.open if state is not None else (),
             again=again,
         )

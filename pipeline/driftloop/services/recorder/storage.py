@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
 from driftloop.contract.captures import TrafficPart, day_folder, traffic_key
 from driftloop.contract.platform import S3_BUCKET
@@ -47,6 +50,11 @@ class TrafficFolder:
             if part is not None:
                 found.append(StoredPart(part, entry.size))
         return found
+
+    def read_part(self, part: TrafficPart) -> pa.Table:
+        """Return the rows of a file."""
+        data = self._store.read_object(self._place / part.key)
+        return pq.ParquetFile(pa.BufferReader(data)).read()
 
     def delete_part(self, part: TrafficPart) -> None:
         """Delete one file."""

@@ -13,27 +13,29 @@ from nats.js import JetStreamContext
 
 from driftloop.clients import events
 from driftloop.clients.nats import open_connection
+from driftloop.contract.batches import GivenPart
 from driftloop.contract.captures import (
     DAY,
     MOST_BYTES,
     ROLE_ATTRIBUTE,
     TRAFFIC_ROLES,
-    PartRange,
     TrafficPart,
-    WriteOrder,
-    WriteResult,
     first_kept_day,
 )
 from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json
-from driftloop.contract.events import INFERENCE_REQUEST, PROTOCOL, RELEASE, REQUEST_ID
+from driftloop.contract.events import INFERENCE_REQUEST, LABELS_GIVEN, PROTOCOL, RELEASE, REQUEST_ID
+from driftloop.contract.labels import LabelBatch
 from driftloop.contract.platform import SECRET_KEY
 from driftloop.contract.profiles import TableProfile
+from driftloop.contract.recorders import PartRange, RecorderSettings, WriteOrder, WriteResult
 from driftloop.contract.streams import RecorderStreams
 from driftloop.contract.times import SECOND
 from driftloop.errors import StoreError
 from driftloop.services.reading import CaughtUp, EventReader
 from driftloop.services.recorder.columns import Concealment, RequestReader, derive_key
-from driftloop.services.recorder.joining import KeptEvent, join_events
+from driftloop.services.recorder.given import LabelFolder, build_given
+from driftloop.services.recorder.joining import EventSide, KeptEvent, join_events
+from driftloop.services.recorder.labelled import write_batch
 from driftloop.services.recorder.parts import PartRows, write_parquet
 from driftloop.services.recorder.storage import TrafficFolder
 
@@ -47,13 +49,19 @@ EARLIEST, LATEST = round(DAY) * SECOND, 300 * SECOND
 """Nanoseconds that a logger's time may be before and after the time at which the event was stored."""
 
 
+_SIDES: Mapping[str, EventSide] = {INFERENCE_REQUEST: "request", LABELS_GIVEN: "label"}
+
+
 async def write_part(
     order: WriteOrder, nats_url: str, environment: Mapping[str, str]
 ) -> WriteResult:
     """Write the part of an order, or delete what is not kept; StoreError when a store is away."""
     folder = TrafficFolder.open(environment, order.pipeline)
+    if order.batch is not None:
+        labels = LabelFolder.open(environment, order.pipeline)
+        return WriteResult(batch=write_batch(order, order.batch, labels, folder))
     if order.part is None:
-        return WriteResult(counts={"deleted": delete_old(order, folder, datetime.now(UTC))})
+        return WriteResult(counts={"deleted": delete_old(order, folder, environment)})
     names = RecorderStreams(order.namespace, order.pipeline)
     async with open_connection(nats_url, name=f"{order.pipeline}-writer") as js:
         kept, last = await read_range(js, names, order.part, order.open)
@@ -71,6 +79,7 @@ async def write_part(
     for exchange in joined.exchanges:
         rows.add_exchange(exchange)
     store_rows(order, order.part, last, rows, folder)
+    rows.counts["labels"] = store_labels(order, order.part, kept, environment)
     return WriteResult(
         last=last, open=tuple(event.sequence for event in joined.open), counts=dict(rows.counts)
     )
@@ -127,7 +136,7 @@ def read_event(message: bytes, sequence: int, stored: int) -> KeptEvent:
         sequence,
         stored,
         time if time is not None and exact else stored,
-        "request" if event.type == INFERENCE_REQUEST else "answer",
+        _SIDES.get(event.type, "answer"),
         event.get(REQUEST_ID) or event.id,
         event.get(RELEASE) or "",
         next((each for each in TRAFFIC_ROLES if each == role), "unknown"),
@@ -198,9 +207,36 @@ def store_rows(
                 folder.delete_part(stored.part)
 
 
-def delete_old(order: WriteOrder, folder: TrafficFolder, now: datetime) -> int:
-    """Delete the days that are not kept any longer; the number of their files."""
-    settings = order.settings
+def store_labels(
+    order: WriteOrder, part: PartRange, kept: list[KeptEvent], environment: Mapping[str, str]
+) -> int:
+    """Store the labels of a part as they were given; their number."""
+    batches = [read_labels(event) for event in kept if event.side == "label"]
+    if not batches:
+        return 0
+    day = datetime.fromtimestamp(part.moment // SECOND, UTC).date().isoformat()
+    table = build_given(batches)
+    folder = LabelFolder.open(environment, order.pipeline)
+    folder.write_given(GivenPart(day, order.stream, part.number), table)
+    return int(table.num_rows)
+
+
+def read_labels(event: KeptEvent) -> LabelBatch:
+    """Return the labels of an event, which the recorder's handler has read once."""
+    return LabelBatch.read(parse_json(event.body, label="the labels", longest=LONGEST_FILE))
+
+
+def delete_old(order: WriteOrder, folder: TrafficFolder, environment: Mapping[str, str]) -> int:
+    """Delete the days that are not kept any longer, and their labels; the number of files."""
+    settings, now = order.settings, datetime.now(UTC)
+    count = delete_traffic(settings, folder, now)
+    if settings.batches is not None and settings.keep is not None:
+        count += LabelFolder.open(environment, order.pipeline).delete_old(settings.keep, now)
+    return count
+
+
+def delete_traffic(settings: RecorderSettings, folder: TrafficFolder, now: datetime) -> int:
+    """Delete the traffic of days that are not kept any longer; the number of its files."""
     stored = folder.list_parts()
     sizes: dict[str, int] = {}
     for each in stored:
