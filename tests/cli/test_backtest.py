@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from driftloop.contract.budgets import read_traffic
 from driftloop.contract.profiles import ColumnProfile, TableProfile
@@ -189,10 +192,11 @@ def test_a_change_that_the_rows_have_parts_false_alarms_from_delay(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_monitors_of_answers_judge_the_answers_that_are_given(tmp_path: Path, envs: Path) -> None:
+def test_monitors_of_answers_and_labels_judge_what_is_given(tmp_path: Path, envs: Path) -> None:
+    each = "window: 100, alarmRate: 0.001"
     project = make_project(
         tmp_path,
-        "{drift: {window: 100, alarmRate: 0.001}, answers: {on: response, window: 100, alarmRate: 0.001}}",
+        f"{{drift: {{{each}}}, answers: {{on: response, {each}}}, quality: {{on: label, {each}}}}}",
     )
     rows(tmp_path / "batches" / "one.npz", 0, 2000)
     rows(tmp_path / "on.npz", 1, 400)
@@ -200,19 +204,28 @@ def test_monitors_of_answers_judge_the_answers_that_are_given(tmp_path: Path, en
 
     def write(name: str, classes: Any, *, rehearsed: bool) -> str:
         responses = [{"data": {"ndarray": [int(each)]}} for each in classes]
+        wrong = random.random(len(responses)) < 0.1
         lines = (
-            {"recent": True, "candidate": {"answer": [1], "response": each}} if rehearsed else each
-            for each in responses
+            {
+                "recent": True,
+                "label": int(answer) ^ int(other),
+                "candidate": {"answer": [1], "response": each},
+            }
+            if rehearsed
+            else each
+            for each, answer, other in zip(responses, classes, wrong, strict=True)
         )
         (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
         return f"../{name}"
 
     rehearsal = write("rehearsal.jsonl", random.random(1000) < 0.5, rehearsed=True)
     share = np.repeat([0.5, 0.95], 200)
-    answers = write("answers.jsonl", random.random(400) < share, rehearsed=False)
+    given = random.random(400) < share
+    answers = write("answers.jsonl", given, rehearsed=False)
     words = ("--data", "../batches", "--on", "../on.npz", "--inject", "lost:x[0]")
     done = backtest(project, envs, *words)
     assert "answers is not replayed: its reference are the answers of a rehearsal" in done.stderr
+    assert "quality is not replayed: its reference are the labelled answers" in done.stderr
     lines = backtest(
         project, envs, *words, "--rehearsal", rehearsal, "--answers", answers
     ).stdout.splitlines()
@@ -220,6 +233,42 @@ def test_monitors_of_answers_judge_the_answers_that_are_given(tmp_path: Path, en
     assert "answers (tabular): 4 windows, 2 alarms" in lines
     assert any(line.startswith("  window 3, rows 201-300: score ") for line in lines)
     assert "  answers does not look at the column" in lines
+    assert "quality (quality): 4 windows, 4 alarms" in lines, "half of the answers are wrong"
+    labels = capture_traffic(tmp_path / "on.npz", tmp_path / "traffic.parquet", given.tolist())
+    traffic = ("--data", "../batches", "--on", "../traffic.parquet", *words[4:])
+    done = backtest(project, envs, *traffic, "--rehearsal", rehearsal, "--labels", labels)
+    captured = done.stdout.splitlines()
+    assert captured[0].startswith("400 rows from 2026-05-28T")
+    for name in ("drift (tabular)", "answers (tabular)", "quality (quality)"):
+        (told,) = (line for line in captured if line.startswith(name))
+        assert told in lines
+    done = backtest(project, envs, *traffic, "--rehearsal", rehearsal)
+    assert "quality is not replayed: " in done.stderr
+    assert "which captured traffic does not have" in done.stderr
+    assert "answers (tabular): 4 windows, 2 alarms" in done.stdout
+
+
+def capture_traffic(rows: Path, out: Path, answers: list[bool]) -> str:
+    """An export of captured traffic, and the file of its labels."""
+    with np.load(rows) as arrays:
+        x, y = arrays["x"].tolist(), arrays["y"].tolist()
+    count = len(x)
+    began = 1_780_000_000
+    columns: dict[str, Any] = {
+        "time": [datetime.fromtimestamp(began + 60 * n, UTC) for n in range(count)],
+        "request_id": [f"r{n}" for n in range(count)],
+        "row": [0] * count,
+        "role": ["production"] * count,
+        "status": [200] * count,
+        "latency_ms": [1.0] * count,
+        "x": x,
+        "answer": list(map(int, answers)),
+    }
+    parquet.write_table(pyarrow.table(columns), out)
+    labels = out.with_name("labels.csv")
+    lines = (f"r{n},{label}\n" for n, label in enumerate(y))
+    labels.write_text("request,label\n" + "".join(lines))
+    return f"../{labels.name}"
 
 
 @pytest.mark.parametrize(
@@ -232,8 +281,18 @@ def test_monitors_of_answers_judge_the_answers_that_are_given(tmp_path: Path, en
         ),
         (
             "{drift: {detector: tabular}}",
-            ("--on", SPEC, "--answers", SPEC),
+            ("--on", SPEC, "--rehearsal", SPEC),
             "--rehearsal and --answers go together",
+        ),
+        (
+            "{drift: {detector: tabular}}",
+            ("--on", SPEC, "--labels", SPEC),
+            "--answers and --labels need --rehearsal",
+        ),
+        (
+            "{drift: {detector: tabular}}",
+            ("--on", SPEC, "--labels", SPEC, "--rehearsal", SPEC, "--answers", SPEC),
+            "--labels goes with captured traffic",
         ),
         (
             "{drift: {detector: tabular}}",

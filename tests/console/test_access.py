@@ -110,7 +110,7 @@ def test_every_answer_has_the_headers_that_bound_a_page(owner: TestClient) -> No
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
         assert headers["x-content-type-options"] == "nosniff"
     assert owner.get("/").headers["cache-control"] == "no-store"
 

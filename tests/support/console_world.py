@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,9 @@ def open_console(shelf: Shelf, source: StoredSource, *, port: int = PORT) -> Con
     console = build_console(
         source, AccessKey(port, "k" * 43), state=shelf.state, place=("--state", str(shelf.state.root)), environment={}
     )  # fmt: skip
-    asyncio.run(console.collector.refresh())
+    # in a thread of its own: Playwright's loop may be running in this one
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(asyncio.run, console.collector.refresh()).result()
     return console
 
 

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ from driftloop.errors import StepError
 from driftloop.local.kubelet.images import prepare_monitor
 from driftloop.operations.backtest import AnswerFiles, Backtest, choose_changes, read_change
 from driftloop.operations.charts import draw_result
+from driftloop.operations.labels import copy_labels
 from driftloop.operations.place import StateChoice
 from driftloop.operations.project import validate_project
 from driftloop.operations.replays import BacktestResult
@@ -23,6 +25,7 @@ from driftloop.operations.suggesting import Suggestion, suggest_settings
 from driftloop.operations.tryout import ProjectTry
 from driftloop.plan import Plan, make_plan
 from driftloop.spec.values import duration
+from driftloop.text.words import count_noun
 
 NO_CHANGE, PICTURE = "none", ".svg"
 EXAMPLES = """\b
@@ -31,7 +34,9 @@ Examples:
   driftloop backtest pipeline.yaml --data ../batches --on ../last-week/requests.parquet --rate 40/s
   driftloop backtest pipeline.yaml --on ../last-week --inject shift:fare:0.5@3000 --inject lost:carrier
   driftloop backtest pipeline.yaml --on ../last-week --time requested_at -o report.svg --suggest
-  driftloop backtest pipeline.yaml --on ../last-week --rehearsal answers.jsonl --answers ../last-week.jsonl"""
+  driftloop backtest pipeline.yaml --on ../last-week --rehearsal answers.jsonl --answers ../last-week.jsonl
+  driftloop backtest pipeline.yaml --on traffic.parquet --rehearsal answers.jsonl --labels labels.csv"""
+CAPTURED = ".parquet"
 
 
 def _parse_rate(
@@ -85,23 +90,52 @@ def _parse_picture(
     return value
 
 
-def _pair_answers(rehearsal: Path | None, answers: Path | None) -> AnswerFiles | None:
-    """Return the files of monitors of answers, which come together."""
-    if rehearsal is not None and answers is not None:
-        return AnswerFiles(rehearsal, answers)
-    if rehearsal is not None or answers is not None:
+def _choose_answers(
+    rows: Path, rehearsal: Path | None, answers: Path | None, labels: Path | None
+) -> AnswerFiles | None:
+    """Return the files of monitors of answers and of labels, which come together; those of captured traffic are
+    in its own files."""
+    if rehearsal is None:
+        if answers is not None or labels is not None:
+            raise click.UsageError(
+                "--answers and --labels need --rehearsal: monitors of answers and of labels are fitted on it"
+            )
+        return None
+    if answers is None and not _may_be_captured(rows):
         raise click.UsageError(
             "--rehearsal and --answers go together: monitors of answers are fitted on the one, and judge the other"
         )
-    return None
+    if answers is not None and labels is not None:
+        raise click.UsageError(
+            "--labels goes with captured traffic, which has its answers: leave --answers out"
+        )
+    return AnswerFiles(rehearsal, answers, labels)
+
+
+def _may_be_captured(rows: Path) -> bool:
+    """Return True for files of the kind that captured traffic is written in."""
+    return rows.suffix == CAPTURED or next(rows.rglob(f"*{CAPTURED}"), None) is not None
+
+
+def _copy_labels(files: AnswerFiles | None, work: Path) -> AnswerFiles | None:
+    """Return the files, with the labels in the form that detectors read; those that are none are told."""
+    if files is None or files.labels is None:
+        return files
+    copied = work / "labels.jsonl"
+    loaded = copy_labels(files.labels, copied)
+    if loaded.malformed:
+        options.print_progress(
+            f"{count_noun(loaded.malformed, 'label')} left out, the first: {loaded.reasons[0]}"
+        )
+    return replace(files, labels=copied)
 
 
 def _check_monitors(spec: Path, plan: Plan, files: AnswerFiles | None) -> None:
     """Refuse a spec of which nothing can be replayed; StepError."""
     if files is not None and not plan.answer_monitors:
         raise StepError(
-            f"{spec} has no monitor of answers, and --answers names some",
-            hint="one of them has `on: response`",
+            f"{spec} has no monitor of answers or of labels, and --rehearsal names answers",
+            hint="one of them has `on: response`, or `on: label`",
         )
     if files is None and not plan.request_monitors:
         raise StepError(
@@ -141,7 +175,21 @@ def _write_picture(file: Path, result: BacktestResult) -> None:
 @click.option(
     "--rehearsal",
     type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
-    help="answers.jsonl of a run's rehearsal, on which monitors of answers are fitted.",
+    help="answers.jsonl of a run's rehearsal, on which monitors of answers and of labels are fitted.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
+    help="File of labels as `driftloop labels load` takes them, by the requests of captured traffic: monitors of labels "
+    "judge the answers. Without it the column `data.target` of the rows has them.",
+)
+@click.option(
+    "--label-delay",
+    "delay",
+    default="0s",
+    show_default=True,
+    callback=_parse_length,
+    help="Time from an answer to its label.",
 )
 @click.option(
     "--rate",
@@ -200,6 +248,8 @@ def command(
     data: Path | None,
     answers: Path | None,
     rehearsal: Path | None,
+    labels: Path | None,
+    delay: float,
     rate: float | None,
     column: str | None,
     changes: tuple[InjectedChange, ...] | None,
@@ -212,17 +262,18 @@ def command(
     state: StateChoice,
     output: str,
 ) -> None:
-    """Replay rows of files through the monitors of SPEC and its decision: alarms, runs of a month, and how soon
-    changes are seen.
+    """Replay rows of files, or captured traffic, through the monitors of SPEC and its decision: alarms, runs of a
+    month, and how soon changes are seen.
 
     Data steps and split run as in `driftloop try data`; each monitor of requests is fitted on the
     training side, as a run fits it, and gets the rows one request each, by the code that judges
-    traffic; monitors of answers get those of files. Alarms go through the decision's own state machine. The same
+    traffic; monitors of answers and of labels get those of files. Captured traffic (`driftloop traffic -o parquet`, or
+    a folder of its files) has its answers and times itself. Alarms go through the decision's own state machine. The same
     files and the same seed give the same report.
     """
     if rate is not None and column is not None:
         raise click.UsageError("--rate and --time exclude each other: rows with times have a rate")
-    files = _pair_answers(rehearsal, answers)
+    files = _choose_answers(rows, rehearsal, answers, labels)
     project = validate_project(spec)
     options.print_notes(project.notes)
     pipeline, plan = project.document.pipeline, make_plan(project.document)
@@ -241,13 +292,21 @@ def command(
         )
         own.run_stages("data")
         image = prepare_monitor(work / "monitor", envs=envs, say=options.print_progress)
+        files = _copy_labels(files, work)
         backtest = Backtest(plan, image, work, options.print_progress, run, files)
         batches = work / "split" / "train" / "recent"
         fitted = backtest.fit_monitors(batches)
         if changes is None:
             changes = choose_changes(each.profile for each in fitted if each.looks_at_requests)
         rate = rate or read_traffic(pipeline.spec.traffic or "") or TRAFFIC
-        order = ReplayOrder(rate=None if column else rate, time=column, changes=changes, seed=seed)
+        order = ReplayOrder(
+            rate=None if column else rate,
+            time=column,
+            changes=changes,
+            seed=seed,
+            target=pipeline.spec.data.target,
+            delay=delay,
+        )
         result = backtest.replay_rows(fitted, rows, order, changed_at)
         suggestions: tuple[Suggestion, ...] = ()
         if suggest:

@@ -2,7 +2,7 @@
 server.
 
 Its own client, also the light one, brings twenty packages and a second of imports; what is used here
-has been the same since MLflow 2.3 (docs/decisions/0060-tracking.md).
+has been the same since MLflow 2.3 (docs/decisions/0061-tracking.md).
 """
 
 import base64

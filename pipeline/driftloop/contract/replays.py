@@ -103,6 +103,14 @@ class ReplayOrder:
         write=lambda v: [to_json(change) for change in v],
     )
     """Changes, each of a replay of its own."""
+    target: str | None = document_key(
+        "target", "a column, or null", lambda v: v is None or is_text(v), default=None
+    )
+    """Column with the right answer of each row, for a detector of labels; captured traffic has none."""
+    delay: float = document_key(
+        "delay", "seconds, 0 or more", lambda v: is_number(v) and v >= 0, default=0.0, read=float
+    )
+    """Seconds from an answer to its label."""
     marks: tuple[int, ...] = document_key(
         "marks", "a list of rows from 1", _are_rows, default=(), read=tuple, write=list
     )

@@ -5,7 +5,7 @@ monitor image's environment, on the training side of the data; and through the d
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,12 +71,14 @@ def choose_changes(profiles: Iterable[TableProfile]) -> tuple[InjectedChange, ..
 
 @dataclass(frozen=True)
 class AnswerFiles:
-    """What monitors of answers are fitted on, and what they judge."""
+    """What monitors of answers and of labels are fitted on, and what they judge."""
 
     rehearsed: Path
     """The answers.jsonl of a rehearsal."""
-    given: Path
-    """Answers to the rows that are replayed, one a line."""
+    given: Path | None
+    """Answers to the rows that are replayed, one a line; None: the rows are captured traffic, which has them."""
+    labels: Path | None = None
+    """Labels by the requests of captured traffic, one a line."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class FittedMonitor:
 
     @property
     def looks_at_requests(self) -> bool:
-        """Return False for a monitor of answers."""
+        """Return False for a monitor of answers, or of labels."""
         return self.monitor.detector.on == "request"
 
 
@@ -105,7 +107,7 @@ class Backtest:
     run: float = RUN
     """Seconds that a run is taken to last."""
     answers: AnswerFiles | None = None
-    """None: monitors of answers are not replayed."""
+    """None: monitors of answers and of labels are not replayed."""
 
     def fit_monitors(self, data: Path) -> tuple[FittedMonitor, ...]:
         """Fit each monitor that can be replayed; StepError when one can't be fitted, or there is none."""
@@ -135,7 +137,7 @@ class Backtest:
             self._check_column(change, fitted)
         if changed_at is not None:
             order = replace(order, marks=(changed_at,))
-        replays = tuple(self._replay_monitor(each, rows, order) for each in fitted)
+        replays = tuple(self._replay_monitors(fitted, rows, order))
         if late := replays[0].report.unordered:
             self.report(
                 f"{late} rows are asked in another order than that of the files, by `{order.time}`"
@@ -168,13 +170,18 @@ class Backtest:
 
     def _find_obstacle(self, monitor: Monitor) -> str | None:
         """Return why a monitor can't be replayed; None for one that can."""
-        if monitor.detector.on == "label":
-            return "it judges answers with their labels, which no file of rows has"
         if monitor.detector.on == "response" and self.answers is None:
             return (
                 "its reference are the answers of a rehearsal, and it judges answers: --rehearsal and --answers "
-                "name files of both"
+                "name files of both, captured traffic has the answers itself"
             )
+        if monitor.detector.on == "label" and self.answers is None:
+            return (
+                "its reference are the labelled answers of a rehearsal, and it judges answers with labels: --rehearsal "
+                "names the one, --answers and the column `data.target`, or captured traffic and --labels, the other"
+            )
+        if monitor.detector.on == "label" and monitor.reads_requests:
+            return "it judges slices, whose reference are the rows that the rehearsal asked"
         if monitor.function_image is not None:
             return "its function runs in a container of its own"
         if isinstance(monitor.detector, AlibiDetect):
@@ -194,7 +201,7 @@ class Backtest:
     def _fit_monitor(self, monitor: Monitor, data: Path) -> FittedMonitor:
         artifact = self.work / "detectors" / monitor.name
         source = ("--reference", str(data), *self.plan.column_options)
-        if monitor.detector.on == "response" and self.answers is not None:
+        if monitor.detector.on != "request" and self.answers is not None:
             source = ("--answers", str(self.answers.rehearsed))
         told = self._call(
             *("fit", "--detector", monitor.detector_config, *source, "--out", str(artifact)),
@@ -205,13 +212,27 @@ class Backtest:
         profile = TableProfile.read(parse_json(text, label=PROFILE_FILE, longest=LONGEST_FILE))
         return FittedMonitor(monitor, artifact, profile)
 
+    def _replay_monitors(
+        self, fitted: Sequence[FittedMonitor], rows: Path, order: ReplayOrder
+    ) -> Iterator[MonitorReplay]:
+        for each in fitted:
+            try:
+                yield self._replay_monitor(each, rows, order)
+            except StepError as error:
+                # whether rows have labels is known when they are read
+                if each.monitor.detector.on != "label" or len(fitted) == 1:
+                    raise
+                self.report(f"{each.monitor.name} is not replayed: {error.hint}".strip())
+
     def _replay_monitor(
         self, fitted: FittedMonitor, rows: Path, order: ReplayOrder
     ) -> MonitorReplay:
         name, answers = fitted.monitor.name, self.answers
-        given = (
-            () if fitted.looks_at_requests or answers is None else ("--answers", str(answers.given))
-        )
+        given: list[str] = []
+        if not fitted.looks_at_requests and answers is not None and answers.given is not None:
+            given += ["--answers", str(answers.given)]
+        if fitted.monitor.detector.on == "label" and answers is not None and answers.labels:
+            given += ["--labels", str(answers.labels)]
         printed = self._call(
             *("replay", "--artifact", str(fitted.artifact), "--on", str(rows)),
             *("--order", json.dumps(to_json(order)), *given),

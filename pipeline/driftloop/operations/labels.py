@@ -66,6 +66,20 @@ def load_labels(
     return LoadedLabels(accepted, malformed, tuple(reasons))
 
 
+def copy_labels(
+    file: Path, out: Path, *, request: str = REQUEST, label: str = LABEL
+) -> LoadedLabels:
+    """Write the labels of a file as lines of JSON, for who reads no other form; StepError for a file that can't be
+    read."""
+    reasons: list[str] = []
+    count = 0
+    with out.open("w", encoding="utf-8") as stream:
+        for each in _read_labels(file, request, label, reasons.append):
+            stream.write(json.dumps(to_json(each)) + "\n")
+            count += 1
+    return LoadedLabels(count, len(reasons), tuple(reasons))
+
+
 def _read_labels(
     file: Path, request: str, label: str, refuse: Callable[[str], None]
 ) -> Iterator[RequestLabel]:

@@ -1,7 +1,7 @@
 """The overview: every pipeline in one line, what needs a person first."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from driftloop.console.snapshot import AnswerRate, Snapshot
 from driftloop.console.views.needs import LEVELS, Need, NeedLevel, find_level, list_needs
@@ -72,9 +72,12 @@ def describe_age(snapshot: Snapshot, name: str, now: datetime) -> str:
     release, committed = snapshot.find_release(name), snapshot.find_committed(name)
     if release is None or release.production is None or committed is None:
         return ""
-    entry = next((each for each in committed.releases if each.id == release.production), None)
-    moment = read_moment((entry.promoted or entry.time) if entry is not None else None)
-    return format_ago(moment, now) if moment is not None else ""
+    since = None
+    for commit in committed.commits:
+        if commit.production != release.production:
+            break
+        since = datetime.fromtimestamp(commit.logged.at, UTC)
+    return format_ago(since, now) if since is not None else ""
 
 
 def list_monitors(snapshot: Snapshot, name: str) -> tuple[MonitorMark, ...]:

@@ -88,6 +88,11 @@ def build_parser() -> argparse.ArgumentParser:
     replaying.add_argument(
         "--answers", type=Path, help="answers to the rows, one a line, for a detector of answers"
     )
+    replaying.add_argument(
+        "--labels",
+        type=Path,
+        help="labels of captured traffic, one a line, for a detector of labels",
+    )
     replaying.add_argument("--order", default="{}", help="times and changes, as JSON")
     return parser
 
@@ -173,12 +178,24 @@ def _gather_rows(arguments: argparse.Namespace, config: DetectorSettings) -> "De
 def _replay_files(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector.fitting import artifact
     from driftloop.services.detector.replays.asking import read_answers, read_tables
-    from driftloop.services.detector.replays.replay import replay_tables
+    from driftloop.services.detector.replays.captured import read_captured
+    from driftloop.services.detector.replays.labelling import read_labels
+    from driftloop.services.detector.replays.replay import replay_captured, replay_tables
 
     order = ReplayOrder.parse(arguments.order)
     fitted = artifact.load_artifact(arguments.artifact)
-    answers = None if arguments.answers is None else read_answers(arguments.answers)
-    report = replay_tables(fitted, read_tables(arguments.on), order, answers)
+    traffic = read_captured(arguments.on)
+    if traffic is not None:
+        labels = None if arguments.labels is None else read_labels(arguments.labels)
+        report = replay_captured(fitted, traffic, order, labels)
+    elif arguments.labels is not None:
+        raise artifact.ArtifactError(
+            f"{arguments.on.name} has rows without request ids, labels are of requests",
+            hint="replay captured traffic, or name the column of the right answers in `data.target`",
+        )
+    else:
+        answers = None if arguments.answers is None else read_answers(arguments.answers)
+        report = replay_tables(fitted, read_tables(arguments.on), order, answers)
     print(json.dumps(to_json(report)))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,9 +16,19 @@ from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.replays import ReplayOrder
 from driftloop.contract.times import SECOND
 from driftloop.services.detector.fitting.artifact import ArtifactError, read_files, read_folder
+from driftloop.services.detector.rows.payload import DecodedRows, EventDecoder
 from driftloop.services.detector.rows.tables import TableFile, Values
+from driftloop.services.detector.rows.values import RowFaults
 
 Names = tuple[str, ...]
+
+
+class ReplayedRow(Protocol):
+    """One row of what is replayed."""
+
+    def decode(self, decoder: EventDecoder) -> DecodedRows:
+        """Return it as a detector's decoder reads it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,21 @@ class AskedRow:
         row = self.values if isinstance(self.values, list) else [self.values]
         return json.dumps({"data": {"names": list(self.names), "ndarray": [row]}}).encode()
 
+    def decode(self, decoder: EventDecoder) -> DecodedRows:
+        """Return it as a detector's decoder reads it."""
+        return decoder.decode_rows(self.encode())
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """A request as it came."""
+
+    body: bytes
+
+    def decode(self, decoder: EventDecoder) -> DecodedRows:
+        """Return it as a detector's decoder reads it."""
+        return decoder.decode_rows(self.body)
+
 
 @dataclass(frozen=True)
 class AnsweredRow:
@@ -43,21 +68,25 @@ class AnsweredRow:
     body: bytes | None
     """The response; None: there was none."""
 
-    def encode(self) -> bytes | None:
-        """Return the body of the response."""
-        return self.body
+    def decode(self, decoder: EventDecoder) -> DecodedRows:
+        """Return it as a detector's decoder reads it."""
+        if self.body is None:
+            return DecodedRows(decoder.no_rows(), RowFaults())
+        return decoder.decode_rows(self.body)
 
 
 @dataclass(frozen=True)
 class AskedRows:
     """All rows, or the answers to them, in their order."""
 
-    rows: tuple[AskedRow | AnsweredRow, ...]
+    rows: tuple[ReplayedRow, ...]
     times: tuple[int, ...]
     """When each was asked, in nanoseconds since 1970, or, by a rate, since the first; 0: there are no
     times."""
     unordered: int
     """Rows that come before an earlier row of the files."""
+    timed: bool
+    """Windows may close by time."""
 
     def find_second(self, row: int) -> float:
         """Return when a row was asked, counted from 1, in seconds."""
@@ -80,7 +109,7 @@ def order_rows(tables: Sequence[TableFile], profile: TableProfile, order: Replay
 
 
 def order_answers(
-    answers: Sequence[AnsweredRow], tables: Sequence[TableFile], order: ReplayOrder
+    answers: Sequence[ReplayedRow], tables: Sequence[TableFile], order: ReplayOrder
 ) -> AskedRows:
     """Return the answers to the rows of files, in the order of these; ArtifactError for another number of
     them, and for a row without a time."""
@@ -112,7 +141,7 @@ def read_answers(file: Path) -> tuple[AnsweredRow, ...]:
 
 
 def _order_rows(
-    rows: Sequence[AskedRow] | Sequence[AnsweredRow],
+    rows: Sequence[ReplayedRow],
     tables: Sequence[TableFile],
     order: ReplayOrder,
 ) -> AskedRows:
@@ -121,12 +150,12 @@ def _order_rows(
     if order.time is None:
         rate = order.rate
         times = [0 if rate is None else round(n / rate * SECOND) for n in range(1, len(rows) + 1)]
-        return AskedRows(tuple(rows), tuple(times), 0)
+        return AskedRows(tuple(rows), tuple(times), 0, rate is not None)
     times = [time for table in tables for time in _read_times(table, order.time)]
     places = sorted(range(len(rows)), key=times.__getitem__)
     late = int(np.sum(np.maximum.accumulate(np.array(times)) > np.array(times)))
     return AskedRows(
-        tuple(rows[place] for place in places), tuple(times[place] for place in places), late
+        tuple(rows[place] for place in places), tuple(times[place] for place in places), late, True
     )
 
 

@@ -12,7 +12,7 @@ from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.replays import InjectedChange
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.services.detector.fitting.artifact import ArtifactError
-from driftloop.services.detector.replays.asking import AskedRow
+from driftloop.services.detector.replays.asking import AskedRow, RawRow
 
 NEW_CATEGORY = "new-category"
 
@@ -20,10 +20,14 @@ _Change = Callable[[Any], Any]
 
 
 def change_rows(
-    rows: Sequence[AskedRow], start: int, change: InjectedChange, profile: TableProfile, seed: int
-) -> list[AskedRow]:
-    """Return the rows from `start` on, counted from 1, with a change; ArtifactError for a change that does not fit its
-    column.
+    rows: Sequence[AskedRow | RawRow],
+    start: int,
+    change: InjectedChange,
+    profile: TableProfile,
+    seed: int,
+) -> list[AskedRow | RawRow]:
+    """Return the rows from `start` on, counted from 1, with a change, but for those that are asked as they came;
+    ArtifactError for a change that does not fit its column.
 
     A standard deviation is that of the column over all rows as they are; what is drawn depends on the seed
     and the change alone.
@@ -31,10 +35,16 @@ def change_rows(
     column = _find_column(change, profile)
     after = rows[start - 1 :]
     if change.kind == "lost":
-        return [_drop_value(row, change.column) for row in after]
+        return [
+            _drop_value(row, change.column) if isinstance(row, AskedRow) else row for row in after
+        ]
     random = np.random.default_rng([seed, start, crc32(f"{change.kind} {change.column}".encode())])
-    new = _choose_change(rows, change, column, random)
-    return [_change_value(row, change.column, new) for row in after]
+    plain = [row for row in rows if isinstance(row, AskedRow)]
+    new = _choose_change(plain, change, column, random)
+    return [
+        _change_value(row, change.column, new) if isinstance(row, AskedRow) else row
+        for row in after
+    ]
 
 
 def _find_column(change: InjectedChange, profile: TableProfile) -> ColumnProfile:

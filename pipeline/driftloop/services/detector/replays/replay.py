@@ -1,5 +1,6 @@
 """Rows of files through the very code that judges requests: each row becomes a request as a caller would
-send it, is decoded, cut into windows and scored; and so are answers. The same files give the same verdicts.
+send it, is decoded, cut into windows and scored; and so are answers, and answers with their labels. Captured traffic
+has its requests and answers itself. The same files give the same verdicts.
 
 Rows have the times of a column, or of a stated rate; without either a window closes when it is full, also
 where `atMost` would close it before. The rows are replayed as they are, and with each change that is asked for.
@@ -9,9 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, assert_never
 
 from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.labels import Label
 from driftloop.contract.replays import (
     ReplayOrder,
     ReplayRecord,
@@ -26,14 +28,17 @@ from driftloop.services.detector.replays.asking import (
     AnsweredRow,
     AskedRow,
     AskedRows,
+    RawRow,
+    ReplayedRow,
     order_answers,
     order_rows,
 )
+from driftloop.services.detector.replays.captured import CapturedTraffic
 from driftloop.services.detector.replays.injecting import change_rows
+from driftloop.services.detector.replays.labelling import join_labels, label_tables
 from driftloop.services.detector.rows.decoding import choose_decoder
 from driftloop.services.detector.rows.payload import DecodedRows
 from driftloop.services.detector.rows.tables import TableFile
-from driftloop.services.detector.rows.values import RowFaults
 from driftloop.services.detector.stream.judging import WindowJudge, build_judge
 from driftloop.services.detector.stream.scoring import build_verdict
 from driftloop.services.detector.stream.windows import EventWindow, WindowCutter, WindowRule
@@ -48,18 +53,61 @@ def replay_tables(
     order: ReplayOrder,
     answers: Sequence[AnsweredRow] | None = None,
 ) -> ReplayReport:
-    """Replay rows through a detector of requests, one request each, or the answers to them through one of
-    answers; ArtifactError for one of answers without any, and for rows or changes that do not fit."""
-    if fitted.profile.of == "labelled":
+    """Replay rows through a detector of requests, one request each, the answers to them through one of answers, or
+    these with a column of labels; ArtifactError when what it judges is not there, and for rows or changes that do not
+    fit."""
+    if fitted.profile.of == "rows":
+        return _replay_rows(fitted, order_rows(tables, fitted.profile, order), order)
+    if answers is None:
         raise ArtifactError(
-            "the detector judges answers with their labels, which no file of rows has"
+            "the detector judges answers, rows of files are requests",
+            hint="name the answers to them: --answers; captured traffic has them",
         )
-    if fitted.profile.of != "answers":
-        asked = order_rows(tables, fitted.profile, order)
-    elif answers is not None:
-        asked = order_answers(answers, tables, order)
-    else:
-        raise ArtifactError("the detector judges answers, rows of files are requests")
+    if fitted.profile.of == "answers":
+        return _replay_rows(fitted, order_answers(answers, tables, order), order)
+    if order.target is None:
+        raise ArtifactError("the detector judges answers with their labels, and none are named")
+    labelled = label_tables(answers, tables, order.target)
+    asked = order_answers(labelled, tables, order)
+    return _replay_rows(fitted, _delay_labels(asked, order), order)
+
+
+def replay_captured(
+    fitted: DetectorArtifact,
+    traffic: CapturedTraffic,
+    order: ReplayOrder,
+    labels: Mapping[str, Label] | None = None,
+) -> ReplayReport:
+    """Replay captured traffic through a detector: requests, answers, or answers with the labels of their requests, at
+    the times at which they came; ArtifactError when there are no labels, or changes do not fit."""
+    rows: Sequence[ReplayedRow]
+    match fitted.profile.of:
+        case "rows":
+            rows = traffic.ask_rows(fitted.profile)
+        case "answers":
+            rows = traffic.answer_rows()
+        case "labelled":
+            if labels is None:
+                raise ArtifactError(
+                    "the detector judges answers with their labels, which captured traffic does not have",
+                    hint="name a file of them: --labels",
+                )
+            rows = join_labels(traffic.answer_rows(), traffic.requests, labels)
+        case _:
+            assert_never(fitted.profile.of)
+    asked = AskedRows(tuple(rows), traffic.times, 0, timed=True)
+    if fitted.profile.of == "labelled":
+        asked = _delay_labels(asked, order)
+    return _replay_rows(fitted, asked, order)
+
+
+def _delay_labels(asked: AskedRows, order: ReplayOrder) -> AskedRows:
+    """Return answers with labels at the times of these."""
+    later = round(order.delay * SECOND)
+    return replace(asked, times=tuple(time + later for time in asked.times))
+
+
+def _replay_rows(fitted: DetectorArtifact, asked: AskedRows, order: ReplayOrder) -> ReplayReport:
     starts = tuple(change.row or len(asked.rows) // 2 + 1 for change in order.changes)
     for row in (*starts, *order.marks):
         if row > len(asked.rows):
@@ -145,16 +193,10 @@ class _Scene:
     ) -> "_Scene":
         decoder = choose_decoder(fitted, fitted.config)
 
-        def decode(rows: Sequence[AskedRow | AnsweredRow]) -> list[DecodedRows]:
-            bodies = (row.encode() for row in rows)
-            return [
-                DecodedRows(decoder.no_rows(), RowFaults())
-                if body is None
-                else decoder.decode_rows(body)
-                for body in bodies
-            ]
+        def decode(rows: Sequence[ReplayedRow]) -> list[DecodedRows]:
+            return [row.decode(decoder) for row in rows]
 
-        requests = [row for row in asked.rows if isinstance(row, AskedRow)]
+        requests = [row for row in asked.rows if isinstance(row, AskedRow | RawRow)]
         changed = [
             (start - 1, decode(change_rows(requests, start, change, fitted.profile, order.seed)))
             # what it does not look at stays as it is, and so do answers, which nobody knows of changed rows
@@ -162,8 +204,7 @@ class _Scene:
             else (len(asked.rows), [])
             for change, start in zip(order.changes, starts, strict=True)
         ]
-        timed = order.time is not None or order.rate is not None
-        return cls(decode(asked.rows), asked.times, changed, timed)
+        return cls(decode(asked.rows), asked.times, changed, asked.timed)
 
     def play(self, config: DetectorSettings, judge: WindowJudge) -> list[_Course]:
         """Return the course of the rows as they are, and of those with each change."""
