@@ -33,7 +33,8 @@ TIMES = st.none() | st.tuples(st.floats(0, 1e9, exclude_min=True), st.integers(2
 DETECTORS = st.builds(
     lambda timed, kind, on, wait, **settings: DetectorSettings(
         kind,
-        on="label" if kind == "quality" else on,
+        on={"quality": "label", "estimate": "response"}.get(kind, on),
+        by="cbpe" if kind == "estimate" else None,
         at_most=timed and timed[0],
         least=timed and timed[1],
         wait=wait if kind == "quality" else None,
@@ -101,7 +102,7 @@ def test_gates_read_back_as_they_were_written(rules: tuple[GateRule, ...]) -> No
             DetectorSettings.parse,
             "{}",
             "the detector's settings has no key `kind`, must be one of: tabular, schema, mmd, ks, cvm, chi2, iforest, "
-            "mahalanobis, function, alibi, quality",
+            "mahalanobis, function, alibi, quality, estimate",
         ),
         (
             DetectorSettings.parse,

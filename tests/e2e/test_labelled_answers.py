@@ -1,5 +1,6 @@
 """Labels on the running platform: loaded by the command for what production has answered, they say how good it is; when the
-right answers change and the requests do not, their monitor alarms and starts a run. They are judged by regions, too."""
+right answers change and the requests do not, their monitor alarms and starts a run. They are judged by regions, too. What is
+estimated without labels sees nothing of such a change, and says so beside the labels."""
 
 import asyncio
 import csv
@@ -54,6 +55,7 @@ SPEC = """\
   monitors:
     drift: {window: 100, alarmRate: 0.0001, then: alert}
     quality: {on: label, window: 100, alarmRate: 0.0001, then: retrain, slices: region}
+    estimate: {detector: estimate, window: 100, alarmRate: 0.0001}
   retrain: {consecutive: 1, cooldown: 1s}
 """
 WINDOW, TOGETHER = 100, 10
@@ -127,6 +129,7 @@ async def test_answers_that_get_wrong_start_a_run_by_their_labels(
             assert f"accuracy {right / asked:.4g} of {asked} labelled rows" in status, status
             assert "ECE" in status, status
             assert "region = north" in status, status
+            assert f"estimate: window 1 of {release.id}: estimated accuracy" in status, status
             # there is something new to train on
             more = write_batch(tmp_path / "b.csv", x[:300], label_rows(x[:300], 1, turned=True))
             platform.upload_files([more], uri)
@@ -176,6 +179,10 @@ async def load_window(
     )
     assert verdict["alarm"] == (number == 2), verdict
     assert verdict["details"]["quality"]["accuracy"][1] == right / WINDOW
+    # the answers are as sure of themselves as they were
+    estimated = verdict["details"]["estimate"]["figures"]["accuracy"]
+    assert abs(estimated[1] - estimated[0]) < 0.1
+    assert abs(estimated[1] - right / WINDOW) < 0.1 if number == 1 else right / WINDOW < 0.3
     slices = {each["value"]: each["rows"] for each in verdict["details"]["slices"]["slices"]}
     assert slices == dict.fromkeys(REGIONS, WINDOW // 2)
     return right, WINDOW

@@ -741,3 +741,19 @@ def store_reference_once(world, arguments, fitted):
     world.store.write_object(StoreLocation(BUCKET.bucket, stored.key), b"other")
     done = world.step(*fetch, code=1)
     assert f"{stored.key} has digest sha256:" in done.stderr
+
+
+def test_what_nothing_needs_is_removed_and_told(world):
+    place = BUCKET / "runs/digits-a"
+    world.store.write_object(place / "logs/claim", b"x" * 10)
+    world.store.write_object(place / "split/train/a.npz", b"x" * 100)
+    outcome = {"outcome": "failed", "reason": "no memory", "time": "2026-01-01T00:00:00Z"}
+    world.store.write_json(place / "outcome.json", outcome)
+    out = world.folder / "out"
+    for removed in ("2 files, 0.0 MB are removed", "nothing to remove"):
+        world.step("prune", "--pipeline", "digits", "--out", str(out))
+        assert (out / "removed").read_text().startswith(removed)
+    names = [entry.key.rpartition("/")[2] for entry in world.store.list_folder(place)]
+    assert sorted(names) == ["outcome.json", "run.json"]
+    record = world.store.read_json(BUCKET / "pipelines/digits/pruned.json")
+    assert (record["removed"], record["total"]) == (0, 110)

@@ -10,7 +10,7 @@ from driftloop.cli import options, target
 from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.runs import open_runs
 from driftloop.operations.place import StateChoice
-from driftloop.operations.prune import PrunePlan, carry_out, plan_prune
+from driftloop.operations.prune import PrunePlan, carry_out, plan_prune, record_prune
 from driftloop.operations.windows import ask_windows
 from driftloop.text.words import count_noun
 
@@ -52,6 +52,7 @@ def command(
         removed = 0
         if not dry_run:
             removed = carry_out(place, opened.repository, plan, options.print_progress)
+            record_prune(place, plan, removed)
     if output == "json":
         click.echo(json.dumps({**plan.to_json(), "removed": removed}, indent=1))
         return

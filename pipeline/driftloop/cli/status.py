@@ -136,6 +136,8 @@ def _format_release(name: str, release: ReleaseStatus) -> str:
     if release.weights:
         weights = ", ".join(f"{id} {percent}%" for id, percent in release.weights.items())
         parts.append(f"weights {weights}")
+    if release.measured:
+        parts.append(f"measured {release.measured}")
     return f"release  {name}: {release.phase}; {'; '.join(parts)}"
 
 

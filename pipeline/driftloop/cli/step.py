@@ -19,6 +19,7 @@ STEPS = {
     "register": ("driftloop.steps.register", "Commit the new version"),
     "advance": ("driftloop.steps.advance", "Advance the rollout by one stage"),
     "finish": ("driftloop.steps.finish", "Report the outcome of a run"),
+    "prune": ("driftloop.steps.prune", "Remove what nothing needs any more"),
     "fetch": ("driftloop.steps.fetch", "Download a model from S3 into a folder"),
 }
 

@@ -20,6 +20,9 @@ def describe_quality(samples: Sequence["Sample"]) -> str:
     figures = _pair_figures(
         sample for sample in samples if sample.name == "driftloop_detector_window_quality"
     )
+    estimates = _pair_figures(
+        sample for sample in samples if sample.name == "driftloop_detector_estimated_quality"
+    )
     parts = []
     for sample in samples:
         if sample.name != "driftloop_detector_slice_rows":
@@ -41,7 +44,8 @@ def describe_quality(samples: Sequence["Sample"]) -> str:
             )
             parts.append(part)
     sliced = SlicedQuality(slices=tuple(parts)).describe() if parts else ""
-    return "; ".join(part for part in (describe_figures(figures), sliced) if part)
+    estimated = f"estimated {describe_figures(estimates)}" if estimates else ""
+    return "; ".join(part for part in (describe_figures(figures), estimated, sliced) if part)
 
 
 def _pair_figures(samples: Iterable["Sample"]) -> Figures:

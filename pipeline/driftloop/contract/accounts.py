@@ -65,7 +65,9 @@ RIGHTS: dict[NatsRole, NatsRights] = {
     NatsRole.DETECTOR: NatsRights(
         NatsAccount.DETECTOR, "detectors: events of their requests, and verdicts"
     ),
-    NatsRole.JUDGE: NatsRights(NatsAccount.JUDGE, "the analysis service: what it keeps of answers"),
+    NatsRole.JUDGE: NatsRights(
+        NatsAccount.JUDGE, "the analysis service: what it keeps of answers, and labels"
+    ),
     NatsRole.DECISION: NatsRights(
         NatsAccount.DECISION, "the decision service: its state, and dead letters"
     ),

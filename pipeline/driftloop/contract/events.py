@@ -76,7 +76,7 @@ EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         LABELS_GIVEN,
         "the decision service, for labels that were posted to `/labels`",
-        "detectors with `on: label`; the recorder, for `labels.batches`",
+        "detectors with `on: label`; the recorder, for `labels.batches`; the analysis, for `canary.quality`",
         "LabelBatch",
         "a fresh UUID",
     ),

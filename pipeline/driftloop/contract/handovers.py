@@ -25,6 +25,7 @@ from driftloop.contract.documents import (
     to_json,
 )
 from driftloop.contract.functions import FunctionSettings
+from driftloop.contract.quality import ESTIMATE_METHODS, EstimateMethod
 
 DetectorKind = Literal[
     "tabular",
@@ -38,9 +39,14 @@ DetectorKind = Literal[
     "function",
     "alibi",
     "quality",
+    "estimate",
 ]
 DETECTOR_KINDS: tuple[DetectorKind, ...] = get_args(DetectorKind)
-OWN_KINDS = tuple(kind for kind in DETECTOR_KINDS if kind not in ("function", "alibi", "quality"))
+LABELLED_KINDS: tuple[DetectorKind, ...] = ("quality", "estimate")
+"""Detectors that are fitted on answers with their labels."""
+OWN_KINDS = tuple(
+    kind for kind in DETECTOR_KINDS if kind not in ("function", "alibi", *LABELLED_KINDS)
+)
 """Detectors of ours of rows, which need nothing but the monitor image and its settings."""
 MIXED_KINDS: tuple[DetectorKind, ...] = (
     "tabular",
@@ -309,6 +315,14 @@ class DetectorSettings:
         omits_none=True,
     )
     """Columns of requests by whose values answers are judged apart, too; of `quality`."""
+    by: EstimateMethod | None = document_key(
+        "by",
+        f"one of: {', '.join(ESTIMATE_METHODS)}, or null",
+        lambda v: v is None or v in ESTIMATE_METHODS,
+        default=None,
+        omits_none=True,
+    )
+    """How answers without labels are estimated; of `estimate`, and of `quality` beside one."""
     seed: int = document_key(
         "seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0
     )
@@ -319,6 +333,10 @@ class DetectorSettings:
             raise DocumentError(
                 f"the detector's settings: `on` is `{self.on}` of kind `{self.kind}`, must be `label` of "
                 "`quality`, and of no other kind"
+            )
+        if self.kind == "estimate" and (self.on != "response" or self.by is None):
+            raise DocumentError(
+                "the detector's settings: `on` must be `response` of kind `estimate`, and `by` be there"
             )
         if (self.at_most is None) != (self.least is None):
             raise DocumentError(
@@ -413,6 +431,40 @@ def write_gates(rules: tuple[GateRule, ...]) -> str:
 
 
 @dataclass(frozen=True)
+class QualityLimit:
+    """A bound on live quality in a step of the canary."""
+
+    metric: Literal["accuracy", "mae", "rmse"] = document_key(
+        "metric",
+        "one of: accuracy, mae, rmse",
+        lambda v: v in ("accuracy", "mae", "rmse"),
+        default="accuracy",
+    )
+    """Share of right answers, or errors of numbers."""
+    min: float | None = _bound("min")
+    """Least value of the candidate."""
+    max: float | None = _bound("max")
+    """Largest value of the candidate."""
+    production_minus: float | None = _not_negative("productionMinus")
+    """Largest distance below production."""
+    production_plus: float | None = _not_negative("productionPlus")
+    """Largest distance above production."""
+    labels: int = document_key(
+        "labels", "an integer of at least 1", lambda v: is_whole(v, 1), default=200
+    )
+    """Labelled rows of each version without which nothing is said."""
+    waits: bool = document_key(
+        "waits", "true or false", lambda v: isinstance(v, bool), default=False
+    )
+    """The step waits for so many; otherwise it goes on without when its time is over."""
+
+    @classmethod
+    def read(cls, document: object) -> "QualityLimit":
+        """Read the bound from plain data; DocumentError."""
+        return from_json(cls, document, label="the bound on live quality")
+
+
+@dataclass(frozen=True)
 class RolloutLimits:
     """Limits that a candidate is measured by in one stage of its rollout. Times in seconds."""
 
@@ -446,6 +498,8 @@ class RolloutLimits:
     """Largest share of failed requests beyond production's own."""
     p99: float | None = _not_negative("p99")
     """Longest 99th percentile of the candidate's answer time."""
+    quality: QualityLimit | None = part_key("quality", QualityLimit)
+    """Bound on live quality; None: none."""
     mirrored: bool = document_key(
         "mirrored", "true or false", lambda v: isinstance(v, bool), default=False
     )

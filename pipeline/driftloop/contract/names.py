@@ -180,7 +180,7 @@ LONGEST_MONITOR = 18
 hyphen, so that `P-NAME` is nothing of another pipeline."""
 OWN_PARTS = frozenset({
     "access", "advance", "cron", "data", "decision", "deployments", "events", "executor", "finish", "flux",
-    "judge", "mesh", "mirror", "model", "monitors", "network", "recorder", "release", "retrain", "runs", "sensor",
+    "judge", "mesh", "mirror", "model", "monitors", "network", "prune", "recorder", "release", "retrain", "runs", "sensor",
     "serving", "starter", "steps", "train", "unready", "watching", "withdrawn", "workflows",
 })  # fmt: skip
 """Names that no monitor can have: ends of the names of a pipeline's objects, components, and what the
@@ -260,6 +260,12 @@ class Names:
     def new_data(self) -> str:
         """CronWorkflow that looks for new data; its runs are `P-data-<unix seconds>`."""
         return f"{self.pipeline}-data"
+
+    @property
+    def prune(self) -> str:
+        """WorkflowTemplate that removes what nothing needs any more, and its CronWorkflow; its runs are
+        `P-prune-<unix seconds>`."""
+        return f"{self.pipeline}-prune"
 
     @property
     def cache(self) -> str:
@@ -361,6 +367,11 @@ class Names:
     def webhook_url(self) -> str:
         """URL of the webhook that starts a training run."""
         return f"http://{self.host(self.retrain)}:{WEBHOOK_PORT}/retrain"
+
+    @property
+    def judged_labels(self) -> str:
+        """Trigger by which the analysis hears of labels."""
+        return f"{self.judge}-labels"
 
     @property
     def judge_url(self) -> str:

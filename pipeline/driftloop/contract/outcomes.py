@@ -183,10 +183,21 @@ def describe_end(workflow: Mapping[str, Any]) -> dict[str, Any]:
     except DocumentError as error:
         return {"outcome": None, "reason": error.message}
     if end is None:
-        return {"outcome": None}
+        removed = find_removed(workflow)
+        return {"outcome": None} if removed is None else {"outcome": None, "message": removed}
     if end.outcome is None:
         return {"outcome": None, "rollout": end.rollout}
     return to_json(end.outcome)
+
+
+def find_removed(workflow: Mapping[str, Any]) -> str | None:
+    """Return what a Workflow that removes what nothing needs says that it has removed; None of another one."""
+    nodes = ((workflow.get("status") or {}).get("nodes") or {}).values()
+    for node in nodes:
+        for parameter in (node.get("outputs") or {}).get("parameters") or ():
+            if node.get("templateName") == "prune" and parameter.get("name") == "removed":
+                return str(parameter.get("value") or "")
+    return None
 
 
 def parse_outcome(text: str) -> object:

@@ -6,7 +6,7 @@ held-out rows and of the window.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from driftloop.contract.documents import (
     DocumentError,
@@ -23,15 +23,19 @@ QUALITY = "quality"
 """Key of a verdict's details: figures by name."""
 SLICES = "slices"
 """Key of a verdict's details: a SlicedQuality."""
-ACCURACY, F1, ECE, BRIER = "accuracy", "F1", "ECE", "Brier score"
+ESTIMATE = "estimate"
+"""Key of a verdict's details: an EstimatedQuality."""
+ACCURACY, F1, ECE, BRIER, AUC = "accuracy", "F1", "ECE", "Brier score", "AUC"
 MAE, RMSE = "absolute error mean", "RMSE"
 """Names of figures: the share of right answers, the mean F1 of the classes, the expected calibration error and the Brier
-score of probabilities; the mean of the absolute errors of numbers, and the root of the mean of their squares."""
+score of probabilities, the mean area below their ROC curves; the mean of the absolute errors of numbers, and the root of the
+mean of their squares."""
 MEASURES = {
     ACCURACY: "accuracy",
     F1: "f1",
     ECE: "ece",
     BRIER: "brier",
+    AUC: "auc",
     MAE: "mae",
     RMSE: "rmse",
 }
@@ -41,6 +45,8 @@ MOST_SLICES = 20
 MOST_SHOWN = 5
 """Slices that a line names."""
 
+EstimateMethod = Literal["cbpe"]
+ESTIMATE_METHODS: tuple[EstimateMethod, ...] = get_args(EstimateMethod)
 Figures = Mapping[str, tuple[float, float]]
 """By name: of the held-out rows, and of the window."""
 
@@ -144,6 +150,52 @@ class SlicedQuality:
         return ", ".join(parts)
 
 
+@dataclass(frozen=True, kw_only=True)
+class EstimatedQuality:
+    """How good the answers of a window are expected to be, without their labels."""
+
+    by: EstimateMethod = document_key(
+        "by", f"one of: {', '.join(ESTIMATE_METHODS)}", lambda v: v in ESTIMATE_METHODS
+    )
+    """How they are estimated."""
+    rows: int = document_key("rows", "a number of rows", lambda v: is_whole(v, 1))
+    """Rows of the estimate."""
+    figures: Figures = document_key(
+        "figures",
+        "an object of pairs of numbers",
+        _are_figures,
+        read=_read_pairs,
+        write=_write_pairs,
+    )
+    """By name: estimated of the held-out rows, and of the window."""
+    error: float = document_key(
+        "error", "a number of at least 0", lambda v: is_number(v) and v >= 0
+    )
+    """Standard deviation by chance of the first one's real value in so many rows, from the held-out rows."""
+
+    @classmethod
+    def read(cls, document: object) -> "EstimatedQuality":
+        """Read the estimate from plain data; DocumentError."""
+        return from_json(cls, document, label="`estimate` of the verdict", closed=False)
+
+    def describe(self) -> str:
+        """Return the estimate in words."""
+        first, *others = ((name, before, after) for name, (before, after) in self.figures.items())
+        name, before, after = first
+        text = f"{name} {before:.4g} -> {after:.4g} +- {self.error:.2g}"
+        return "estimated " + ", ".join(
+            (text, *(f"{name} {before:.4g} -> {after:.4g}" for name, before, after in others))
+        )
+
+
+def read_estimate(details: Mapping[str, Any]) -> EstimatedQuality | None:
+    """Return the estimate in the details of a verdict; None of a monitor without one."""
+    try:
+        return EstimatedQuality.read(details[ESTIMATE]) if ESTIMATE in details else None
+    except DocumentError:
+        return None
+
+
 def read_figures(details: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     """Return the figures in the details of a verdict; none of a monitor that has none."""
     figures = details.get(QUALITY)
@@ -171,7 +223,11 @@ def describe_figures(figures: Figures) -> str:
 
 
 def describe_quality(details: Mapping[str, Any]) -> str:
-    """Return figures and slices of a verdict in words; empty of a monitor that has none."""
-    slices = read_slices(details)
-    parts = (describe_figures(read_figures(details)), slices.describe() if slices else "")
+    """Return figures, estimate and slices of a verdict in words; empty of a monitor that has none."""
+    slices, estimate = read_slices(details), read_estimate(details)
+    parts = (
+        describe_figures(read_figures(details)),
+        estimate.describe() if estimate else "",
+        slices.describe() if slices else "",
+    )
     return "; ".join(part for part in parts if part)

@@ -58,6 +58,32 @@ def moment_key(key: str) -> Any:
 
 
 @dataclass(frozen=True)
+class PruneRecord:
+    """What was last removed of what a pipeline's runs have left."""
+
+    time: str = document_key("time", "a time", is_text)
+    removed: int = document_key("removed", "a number", lambda v: is_whole(v, 0))
+    """Bytes."""
+    files: int = document_key("files", "a number", lambda v: is_whole(v, 0))
+    kept: int = document_key("kept", "a number", lambda v: is_whole(v, 0))
+    """Bytes of the runs that stay."""
+    total: int = document_key("total", "a number", lambda v: is_whole(v, 0), default=0)
+    """Bytes that were ever removed."""
+
+    @classmethod
+    def read(cls, document: object) -> "PruneRecord":
+        """Read it from plain data; DocumentError."""
+        return from_json(cls, document, label="the record of a prune", closed=False)
+
+    @property
+    def text(self) -> str:
+        """The record in words."""
+        if not self.files:
+            return f"nothing to remove, {self.kept / 1e6:.1f} MB stay"
+        return f"{self.files} files, {self.removed / 1e6:.1f} MB are removed, {self.kept / 1e6:.1f} MB stay"
+
+
+@dataclass(frozen=True)
 class StoredReference:
     """Where the reference data of a release's detector are, which other releases have, too."""
 

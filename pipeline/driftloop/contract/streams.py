@@ -206,6 +206,11 @@ class AnalysisStreams:
         """Return the subject of a release's responses."""
         return f"driftloop.events.{self.namespace}.{self.pipeline}.judge.{release}"
 
+    @property
+    def labels(self) -> str:
+        """Subject of the labels."""
+        return self.subject(GIVEN_LABELS)
+
 
 @dataclass(frozen=True)
 class RecorderStreams:

@@ -199,6 +199,11 @@ def reference_key(pipeline: str, *digest: str) -> str:
     return "/".join((folder, *(f"{each}.npz" for each in digest)))
 
 
+def pruned_key(pipeline: str) -> str:
+    """Return the key of what was last removed of what a pipeline's runs have left."""
+    return f"pipelines/{pipeline}/pruned.json"
+
+
 def seen_key(pipeline: str) -> str:
     """Return the key of the list of batches that some run of a pipeline has seen."""
     return f"pipelines/{pipeline}/seen.json"

@@ -168,7 +168,7 @@ def describe_unjudged(reference: str, release: str, reason: str = "") -> str:
 
 ChangeKind = Literal[
     "shift", "level", "mix", "missing", "unseen", "length", "relation",
-    "unreadable", "below", "above", "other", "stuck", "rejected", "duplicated", "quality",
+    "unreadable", "below", "above", "other", "stuck", "rejected", "duplicated", "quality", "estimate",
 ]  # fmt: skip
 CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
@@ -188,7 +188,7 @@ class ColumnChange:
     """`shift` and `length`: the values, or lengths of texts, lie elsewhere; `level` and `mix`: the
     share of a value; `missing`: the share of rows without a value; `unseen`: of values that the training
     data do not have; `relation`: how the column goes together with another. The others are those of
-    `quality` (how good answers are), and of `schema`: `unreadable`
+    `quality` (how good answers are) and `estimate` (how good they are expected to be), and of `schema`: `unreadable`
     values, values `below` and `above` the training data's, values `other` than their
     only one, one value only (`stuck`), rows that are none of the model's (`rejected`), and rows that the
     window has more than once (`duplicated`)."""
@@ -237,7 +237,7 @@ class ColumnChange:
         default=None,
         omits_none=True,
     )
-    """Labelled rows that the figure is of; None of all others."""
+    """Labelled rows that the figure is of, or rows of an estimate; None of all others."""
 
     @classmethod
     def read(cls, document: object) -> "ColumnChange":
@@ -263,10 +263,12 @@ class ColumnChange:
             "rejected": f"not judged ({self.of})",
             "duplicated": "duplicated",
             "quality": self.of,
+            "estimate": self.of,
         }
-        if self.kind == "quality":
+        if self.kind in ("quality", "estimate"):
             of = f" {self.of}" if self.of else ""
-            over = f" over {self.rows} labelled rows" if self.rows is not None else ""
+            rows = "labelled rows" if self.kind == "quality" else "rows"
+            over = f" over {self.rows} {rows}" if self.rows is not None else ""
             figures = f"{_format_figure(self.before)} -> {_format_figure(self.after)}"
             return escape_text(f"{self.column}{of} {figures}{over}")
         if self.kind in ("shift", "length"):

@@ -283,8 +283,10 @@ class AnalysisClient:
         The verdict is None when the service does not answer: it may be restarting. The time is
         None when it lies in the service's future: its clock was set back.
         """
-        tolerance = {} if limits.tolerance is None else {"tolerance": repr(limits.tolerance)}
-        numbers = self._fetch_numbers({} if since is None else {"since": repr(since), **tolerance})
+        asked = {} if limits.tolerance is None else {"tolerance": repr(limits.tolerance)}
+        if limits.quality is not None:
+            asked |= {"metric": limits.quality.metric, "labels": str(limits.quality.labels)}
+        numbers = self._fetch_numbers({} if since is None else {"since": repr(since), **asked})
         if numbers is None:
             return None, since
         if since is None:

@@ -6,11 +6,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from driftloop.clients.s3 import ObjectStore, StoreLocation, StoreObject
+from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, StoreObject
+from driftloop.contract.documents import DocumentError, to_json
 from driftloop.contract.names import release_id
+from driftloop.contract.records import PruneRecord
 from driftloop.contract.runs import RunReport
-from driftloop.contract.times import format_time
-from driftloop.contract.trees import RUN_FILE, release_path, report_key, run_key, spec_path
+from driftloop.contract.times import format_now, format_time
+from driftloop.contract.trees import (
+    RUN_FILE,
+    pruned_key,
+    release_path,
+    report_key,
+    run_key,
+    spec_path,
+)
 from driftloop.git.repository import Repository
 from driftloop.operations import releases
 from driftloop.operations.references import find_unused
@@ -123,6 +132,25 @@ def carry_out(place: RunPlace, repository: Repository, plan: PrunePlan, report: 
     return removed
 
 
+def record_prune(place: RunPlace, plan: PrunePlan, removed: int) -> PruneRecord:
+    """Store what was removed, for those who look; what there is now to say of it."""
+    at = place.bucket / pruned_key(plan.pipeline)
+    try:
+        before = PruneRecord.read(place.store.read_json(at)).total
+    except (MissingObjectError, DocumentError):
+        before = 0
+    files = sum(len(each.files) for each in plan.removals) + len(plan.references)
+    record = PruneRecord(
+        format_now(),
+        removed,
+        files if removed else 0,
+        max(0, plan.total - removed),
+        before + removed,
+    )
+    place.store.write_json(at, to_json(record))
+    return record
+
+
 def remove_work(store: ObjectStore, bucket: StoreLocation, run: str) -> int:
     """Remove the files by which the steps of a run that has ended handed on their data: no batch is
     stored once more for each run. Returns the bytes."""
@@ -195,7 +223,11 @@ def _list_runs(place: RunPlace, pipeline: str, others: tuple[str, ...]) -> Itera
         report = found.report if found is not None else None
         if report is None or report.pipeline != pipeline:
             continue
-        yield StoredRun(run, tuple(listed), _read_end(report), report.release, _list_homes(report))
+        ended = _read_end(report)
+        if ended is None and all(kind_of(file.name) == "log" for file in listed):
+            # a look for new data, or a prune: it leaves nothing else
+            ended = max(file.modified for file in listed)
+        yield StoredRun(run, tuple(listed), ended, report.release, _list_homes(report))
 
 
 def _is_written(files: Iterable[StoredFile]) -> bool:

@@ -17,6 +17,7 @@ from driftloop.errors import LocalError, PipelineError
 from driftloop.local.ground import addresses, binaries, memory
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations import endpoints
+from driftloop.operations.analyses import ask_analyses
 from driftloop.operations.tracking import ask_tracking
 from driftloop.operations.windows import ask_windows
 from driftloop.release.record import load_release
@@ -34,6 +35,8 @@ class ReleaseStatus:
     weights: Mapping[str, int]
     error: str | None = None
     """Why release.yaml can't be read; nothing else is there then."""
+    measured: str = ""
+    """What the analysis of its rollout measured last, in words; empty without one."""
 
     @classmethod
     def from_json(cls, document: Json) -> "ReleaseStatus":
@@ -41,7 +44,11 @@ class ReleaseStatus:
         if "error" in document:
             return cls(None, None, None, {}, document["error"])
         return cls(
-            document["phase"], document["production"], document["candidate"], document["weights"]
+            document["phase"],
+            document["production"],
+            document["candidate"],
+            document["weights"],
+            measured=document.get("measured") or "",
         )
 
 
@@ -295,6 +302,8 @@ def read_local_status(state: StateFolder) -> PlatformStatus:
     document["unknown"] += silent
     try:
         document["releases"] = _read_releases(state)
+        for name, measured in ask_analyses(state, document["releases"]).items():
+            document["releases"][name]["measured"] = measured
     except LocalError as error:
         document["releases"] = {}
         document["unknown"].append(f"releases: {error.message}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from driftloop.contract.alibi import ALIBI_CLASSES
-from driftloop.spec.detector import AlibiDetect, Detector, RowDetector, Schema
+from driftloop.spec.detector import AlibiDetect, Detector, Estimate, RowDetector, Schema
 from driftloop.spec.model import Spec
 
 AlarmEffect = Literal["retrain", "alert", "halt"]
@@ -15,14 +15,14 @@ DRIFT = "drift"
 
 def retrain_on(spec: Spec) -> tuple[str, ...]:
     """Return the monitors whose alarms start runs: as written, or those that say so, and of those that say
-    nothing `drift` or the only one that looks for drift. A training does not mend broken requests, so
-    `schema` starts none unless it says so."""
+    nothing `drift` or the only one that looks for drift. A training does not mend broken requests, and an estimate
+    says nothing of new labels to train on, so `schema` and `estimate` start none unless they say so."""
     if spec.retrain.on is not None:
         return tuple(spec.retrain.on)
     drift = [
         name
         for name, each in spec.monitors.items()
-        if not (isinstance(each, Schema) or scores_rows(each))
+        if not (isinstance(each, Schema | Estimate) or scores_rows(each))
     ]
     default = DRIFT if DRIFT in drift else drift[0] if len(drift) == 1 else None
     return tuple(

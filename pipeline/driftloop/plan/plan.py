@@ -22,6 +22,7 @@ from driftloop.contract.handovers import (
     write_gates,
 )
 from driftloop.contract.names import Names
+from driftloop.contract.quality import EstimateMethod
 from driftloop.errors import SpecError
 from driftloop.plan import images as refs
 from driftloop.plan.backends import can_rehearse
@@ -37,6 +38,7 @@ from driftloop.spec.detector import (
     ChiSquared,
     CramerVonMises,
     Detector,
+    Estimate,
     IsolationForest,
     KolmogorovSmirnov,
     Mahalanobis,
@@ -48,7 +50,7 @@ from driftloop.spec.detector import (
 )
 from driftloop.spec.events import Events
 from driftloop.spec.labels import LabelledBatches
-from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Train
+from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Spec, Train
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.serve import Serve
@@ -90,6 +92,8 @@ class Monitor:
     """How often a window may alarm though nothing has changed."""
     function_image: str | None = None
     """Image of the user's function that judges its windows; None for a detector of ours."""
+    estimate: EstimateMethod | None = None
+    """How it estimates answers without labels, or shows such estimates beside labels; None: not."""
 
     @property
     def scores_rows(self) -> bool:
@@ -141,6 +145,7 @@ class Monitor:
             alibi=_describe_class(detector) if isinstance(detector, AlibiDetect) else None,
             wait=detector.wait.total_seconds() if isinstance(detector, Quality) else None,
             slices=self.slices or None,
+            by=self.estimate,
         )
 
     @property
@@ -192,6 +197,8 @@ class Plan:
     events: Events = field(default_factory=Events)
     capture: Capture | None = None
     """None: no traffic is recorded."""
+    prune: str | None = None
+    """Times (UTC, five cron fields) at which what nothing needs any more is removed; None: by a person only."""
     batches: LabelledBatches | None = None
     """None: labelled traffic is not made training data."""
     tracking: Tracking | None = None
@@ -224,7 +231,8 @@ class Plan:
     @property
     def takes_labels(self) -> bool:
         """Return True when something reads the labels that are posted."""
-        return bool(self.label_monitors) or self.batches is not None
+        bounded = self.rollout.canary.quality is not None
+        return bounded or bool(self.label_monitors) or self.batches is not None
 
     @property
     def rehearsed_rows(self) -> int:
@@ -386,6 +394,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         events=spec.events,
         capture=spec.capture,
         batches=spec.labels.batches,
+        prune=spec.retention.schedule if "retention" in spec.model_fields_set else None,
         tracking=spec.tracking,
         gpus=spec.gpus,
         retrain=spec.retrain,
@@ -427,9 +436,18 @@ def _plan_monitors(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[Monit
             effects[name],
             rates[name],
             images[detector.image] if isinstance(detector, UserFunction) else None,
+            _choose_estimate(pipeline.spec, detector),
         )
         for name, detector in sorted(pipeline.spec.monitors.items())
     )
+
+
+def _choose_estimate(spec: Spec, detector: Detector) -> EstimateMethod | None:
+    """Return how a monitor estimates; one of labels shows the estimates of another one beside what came."""
+    if isinstance(detector, Estimate):
+        return "cbpe"
+    estimated = any(isinstance(each, Estimate) for each in spec.monitors.values())
+    return "cbpe" if estimated and isinstance(detector, Quality) else None
 
 
 def _describe_class(detector: AlibiDetect) -> AlibiSettings:
@@ -461,6 +479,7 @@ def detector_kind(detector: Detector) -> DetectorKind:
             | UserFunction()
             | AlibiDetect()
             | Quality()
+            | Estimate()
         ):
             return detector.detector
         case _:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from driftloop.release import payloads
+from driftloop.release.tables import BAD_PAYLOAD, read_answer_table
 
 Answer = int | float | str
 """Of one row: the index of the largest value, the single value, or a text (`#…` is a
@@ -40,6 +41,15 @@ def read_answers(body: bytes, protocol: str | None = None) -> tuple[Answer, ...]
     if rows is None:
         return (_fingerprint(body),)
     return tuple(_read_answer(row) for row in rows[:ROWS])
+
+
+def read_class_names(body: bytes, protocol: str | None = None) -> tuple[str, ...]:
+    """Return the names of the classes whose places the answers in a response are; none when they have none."""
+    try:
+        table = read_answer_table(body, protocol)
+    except BAD_PAYLOAD:
+        return ()
+    return table.names if len(table.names) > 1 else ()
 
 
 def count_classes(body: bytes, protocol: str | None = None) -> int:

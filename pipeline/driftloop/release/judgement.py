@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from driftloop.contract.handovers import RolloutLimits
+from driftloop.contract.handovers import QualityLimit, RolloutLimits
+from driftloop.release.live import LabelledFigures, LiveQuality, find_broken
 from driftloop.release.record import NumbersAlike, Recent, Version
 
 SLACK = 0.05
@@ -117,6 +118,8 @@ class Limits:
     mirrored: bool = False
     """The candidate gets a copy of production's requests: what only it refuses is told by their
     ids."""
+    quality: QualityLimit | None = None
+    """Bound on live quality."""
 
     @property
     def tolerance(self) -> float | None:
@@ -142,6 +145,7 @@ class Limits:
             error_rate=given.error_rate,
             p99=given.p99,
             mirrored=given.mirrored,
+            quality=given.quality,
         )
 
     def expecting(self, candidate: Version, production: str) -> "Limits":
@@ -202,6 +206,8 @@ class Measured:
     """Of those rows, the ones they answered alike."""
     alone: int = 0
     """Requests that production answered and the candidate did not, though it had time to."""
+    quality: LiveQuality | None = None
+    """How good both are by labels; None when nobody asked."""
 
     @property
     def agreement(self) -> float:
@@ -219,6 +225,8 @@ class Measured:
             parts.append(f"p99 {p99 * 1000:.0f} ms")
         if self.joined:
             parts.append(f"{self.agreement:.1%} of {self.rows} answers like production's")
+        if self.quality is not None:
+            parts.append(self.quality.text)
         return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -251,7 +259,17 @@ class Measured:
             document["rows"],
             document["agreed"],
             document.get("alone", 0),
+            _read_quality(document.get("quality")),
         )
+
+
+def _read_quality(document: Mapping[str, Any] | None) -> LiveQuality | None:
+    if document is None:
+        return None
+    production, candidate = (
+        LabelledFigures(**document[side]) for side in ("production", "candidate")
+    )
+    return LiveQuality(document["metric"], document["needed"], production, candidate)
 
 
 @dataclass(frozen=True)
@@ -310,12 +328,30 @@ def analyze_step(measured: Measured, limits: Limits) -> Verdict:
             missing.append(f"{measured.joined} of {needed} answers to compare")
         hopeless, message = _agreement(measured, limits.agreement, needed)
         (broken if hopeless else kept).append(message)
+    if limits.quality is not None:
+        nothing = LiveQuality(limits.quality.metric, limits.quality.labels)
+        _judge_quality(measured.quality or nothing, limits.quality, broken, kept, missing)
     if measured.seconds < limits.seconds:
         missing.append(f"{measured.seconds:.0f} of {limits.seconds:g} s")
 
     if broken:
         return Fail(tuple(broken))
     return Wait(tuple(missing)) if missing else Pass(tuple(kept))
+
+
+def _judge_quality(
+    quality: LiveQuality,
+    limit: QualityLimit,
+    broken: list[str],
+    kept: list[str],
+    missing: list[str],
+) -> None:
+    """Too few labels are waited for where the limit says so, and told elsewhere."""
+    if quality.few:
+        (missing if limit.waits else kept).append(quality.few if limit.waits else quality.text)
+        return
+    message = find_broken(quality, limit)
+    (broken if message else kept).append(message or quality.text)
 
 
 def _refusals(measured: Measured, share: float, limits: Limits) -> tuple[bool, str]:

@@ -14,6 +14,7 @@ from driftloop.resources.manifest import Manifest
 from driftloop.resources.serving import disruption_budget, seldon, serving_backend
 from driftloop.resources.serving.rehearsal import rehearsed_servers
 from driftloop.resources.watching import alerts, dashboard, scraping
+from driftloop.resources.workflows.pruning import pruning_outline
 from driftloop.resources.workflows.rollout import rollout_outline
 from driftloop.resources.workflows.schedules import scheduled_runs
 from driftloop.resources.workflows.training import training_outline
@@ -115,6 +116,9 @@ def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
                 plan, training_outline(plan, rehearsed_servers(plan))
             ),
             "release.workflowtemplate": templates.workflow_template(plan, rollout_outline(plan)),
+            "prune.workflowtemplate": None
+            if plan.prune is None
+            else templates.workflow_template(plan, pruning_outline(plan)),
             **{
                 file: templates.cron_workflow(plan, run)
                 for file, run in scheduled_runs(plan).items()
@@ -200,6 +204,7 @@ def judge_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
             "judge.deployment": judge.deployment(plan),
             "judge.service": judge.service(plan),
             "judge.trigger": judge.on_responses(plan),
+            "judge-labels.trigger": judge.on_labels(plan),
         },
     )
 

@@ -2,7 +2,7 @@
 own metrics."""
 
 from driftloop.contract.accounts import NatsRole
-from driftloop.contract.events import INFERENCE_RESPONSE
+from driftloop.contract.events import INFERENCE_RESPONSE, LABELS_GIVEN
 from driftloop.contract.names import PREDICTOR_PORT, SERVICE_PORT
 from driftloop.kube import apps, core, knative
 from driftloop.plan import Plan
@@ -37,6 +37,7 @@ def deployment(plan: Plan) -> apps.Deployment:
             "--pipeline",
             names.pipeline,
             *each,
+            *(("--labels",) if plan.rollout.canary.quality is not None else ()),
         ),
         env=parts.platform_environment(*parts.nats(NatsRole.JUDGE)),
         resources=parts.small_resources("20m", "64Mi", limit="192Mi"),
@@ -66,3 +67,11 @@ def on_responses(plan: Plan) -> knative.Trigger:
     """Every answer of every predictor."""
     names = plan.names
     return build_trigger(plan, names.judge, COMPONENT, names.judge, type=INFERENCE_RESPONSE)
+
+
+def on_labels(plan: Plan) -> knative.Trigger | None:
+    """All labels, where a canary has a bound on live quality; None elsewhere."""
+    if plan.rollout.canary.quality is None:
+        return None
+    names = plan.names
+    return build_trigger(plan, names.judged_labels, COMPONENT, names.judge, type=LABELS_GIVEN)

@@ -302,6 +302,24 @@ class Quality(_Monitor):
         return () if self.slices is None else tuple(self.slices.split(","))
 
 
+class Estimate(_Monitor):
+    """Estimates how many answers are right before their labels come, from their probabilities of classes, calibrated on
+    the rehearsal's answers and labels, and compares it with the estimate of the held-out rows."""
+
+    detector: Literal["estimate"] = "estimate"
+    """The algorithm."""
+    on: Literal["response"] = "response"
+    """Answers."""
+    at_least: Effect = 0.02
+    """A smaller loss of the estimated accuracy is no alarm."""
+
+    @model_validator(mode="after")
+    def _all_columns(self) -> Self:
+        if self.columns is not None:
+            raise ValueError("must have no `columns`: it looks at whole answers")
+        return self
+
+
 IMPLIED: tuple[tuple[str, str], ...] = (("run", "function"), ("alibi", "alibi"))
 """Keys of a monitor without `detector` that say which it is."""
 
@@ -328,7 +346,8 @@ Detector = Annotated[
     | Annotated[Mahalanobis, Tag("mahalanobis")]
     | Annotated[UserFunction, Tag("function")]
     | Annotated[AlibiDetect, Tag("alibi")]
-    | Annotated[Quality, Tag("quality")],
+    | Annotated[Quality, Tag("quality")]
+    | Annotated[Estimate, Tag("estimate")],
     Discriminator(_choose_detector),
 ]
 """Any of them."""

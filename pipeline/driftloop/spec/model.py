@@ -359,6 +359,33 @@ class Shadow(SpecModel):
     a row."""
 
 
+class LiveQuality(SpecModel):
+    """A bound on how good the candidate's answers are by labels that come while it is rolled out."""
+
+    metric: Literal["accuracy", "mae", "rmse"] = "accuracy"
+    """The share of right answers; of numbers the mean absolute error, or the root of the mean squared one."""
+    min: float | None = None
+    """The candidate's value is at least this."""
+    max: float | None = None
+    """The candidate's value is at most this."""
+    production_minus: Annotated[float, Field(ge=0)] | None = None
+    """The candidate is at most this much below production, by labels of the same time."""
+    production_plus: Annotated[float, Field(ge=0)] | None = None
+    """The candidate is at most this much above production (for errors)."""
+    labels: Annotated[int, Field(ge=20, le=20_000)] = 200
+    """Labelled rows of each of both, since the candidate's first answer, without which nothing is said."""
+    without: Literal["go-on", "wait"] = "go-on"
+    """With fewer at the end of a step's time: go on, and say so, or wait for them."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.min is self.max is self.production_minus is self.production_plus is None:
+            raise ValueError(
+                "must have at least one of `min`, `max`, `productionMinus` and `productionPlus`"
+            )
+        return self
+
+
 class Canary(SpecModel):
     """The candidate answers a growing share of the traffic."""
 
@@ -377,6 +404,8 @@ class Canary(SpecModel):
     p99: PositiveDuration | None = None
     """Longest time that 99 of 100 requests to the candidate take; not judged when left out. With
     `backend: seldon` shorter than 10s, as far as its executor measures."""
+    quality: LiveQuality | None = None
+    """Bound on the candidate's live quality, where labels come within minutes; not judged when left out."""
 
     @model_validator(mode="after")
     def _rising(self) -> Self:

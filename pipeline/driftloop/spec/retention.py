@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from driftloop.spec.base import SpecModel
-from driftloop.spec.values import Duration
+from driftloop.spec.values import Cron, Duration
 
 
 class Retention(SpecModel):
@@ -21,3 +21,6 @@ class Retention(SpecModel):
     to them."""
     logs: Duration = timedelta(days=30)
     """Logs of steps in the bucket."""
+    schedule: Cron | None = "30 3 * * *"
+    """Times (UTC) at which it is removed by itself, where the spec has `retention`: five cron fields;
+    `null`: by `driftloop prune` only."""

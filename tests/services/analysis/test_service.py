@@ -106,8 +106,22 @@ class Running:
         }
         self.start()
 
-    def start(self) -> None:
-        self.process = subprocess.Popen([*JUDGE, "--port", str(self.port)], env=self.env)
+    def start(self, *options: str) -> None:
+        command = [*JUDGE, "--port", str(self.port), *options]
+        self.process = subprocess.Popen(command, env=self.env)
+
+    async def label(self, given: int, labels: list[dict]) -> int:
+        headers = {
+            "ce-specversion": "1.0",
+            "ce-id": str(uuid.uuid4()),
+            "ce-type": "dev.driftloop.labels.given",
+            "ce-source": "driftloop/ml/digits/labels",
+            "ce-inferenceservicename": "digits",
+            "content-type": "application/json",
+        }
+        body = {"given": given, "labels": labels}
+        async with self.session.post(self.url, json=body, headers=headers) as answer:
+            return answer.status
 
     async def ready(self) -> None:
         deadline = time.monotonic() + 20
@@ -343,6 +357,42 @@ async def test_killed_and_started_again_it_knows_what_it_had_acknowledged(judge)
         assert await judge.respond(f"q{n}", "r2", [1.0, 0.0]) == 202
     said = await judge.judgement(**BOTH, since=since)
     assert (said["joined"], said["agreed"]) == (30, 30)
+
+
+async def test_labels_say_how_good_both_are_also_after_a_restart(judge):
+    """Answers of a shadow and of a canary, by name and by place; the last label that was given counts."""
+
+    def chances(place: int) -> dict:
+        row = [0.1, 0.1]
+        row[place] = 0.9
+        return {"data": {"names": ["no", "yes"], "ndarray": [row]}}
+
+    judge.kill()
+    judge.start("--labels")
+    await judge.ready()
+    since = (await judge.judgement(**BOTH))["now"] - 1
+    for number in range(40):
+        for release, place in (("r1", 1), ("r2", number % 2)):
+            body = chances(place)
+            assert await judge.respond(f"q{number}", release, [], body=body) == 202
+    first = [{"request": f"q{number}", "label": "no"} for number in range(20)]
+    assert await judge.label(1, first) == 202
+    # all are `yes`, or its place
+    later = [{"request": f"q{number}", "label": ("yes", 1)[number % 2]} for number in range(30)]
+    assert await judge.label(3, later) == 202
+    # told again by a broker, and an older one that comes late
+    assert await judge.label(2, [{"request": "q29", "label": "no"}]) == 202
+    assert await judge.label(4, [{"request": "unknown", "label": "no"}]) == 202
+    for _ in range(2):
+        found = await judge.judgement(**BOTH, since=since, metric="accuracy", labels=20)
+        quality = found["quality"]
+        assert (quality["production"]["rows"], quality["production"]["right"]) == (30, 30)
+        assert (quality["candidate"]["rows"], quality["candidate"]["right"]) == (30, 15)
+        assert (quality["metric"], quality["needed"]) == ("accuracy", 20)
+        judge.kill()
+        judge.start("--labels")
+        await judge.ready()
+    assert (await judge.judgement(**BOTH, since=since))["quality"] is None
 
 
 async def test_without_nats_events_are_refused_and_later_taken(judge, nats):

@@ -103,15 +103,15 @@ def build(fitted: DetectorArtifact) -> WindowDetector:
 
 def test_windows_with_slices_alarm_no_oftener_than_asked(tmp_path: Path) -> None:
     alarms = []
-    for release in range(10):
+    for release in range(6):
         world = World(release)
         fitted = fit(tmp_path, *world.draw((500, 2000)[release % 2]))
         detector = build(fitted)
         windows = (encode(fitted, *world.draw(200)) for _ in range(60))
         alarms.append(sum(detector.score_window(window).alarm for window in windows))
     # of 60 windows at 0.02 more than 6 come up once in a thousand times; one release of 20 may alarm oftener
-    assert sum(count > 6 for count in alarms) <= 2, alarms
-    assert sum(alarms) <= 20, alarms
+    assert sum(count > 6 for count in alarms) <= 1, alarms
+    assert sum(alarms) <= 14, alarms
 
 
 def test_a_loss_of_one_slice_is_seen_and_named(tmp_path: Path) -> None:

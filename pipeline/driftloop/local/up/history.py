@@ -21,7 +21,7 @@ from nats.js import JetStreamContext
 
 from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.names import ON_NEW_DATA
-from driftloop.contract.outcomes import WorkflowEnd, clean_reason, describe_end
+from driftloop.contract.outcomes import WorkflowEnd, clean_reason, describe_end, find_removed
 from driftloop.contract.quality import describe_quality
 from driftloop.contract.streams import DECISIONS, UNJUDGED, VERDICTS, WORKFLOWS
 from driftloop.contract.verdicts import (
@@ -283,6 +283,9 @@ def _tell_end(name: str, workflow: Mapping[str, Any], phase: str) -> tuple[str, 
         return sentences.tell_end(name, end.outcome)
     if end is not None and end.rollout is not None:
         return f"run {name} goes on in {end.rollout}", ""
+    removed = find_removed(workflow)
+    if removed is not None:
+        return f"run {name} has removed what nothing needs", removed
     reason = clean_reason(str((workflow.get("status") or {}).get("message") or ""))
     return f"run {name} ended as {phase.lower()}", reason
 

@@ -16,6 +16,7 @@ from driftloop.release.record import Release, Version
 from driftloop.resources import decision, detector, judge, recorder
 from driftloop.resources.watching import scraping, series
 from driftloop.retrain.state import LIVE
+from driftloop.spec.detector import Estimate
 
 Severity = Literal["critical", "warning"]
 
@@ -347,6 +348,9 @@ def _standing_alarm(plan: Plan, monitor: Monitor, alarm: str) -> AlertingRule:
             "QualityLost",
             "production's answers are worse than they were on held-out rows",
         )
+    elif isinstance(monitor.detector, Estimate):
+        alert = "QualityLost"
+        summary = "production's answers are estimated to be worse than those to held-out rows"
     elif monitor.scores_rows:
         alert = "OutliersStand"
         summary = "too many requests look like nothing in the training data"

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import assert_never
 
 from driftloop.contract.documents import to_json
-from driftloop.contract.handovers import RolloutLimits
+from driftloop.contract.handovers import QualityLimit, RolloutLimits
 from driftloop.plan import Plan
 from driftloop.release.stages import (
     CanaryStage,
@@ -26,6 +26,7 @@ from driftloop.resources.workflows.steps import (
     finish_step,
     own_step,
 )
+from driftloop.spec.model import LiveQuality
 
 PATIENCE = 6 * 3600
 """Seconds that a stage may wait for traffic before the candidate is rejected."""
@@ -118,8 +119,23 @@ def _stage_limits(plan: Plan, stage: RolloutStage) -> RolloutLimits:
                 requests=canary.requests,
                 error_rate=canary.error_rate,
                 p99=canary.p99.total_seconds() if canary.p99 is not None else None,
+                quality=_limit_quality(canary.quality),
             )
         case PromoteStage():
             return RolloutLimits()
         case _:
             assert_never(stage)
+
+
+def _limit_quality(quality: LiveQuality | None) -> QualityLimit | None:
+    if quality is None:
+        return None
+    return QualityLimit(
+        metric=quality.metric,
+        min=quality.min,
+        max=quality.max,
+        production_minus=quality.production_minus,
+        production_plus=quality.production_plus,
+        labels=quality.labels,
+        waits=quality.without == "wait",
+    )

@@ -1,4 +1,4 @@
-"""Schedules that start `P-train`: for a run, or to look for new data."""
+"""Schedules that start `P-train`, for a run or to look for new data, and `P-prune`."""
 
 from dataclasses import dataclass
 from typing import assert_never
@@ -23,10 +23,14 @@ class ScheduledRun:
 
 def scheduled_runs(plan: Plan) -> dict[str, ScheduledRun]:
     """Return file name -> scheduled run, for each schedule that the spec has."""
-    return {
+    runs = {
         f"{schedule.kind}.cronworkflow": _scheduled_run(plan, schedule)
         for schedule in train_schedules(plan.train, plan.names)
     }
+    if plan.prune is not None:
+        name = plan.names.prune
+        runs["prune.cronworkflow"] = ScheduledRun(name, plan.prune, name, SCHEDULE_CAUSE)
+    return runs
 
 
 def _scheduled_run(plan: Plan, schedule: TrainSchedule) -> ScheduledRun:

@@ -175,7 +175,7 @@ class WorkflowOutline:
     parameters: tuple[WorkflowParameter, ...]
     entrypoint: str
     """Node that is run."""
-    on_exit: str
+    on_exit: str | None
     """Node that is run at the end, whatever happened."""
     deadline: int
     """Seconds until the workflow is given up."""

@@ -23,6 +23,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = bootstrap.build_parser("driftloop-judge", __doc__, EXAMPLE)
     bootstrap.add_server_options(parser)
     parser.add_argument("--each-pod", action="store_true", help="predictors have several pods")
+    parser.add_argument(
+        "--labels", action="store_true", help="join labels with answers: a bound needs live quality"
+    )
     return parser
 
 
@@ -33,6 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.namespace,
         NATS_ROLES[NatsRole.JUDGE].read(os.environ),
         each_pod=arguments.each_pod,
+        labels=arguments.labels,
     )
     bootstrap.run_until_stopped(_serve_analysis(settings, arguments.host, arguments.port))
 

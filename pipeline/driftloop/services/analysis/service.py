@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -23,23 +24,43 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from driftloop.clients import events
 from driftloop.clients import nats as jetstream
-from driftloop.clients.events import MalformedEventError
-from driftloop.contract.events import INFERENCE_RESPONSE, PIPELINE, PROTOCOL, RELEASE, REQUEST_ID
+from driftloop.clients.events import Event, MalformedEventError
+from driftloop.contract.documents import DocumentError, to_json
+from driftloop.contract.events import (
+    INFERENCE_RESPONSE,
+    LABELS_GIVEN,
+    PIPELINE,
+    PROTOCOL,
+    RELEASE,
+    REQUEST_ID,
+)
+from driftloop.contract.labels import LabelBatch
 from driftloop.contract.names import PREDICTOR_PORT, Names
 from driftloop.contract.streams import AnalysisStreams
 from driftloop.errors import StoreError
-from driftloop.release.answers import Answer, read_answers
+from driftloop.release.answers import Answer, read_answers, read_class_names
 from driftloop.release.judgement import Answers, Measured
+from driftloop.release.live import LiveQuality
 from driftloop.services.analysis import metrics
 from driftloop.services.analysis.join import ResponseJoin
+from driftloop.services.analysis.quality import QualityJoin
 
 LIMIT = 2 * 1024 * 1024
 """Bytes of one event at most."""
 ANSWER = 5.0
 """Seconds that a predictor may take to show its metrics."""
-TAKEN = ("stored", "duplicate", "foreign", "malformed", "refused", "unscraped", "unresolved")
-"""What became of a response; the last two are of a predictor that does not show its metrics, or
-has no address."""
+TAKEN = (
+    "stored",
+    "labels",
+    "duplicate",
+    "foreign",
+    "malformed",
+    "refused",
+    "unscraped",
+    "unresolved",
+)
+"""What became of a response, or of an event of labels; the last two are of a predictor that does not
+show its metrics, or has no address."""
 QUESTIONS = 8
 """Questions (production, candidate, since) that are counted for at the same time."""
 
@@ -56,6 +77,8 @@ class AnalysisSettings:
     each_pod: bool = False
     """True when predictors have several pods: each is asked alone, since its counters are its
     own."""
+    labels: bool = False
+    """True when a bound on live quality needs labels, and the names of classes."""
 
     @property
     def names(self) -> Names:
@@ -81,16 +104,19 @@ class StoredResponse:
     release: str
     answers: tuple[Answer, ...]
     time: float
+    names: tuple[str, ...] = ()
+    """Names of the classes whose places the answers are; none when labels are not read."""
 
     def to_json(self) -> bytes:
+        stored: list[object] = [self.request, self.release, self.answers, self.time]
         return json.dumps(
-            [self.request, self.release, self.answers, self.time], separators=(",", ":")
+            [*stored, self.names] if self.names else stored, separators=(",", ":")
         ).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> "StoredResponse":
-        request, release, found, when = json.loads(text)
-        return cls(request, release, tuple(found), when)
+        request, release, found, when, *names = json.loads(text)
+        return cls(request, release, tuple(found), when, tuple(*names))
 
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -123,6 +149,7 @@ class AnalysisService:
         self._js = js
         self._resolve = resolve
         self._join = ResponseJoin()
+        self._quality = QualityJoin()
         self._questions: OrderedDict[tuple[str, str, float], _AnalysisQuestion] = OrderedDict()
         self._last: dict[tuple[str, str], Measured] = {}
         self._session: aiohttp.ClientSession | None = None
@@ -175,7 +202,10 @@ class AnalysisService:
                 batch = await read.fetch(min(left, 512), timeout=5)
                 left -= len(batch)
                 for message in batch:
-                    self._join_response(StoredResponse.from_json(message.data))
+                    if message.subject == self._settings.streams.labels:
+                        self._join_labels(json.loads(message.data))
+                    else:
+                        self._join_response(StoredResponse.from_json(message.data))
             await read.unsubscribe()
         except nats.errors.TimeoutError:
             return  # the rest aged out meanwhile
@@ -186,6 +216,18 @@ class AnalysisService:
 
     def _join_response(self, response: StoredResponse) -> None:
         self._join.add_response(response.request, response.release, response.answers, response.time)
+        if self._settings.labels:
+            self._quality.add_answers(
+                response.request,
+                response.release,
+                response.answers,
+                response.names,
+                response.time,
+            )
+
+    def _join_labels(self, stored: dict[str, Any]) -> None:
+        batch = LabelBatch.read(stored["labels"])
+        self._quality.add_labels(stored["event"], batch, stored["time"])
 
     async def _take_event(self, request: web.Request) -> web.Response:
         try:
@@ -194,13 +236,20 @@ class AnalysisService:
             # 202 all the same: sent again it would be no better
             self._taken.labels("malformed").inc()
             return web.Response(status=202, text=error.message)
+        if event.type == LABELS_GIVEN and event.get(PIPELINE) == self._settings.pipeline:
+            return await self._take_labels(event)
         release, id = event.get(RELEASE), event.get(REQUEST_ID)
         wanted = event.type == INFERENCE_RESPONSE and event.get(PIPELINE) == self._settings.pipeline
         if not wanted or not release or not id or not _is_token(release):
             self._taken.labels("foreign").inc()
             return web.Response(status=202)
+        protocol = event.get(PROTOCOL)
         response = StoredResponse(
-            id[:200], release, read_answers(event.body, event.get(PROTOCOL)), time.time()
+            id[:200],
+            release,
+            read_answers(event.body, protocol),
+            time.time(),
+            read_class_names(event.body, protocol) if self._settings.labels else (),
         )
         try:
             ack = await jetstream.publish_message(
@@ -214,6 +263,28 @@ class AnalysisService:
             return web.Response(status=503, text=error.message)
         self._taken.labels("duplicate" if ack.duplicate else "stored").inc()
         self._join_response(response)
+        return web.Response(status=202)
+
+    async def _take_labels(self, event: Event) -> web.Response:
+        """Store labels, and join them with what both versions have answered."""
+        try:
+            labels = to_json(LabelBatch.read(event.parse_json()))
+        except (MalformedEventError, DocumentError) as error:
+            self._taken.labels("malformed").inc()
+            return web.Response(status=202, text=error.message)
+        stored = {"labels": labels, "event": event.key, "time": time.time()}
+        try:
+            ack = await jetstream.publish_message(
+                self._js,
+                self._settings.streams.labels,
+                json.dumps(stored, separators=(",", ":")).encode(),
+                message_id=f"judge/{event.key}",
+            )
+        except StoreError as error:
+            self._taken.labels("refused").inc()
+            return web.Response(status=503, text=error.message)
+        self._taken.labels("duplicate" if ack.duplicate else "labels").inc()
+        self._join_labels(stored)
         return web.Response(status=202)
 
     async def _answer_judgement(self, request: web.Request) -> web.Response:
@@ -233,8 +304,11 @@ class AnalysisService:
         try:
             since = float(text)
             tolerance = float(request.query.get("tolerance", "nan"))
+            needed = int(request.query.get("labels", "0"))
         except ValueError:
-            error = "`since` must be seconds since 1970, `tolerance` a number"
+            error = (
+                "`since` must be seconds since 1970, `tolerance` a number, `labels` a whole number"
+            )
             return web.json_response({"error": error}, status=400)
         measured = await self._measure_releases(
             names["production"],
@@ -243,6 +317,11 @@ class AnalysisService:
             now,
             None if math.isnan(tolerance) else tolerance,
         )
+        metric = request.query.get("metric")
+        if metric in ("accuracy", "mae", "rmse"):
+            theirs, ours = self._quality.measure(names["production"], names["candidate"])
+            quality = LiveQuality(metric, needed, theirs, ours)  # type: ignore[arg-type]
+            measured = replace(measured, quality=quality)
         self._last[names["production"], names["candidate"]] = measured
         while len(self._last) > QUESTIONS:
             self._last.pop(next(iter(self._last)))

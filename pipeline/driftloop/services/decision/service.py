@@ -20,6 +20,7 @@ from driftloop.services.decision.handler import DecisionHandlers
 from driftloop.services.decision.head import HeadReader
 from driftloop.services.decision.labels import LabelDoor
 from driftloop.services.decision.loop import DecisionLoop
+from driftloop.services.decision.pruned import PruneWatch
 from driftloop.services.decision.tracking import TrackingLoop
 
 
@@ -121,6 +122,10 @@ async def serve_decision(options: DecisionOptions) -> None:
             ):
                 group.create_task(letters.watch_waiting())
                 group.create_task(loop.run())
+                if options.look is not None:
+                    look = options.look
+                    pruned = PruneWatch(look.store, look.bucket, pipeline, registry)
+                    group.create_task(pruned.watch())
                 if tracking is not None:
                     group.create_task(tracking.run())
     finally:

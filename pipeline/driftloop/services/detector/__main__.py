@@ -15,7 +15,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 from driftloop.contract.accounts import NatsRole  # noqa: E402
 from driftloop.contract.columns import TARGET, read_uses  # noqa: E402
 from driftloop.contract.documents import to_json  # noqa: E402
-from driftloop.contract.handovers import DetectorSettings  # noqa: E402
+from driftloop.contract.handovers import LABELLED_KINDS, DetectorSettings  # noqa: E402
 from driftloop.contract.names import release_id  # noqa: E402
 from driftloop.contract.platform import NATS_ROLES  # noqa: E402
 from driftloop.contract.replays import ReplayOrder  # noqa: E402
@@ -155,16 +155,17 @@ def _gather_rows(arguments: argparse.Namespace, config: DetectorSettings) -> "De
     from driftloop.services.detector.fitting.asked_rows import read_asked
     from driftloop.services.detector.fitting.labelled_learning import gather_labelled
 
-    if arguments.answers is not None and config.kind == "quality":
+    if arguments.answers is not None and config.kind in LABELLED_KINDS:
         asked = None
         if arguments.rows is not None:
             asked = read_asked(arguments.rows, arguments.features)
         return gather_labelled(arguments.answers, config, asked)
     if arguments.answers is not None:
         return gather_answers(arguments.answers, config)
-    if config.kind == "quality":
+    if config.kind in LABELLED_KINDS:
         raise artifact.ArtifactError(
-            "a detector of labels is fitted on answers", hint="give `--answers answers.jsonl`"
+            "a detector of labels, or of estimates, is fitted on answers",
+            hint="give `--answers answers.jsonl`",
         )
     return artifact.gather_reference(
         arguments.reference,

@@ -99,5 +99,9 @@ def fit_detector(
             from driftloop.services.detector.detectors.quality import QualityDetector
 
             return QualityDetector(config, reference, profile)
+        case "estimate":
+            from driftloop.services.detector.detectors.estimate import EstimateDetector
+
+            return EstimateDetector(config, reference, profile)
         case _:
             assert_never(config.kind)

@@ -11,7 +11,7 @@ import numpy as np
 
 from driftloop.contract.columns import NO_USES, SUFFIXES, TARGET, ColumnError, ColumnUses
 from driftloop.contract.documents import LONGEST_FILE, DocumentError, parse_json, to_json
-from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
+from driftloop.contract.handovers import LABELLED_KINDS, MIXED_KINDS, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile, name_element
 from driftloop.contract.trees import DETECTOR_FILE, PROFILE_FILE, REFERENCE_FILE
 from driftloop.errors import PipelineError
@@ -100,7 +100,7 @@ def load_artifact(folder: Path) -> DetectorArtifact:
         calibration = None if kept is None else Calibration.read(kept)
     except DocumentError as error:
         raise ArtifactError(f"{folder}/{DETECTOR_FILE}: {error.message}") from error
-    finite = config.kind in (*MIXED_KINDS, "quality") or np.isfinite(reference).all()
+    finite = config.kind in (*MIXED_KINDS, *LABELLED_KINDS) or np.isfinite(reference).all()
     if reference.ndim != 2 or not len(reference) or not finite:
         raise ArtifactError(f"the reference rows in {folder} are not a table of finite numbers")
     profile = _load_profile(folder) if version != 1 else _make_profile(reference)

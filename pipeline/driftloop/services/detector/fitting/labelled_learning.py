@@ -77,6 +77,11 @@ def gather_labelled(
     if probabilities is not None:
         chances = (_column(f"P({name})") for name in names)
         profile = replace(profile, columns=(*profile.columns, *chances))
+    elif config.kind == "estimate":
+        raise ArtifactError(
+            f"{file.name}: the answers are no probabilities of classes, of which `cbpe` estimates how many are right",
+            hint="let `predict` return a probability for each class, that sum to 1",
+        )
     slices = None
     if config.slices is not None:
         profile, slices = _add_slices(file.name, config.slices, profile, used, asked)

@@ -19,7 +19,7 @@ from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.detectors.statistics import find_most
 from driftloop.services.detector.errors import FitError, WindowFailedError
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
-from driftloop.services.detector.rows.labelled import COLUMNS, RIGHT
+from driftloop.services.detector.rows.labelled import COLUMNS, RIGHT, count_chances
 from driftloop.services.detector.rows.values import Rows
 
 Fit = Callable[[Rows], WindowDetector]
@@ -34,6 +34,10 @@ SLOW_KINDS: dict[DetectorKind, int] = {
     "iforest": 20,
     "function": 20,
     "alibi": 50,
+}
+MOVED: dict[DetectorKind, str] = {
+    "quality": "are answered wrong",
+    "estimate": "are answered with equal probabilities",
 }
 SINGLE_KINDS: tuple[DetectorKind, ...] = ("tabular", "schema", "ks", "cvm", "chi2")
 """Kinds that test one column after the other."""
@@ -78,8 +82,8 @@ class SelfTest:
     window: int
     single: bool
     """They are changed in one column, not in all."""
-    quality: bool
-    """They are wrong answers."""
+    moved: str
+    """What is done to them, where it is not that they leave their range; empty there."""
     blind: tuple[str, ...]
     """Columns of which no change alarms."""
 
@@ -96,7 +100,7 @@ class SelfTest:
         where = "one column" if self.single else "all columns"
         share = self.changed / self.window
         distance = f", a Kolmogorov distance of {share:.2g}" if self.single else ""
-        moved = "are answered wrong" if self.quality else f"leave the range of {where}{distance}"
+        moved = self.moved or f"leave the range of {where}{distance}"
         yield f"self-test: alarms when {self.changed} of {self.window} rows {moved}"
         yield from self._list_warnings(share)
 
@@ -145,8 +149,11 @@ class _Examination:
                 for number, column in enumerate(self._columns)
             ]
         )
+        self._chances = count_chances(artifact.profile) if self._config.kind == "estimate" else 0
         if self._columns[0].name == RIGHT and self._config.kind == "quality":
             self._changes[0] = 0.0
+        if self._chances:
+            self._changes[COLUMNS : COLUMNS + self._chances] = 1 / self._chances
         # the more values a column has, the less one more is seen
         order = sorted(range(width), key=lambda n: -self._columns[n].distinct)
         self._tried = order[: self._scored // 5]
@@ -185,12 +192,14 @@ class _Examination:
             changed=changed,
             window=len(window),
             single=single,
-            quality=self._config.kind == "quality",
+            moved=MOVED.get(self._config.kind, ""),
             blind=tuple(self._columns[n].name for n in blind),
         )
 
     def _list_changed(self) -> list[int]:
         """Return the columns of a change of all that is judged: of labelled answers not those of slices."""
+        if self._chances:
+            return list(range(COLUMNS, COLUMNS + self._chances))
         most = COLUMNS if self._config.kind == "quality" else len(self._columns)
         return list(range(most))
 

@@ -63,7 +63,7 @@ def replay_tables(
             "the detector judges answers, rows of files are requests",
             hint="name the answers to them: --answers; captured traffic has them",
         )
-    if fitted.profile.of == "answers":
+    if fitted.profile.of == "answers" or fitted.config.kind == "estimate":
         return _replay_rows(fitted, order_answers(answers, tables, order), order)
     if order.target is None:
         raise ArtifactError("the detector judges answers with their labels, and none are named")
@@ -85,6 +85,8 @@ def replay_captured(
         case "rows":
             rows = traffic.ask_rows(fitted.profile)
         case "answers":
+            rows = traffic.answer_rows()
+        case "labelled" if fitted.config.kind == "estimate":
             rows = traffic.answer_rows()
         case "labelled":
             if labels is None:

@@ -8,12 +8,12 @@ release, and each is counted with the reason.
 from collections import Counter
 from typing import Literal
 
-from driftloop.contract.handovers import MIXED_KINDS, DetectorSettings
+from driftloop.contract.handovers import LABELLED_KINDS, MIXED_KINDS, DetectorSettings
 from driftloop.contract.profiles import TableKind
 from driftloop.release.tables import BAD_PAYLOAD, read_answer_table
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
 from driftloop.services.detector.rows.answers import AnswerDecoder
-from driftloop.services.detector.rows.labelled import LabelledReader
+from driftloop.services.detector.rows.labelled import LabelledReader, UnlabelledReader
 from driftloop.services.detector.rows.payload import DecodedRows, EventDecoder, RowDecoder
 from driftloop.services.detector.rows.values import RowFaults, Rows
 
@@ -57,6 +57,8 @@ def choose_decoder(fitted: DetectorArtifact, config: DetectorSettings) -> EventD
     complete = config.kind not in MIXED_KINDS
     decoder: EventDecoder
     side = SIDES[fitted.profile.of]
+    if side == "label" and config.kind == "estimate":
+        return UnlabelledReader(fitted.profile)
     if side == "label":
         decoder = LabelledReader(fitted.profile)
     elif fitted.profile.of == "answers":
@@ -71,6 +73,8 @@ def choose_decoder(fitted: DetectorArtifact, config: DetectorSettings) -> EventD
 
 def keep_side(fitted: DetectorArtifact, config: DetectorSettings) -> DetectorSettings:
     """Return the settings of a detector: those that its artifact was fitted with when it was fitted on labelled
-    answers and shall read other events now, or the other way round. Its rows fit no other kind."""
+    answers and shall be of another kind now, or the other way round. Its rows fit no other kind."""
     labelled = fitted.profile.of == "labelled"
-    return config if labelled == (config.on == "label") else fitted.config
+    kept = labelled == (config.kind in LABELLED_KINDS)
+    fits = config.kind == fitted.config.kind or not labelled
+    return config if kept and fits else fitted.config

@@ -172,6 +172,15 @@ class LabelledReader:
     def _find_code(self, answer: Answer) -> float:
         return self._codes.get(str(answer), float(len(self._codes)))
 
+    def encode_answers(self, read: ReadAnswers) -> Rows:
+        """Return the rows (n x columns of the profile) of answers without labels."""
+        rows = np.full((len(read.answers), self._width), np.nan)
+        for row, answer in zip(rows, read.answers, strict=True):
+            row[1] = self._find_code(answer) if isinstance(answer, str) else answer
+        if read.chances is not None:
+            self.place_chances(rows, read.chances)
+        return rows
+
     def decode_rows(self, body: bytes, protocol: str | None = None) -> DecodedRows:
         """Return no rows, since an answer alone is none, and what is wrong with the response."""
         return DecodedRows(self.no_rows(), self.read_response(body, protocol).faults)
@@ -179,6 +188,22 @@ class LabelledReader:
     def no_rows(self) -> Rows:
         """Return an empty table."""
         return np.empty((0, self._width))
+
+
+class UnlabelledReader:
+    """Reads answers as rows without labels, by the profile of labelled answers."""
+
+    def __init__(self, profile: TableProfile) -> None:
+        self._reader = LabelledReader(profile)
+
+    def decode_rows(self, body: bytes, protocol: str | None = None) -> DecodedRows:
+        """Return the answers of a response; those of one that can't be read are rejected."""
+        read = self._reader.read_response(body, protocol)
+        return DecodedRows(self._reader.encode_answers(read), read.faults)
+
+    def no_rows(self) -> Rows:
+        """Return an empty table."""
+        return self._reader.no_rows()
 
 
 def count_chances(profile: TableProfile) -> int:

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.labels import LabelCounts
-from driftloop.contract.quality import MEASURES, Figures, read_figures, read_slices
+from driftloop.contract.quality import MEASURES, Figures, read_estimate, read_figures, read_slices
 from driftloop.contract.times import SECOND, format_time
 from driftloop.contract.verdicts import WindowRecord, read_columns, read_failure, read_lasting
 from driftloop.contract.windows import OpenWindow, PendingWindows
@@ -106,6 +106,13 @@ class VerdictMetrics:
             ["measure", "of"],
             registry=registry,
         )
+        self._estimate = Gauge(
+            "driftloop_detector_estimated_quality",
+            "How good the answers of the last window are estimated to be without labels, and those to held-out rows (of: "
+            "window, heldout)",
+            ["measure", "of"],
+            registry=registry,
+        )
         self._slices = Gauge(
             "driftloop_detector_slice_quality",
             "How good the answers of the last window are to requests with a value in a column, 20 slices at most",
@@ -169,8 +176,11 @@ class VerdictMetrics:
         self._show_quality(verdict)
 
     def _show_quality(self, verdict: WindowRecord) -> None:
-        for gauge in (self._quality, self._slices, self._slice_rows):
+        for gauge in (self._quality, self._estimate, self._slices, self._slice_rows):
             gauge.clear()
+        estimate = read_estimate(verdict.details)
+        for measure, of, value in _list_figures(estimate.figures if estimate is not None else {}):
+            self._estimate.labels(measure, of).set(value)
         for measure, of, value in _list_figures(read_figures(verdict.details)):
             self._quality.labels(measure, of).set(value)
         slices = read_slices(verdict.details)
