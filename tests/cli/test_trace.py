@@ -284,8 +284,8 @@ def test_a_report_tells_the_story_with_what_the_columns_looked_like(
     words = html.unescape(re.sub(r"<[^>]+>", " ", text))
     for sentence in (
         f"{story.b.id} is production, in phase stable",
-        f"{story.a.id} is the first release and answers all traffic (person eve).",
-        f"{story.b.id} gets a copy of the traffic, in shadow (alarm e4: hue 1 -> 2).",
+        f"{story.a.id} is the first release and answers all traffic (asked for by eve).",
+        f"{story.b.id} gets a copy of the traffic, in shadow (because of an alarm: e4: hue 1 -> 2).",
         f"drift raised an alarm in window 3 of {story.a.id}.",
         "So did the next 2 windows, up to 5.",
         f"Run {C} ended: refused: accuracy 0.5 is below 0.9.",
@@ -305,7 +305,7 @@ def test_a_report_of_a_release_leaves_out_the_others(story: Story, tmp_path: Pat
     story.shelf.types("report", "digits", "--release", story.b.id, "-o", str(file))
     text = file.read_text()
     assert f"Release {story.b.id} of digits" in text
-    assert f"was trained by {B} because of: alarm e4: hue 1 -&gt; 2" in text
+    assert f"was trained by {B}, because of an alarm: e4: hue 1 -&gt; 2." in text
     assert C not in text
     done = story.shelf.types("report", "digits", "--release", "r00000000", code=1)
     assert "no commit of `digits` is about a release `r00000000`" in done.stderr

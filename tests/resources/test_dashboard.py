@@ -2,21 +2,123 @@
 
 import json
 import re
+from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from driftloop.kube import grafana
 from driftloop.plan import make_plan
 from driftloop.resources.watching import dashboard
+from driftloop.retrain.state import Outcome, Phase
 from driftloop.spec import load_spec
 from tests.golden.trees import spec_text, tree
 from tests.spec.specs import MINIMAL
 from tests.support.promql import asked
 
 NAMES = ("observability", "observability-seldon")
+PLATFORM = (
+    Path(__file__).parents[2]
+    / "cluster"
+    / "infrastructure"
+    / "configs"
+    / "watching"
+    / "driftloop.json"
+)
+OF_PROMETHEUS = {
+    *("titleFormat", "textFormat", "useValueForTime"),
+    *("refId", "expr", "interval", "legendFormat"),
+}
+"""Keys of an annotation, and of its question, that its data source reads, not the dashboard."""
+
+
+def read_platform() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(PLATFORM.read_text())
+    return found
+
+
+def read_all() -> dict[str, dict[str, Any]]:
+    return {"platform": read_platform(), **{name: shown(name) for name in NAMES}}
+
+
+def find_strange(ours: Any, theirs: Any, place: str = "") -> Iterator[str]:
+    """Yield the places of what Grafana's own models did not take as it is."""
+    match ours, theirs:
+        case dict(), dict():
+            for key, value in ours.items():
+                if key in OF_PROMETHEUS and place.startswith(".annotations"):
+                    continue
+                if key not in theirs:
+                    yield f"{place}.{key} is unknown"
+                else:
+                    yield from find_strange(value, theirs[key], f"{place}.{key}")
+        case list(), list() if len(ours) == len(theirs):
+            for number, pair in enumerate(zip(ours, theirs, strict=True)):
+                yield from find_strange(*pair, f"{place}[{number}]")
+        case _ if ours != theirs:
+            yield f"{place} is {ours!r}, read as {theirs!r}"
+
+
+@pytest.mark.parametrize("name", ["platform", *NAMES])
+def test_grafanas_own_models_take_all_of_it(name: str) -> None:
+    register_default_plugins()
+    ours = read_all()[name]
+    theirs = json.loads(json.dumps(Dashboard.from_json(ours), cls=JSONEncoder))
+    assert list(find_strange(ours, theirs)) == []
+
+
+def test_what_grafana_does_not_know_is_found() -> None:
+    register_default_plugins()
+    ours = {"title": "x", "panels": [{"type": "stat", "title": "y", "colour": "red"}]}
+    theirs = json.loads(json.dumps(Dashboard.from_json(ours), cls=JSONEncoder))
+    assert list(find_strange(ours, theirs)) == [".panels[0].colour is unknown"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loop_is_one_lane_with_a_word_and_a_colour_for_each_phase(name: str) -> None:
+    panels = {panel["title"]: panel for panel in shown(name)["panels"]}
+    for title, label, values in (
+        ("Phase of the loop", "phase", get_args(Phase)),
+        ("How the last run ended", "outcome", get_args(Outcome)),
+    ):
+        (target,) = panels[title]["targets"]
+        asked_for = re.findall(rf'(\d+) \* max\([^)]*{label}="([a-z-]+)"', target["expr"])
+        assert {value for _, value in asked_for} == set(values)
+        (mapping,) = panels[title]["fieldConfig"]["defaults"]["mappings"]
+        assert set(mapping["options"]) == {number for number, _ in asked_for}
+        words = [each["text"] for each in mapping["options"].values()]
+        colors = [each["color"] for each in mapping["options"].values()]
+        assert len(set(words)) == len(set(colors)) == len(values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_shown_against_their_threshold_and_columns_by_name(name: str) -> None:
+    panels = [panel for panel in shown(name)["panels"] if panel["type"] == "timeseries"]
+    levels = [panel for panel in panels if panel["title"].endswith("from an alarm")]
+    effects = [panel for panel in panels if panel["title"].startswith("Columns that moved")]
+    assert len(levels) == len(effects) > 0
+    for panel in levels:
+        defaults = panel["fieldConfig"]["defaults"]
+        assert defaults["custom"]["scaleDistribution"] == {"type": "log", "log": 10}
+        assert defaults["thresholds"]["steps"][-1]["value"] == 1
+        assert "min" not in defaults, "a logarithmic axis has no 0"
+    for panel in effects:
+        assert panel["targets"][0]["legendFormat"] == "{{column}}"
+
+
+def test_the_platforms_dashboard_asks_the_chosen_data_source() -> None:
+    found = read_platform()
+    assert [each["type"] for each in found["templating"]["list"]] == ["datasource", "query"]
+    for panel in found["panels"]:
+        assert panel["datasource"] == {"type": "prometheus", "uid": "$datasource"}
+        for target in panel["targets"]:
+            assert target["datasource"] == {"type": "prometheus", "uid": "$datasource"}
 
 
 def shown(name: str) -> dict[str, Any]:
@@ -43,6 +145,7 @@ def test_panels_have_numbers_and_places_of_their_own(name: str) -> None:
         below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
         assert beside or below
     assert [panel["title"] for panel in panels if panel["type"] == "row"] == [
+        "Loop",
         "Traffic",
         "Drift",
         "Rollout",
@@ -53,7 +156,8 @@ def test_panels_have_numbers_and_places_of_their_own(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_questions_are_told_apart_and_go_to_the_chosen_data_source(name: str) -> None:
     found = shown(name)
-    (variable,) = found["templating"]["list"]
+    variable, text = found["templating"]["list"]
+    assert (variable["type"], text["type"]) == ("datasource", "textbox")
     for panel in found["panels"]:
         targets = panel.get("targets", [])
         assert len({target["refId"] for target in targets}) == len(targets)

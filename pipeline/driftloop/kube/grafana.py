@@ -6,6 +6,8 @@ from pydantic import Field
 
 from driftloop.kube.base import ObjectPart
 
+PanelType = Literal["timeseries", "state-timeline", "stat"]
+
 
 class Datasource(ObjectPart):
     """Data source of a panel."""
@@ -52,10 +54,41 @@ class ThresholdsStyle(ObjectPart):
     mode: Literal["off", "line"]
 
 
-class Custom(ObjectPart):
-    """Settings of time series only."""
+class Scale(ObjectPart):
+    """How an axis grows."""
 
-    thresholds_style: ThresholdsStyle
+    type: Literal["linear", "log"]
+    log: int | None = None
+    """Base of a logarithmic one."""
+
+
+class Custom(ObjectPart):
+    """Settings of time series and state timelines only."""
+
+    thresholds_style: ThresholdsStyle | None = None
+    scale_distribution: Scale | None = None
+    fill_opacity: int | None = None
+
+
+class MappedValue(ObjectPart):
+    """What is shown in place of a value."""
+
+    text: str
+    color: str
+    index: int
+
+
+class ValueMapping(ObjectPart):
+    """Values as words, each with a colour."""
+
+    type: Literal["value"] = "value"
+    options: dict[str, MappedValue]
+
+
+class FieldColor(ObjectPart):
+    """How values get their colours."""
+
+    mode: Literal["thresholds", "palette-classic"]
 
 
 class Defaults(ObjectPart):
@@ -63,7 +96,11 @@ class Defaults(ObjectPart):
 
     unit: str
     min: float | None = None
+    max: float | None = None
+    decimals: int | None = None
+    mappings: tuple[ValueMapping, ...] | None = None
     thresholds: Thresholds | None = None
+    color: FieldColor | None = None
     custom: Custom | None = None
 
 
@@ -82,23 +119,37 @@ class Legend(ObjectPart):
     show_legend: bool = True
 
 
+class ReduceOptions(ObjectPart):
+    """Which value of a series a stat shows."""
+
+    calcs: tuple[Literal["lastNotNull"], ...] = ("lastNotNull",)
+    fields: str = ""
+    values: bool = False
+
+
 class Options(ObjectPart):
     """Options that depend on the kind of panel."""
 
-    legend: Legend = Legend()
+    legend: Legend | None = None
+    reduce_options: ReduceOptions | None = None
+    text_mode: Literal["name", "value", "auto"] | None = None
+    color_mode: Literal["none", "value", "background"] | None = None
+    graph_mode: Literal["none", "area"] | None = None
+    merge_values: bool | None = None
+    show_value: Literal["auto", "never"] | None = None
 
 
 class Panel(ObjectPart):
     """One picture."""
 
     id: int
-    type: Literal["timeseries", "state-timeline"]
+    type: PanelType
     title: str
     description: str
     grid_pos: GridPos
     datasource: Datasource
     field_config: FieldConfig
-    options: Options = Options()
+    options: Options
     targets: tuple[PanelTarget, ...]
 
 
@@ -114,12 +165,58 @@ class Row(ObjectPart):
 
 
 class Variable(ObjectPart):
-    """A choice at the top: which of Grafana's data sources of a kind is asked."""
+    """A choice at the top: which of Grafana's data sources of a kind is asked, or a text that a person
+    types."""
 
     name: str
     label: str
-    type: Literal["datasource"] = "datasource"
-    query: Literal["prometheus"] = "prometheus"
+    description: str | None = None
+    type: Literal["datasource", "textbox"] = "datasource"
+    query: str = "prometheus"
+
+
+class AnnotationTarget(ObjectPart):
+    """The question of an annotation."""
+
+    ref_id: str = "Anno"
+    expr: str
+    interval: str = "60s"
+    legend_format: str
+
+
+class Annotation(ObjectPart):
+    """Marks on the time axis of every panel."""
+
+    name: str
+    datasource: Datasource
+    enable: bool = True
+    icon_color: str
+    target: AnnotationTarget
+    title_format: str
+    text_format: str
+    use_value_for_time: Literal["on", "off"] = "on"
+    """The value is the time, in milliseconds since 1970."""
+
+
+class Annotations(ObjectPart):
+    """All annotations."""
+
+    list_: Annotated[tuple[Annotation, ...], Field(alias="list")]
+
+
+class Link(ObjectPart):
+    """A link at the top."""
+
+    type: Literal["link"] = "link"
+    title: str
+    url: str
+    tooltip: str
+    icon: str = "external link"
+    target_blank: bool = True
+    as_dropdown: bool = False
+    include_vars: bool = False
+    keep_time: bool = False
+    tags: tuple[()] = ()
 
 
 class Templating(ObjectPart):
@@ -147,4 +244,6 @@ class Dashboard(ObjectPart):
     time: Span
     timezone: str = ""
     templating: Templating
+    annotations: Annotations
+    links: tuple[Link, ...]
     panels: tuple[Row | Panel, ...]

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from driftloop.contract.runs import RunReport, describe_trigger
+from driftloop.contract.runs import RunReport
 from driftloop.contract.times import format_time
 from driftloop.contract.trees import spec_path
 from driftloop.errors import PipelineError, ReleaseError
+from driftloop.local.ground.sentences import describe_cause
 from driftloop.operations import releases, story_commits, story_windows
 from driftloop.operations.release_history import ReleaseEntry, list_entries
 from driftloop.operations.run_store import ListedRun, RunFilter, RunPlace, list_runs
@@ -249,8 +250,8 @@ def _summarize(
 
 
 def _summarize_entry(release: Release, entry: ReleaseEntry) -> Iterator[str]:
-    cause = f" because of: {entry.cause}" if entry.cause else ""
-    yield f"{entry.id} was trained by {entry.run}{cause}."
+    cause = describe_cause(entry.cause)
+    yield f"{entry.id} was trained by {entry.run}{f', {cause}' if cause else ''}."
     if entry.taken_back is not None:
         yield f"It was taken back at {entry.taken_back}."
     elif release.production is not None and release.production.id == entry.id:
@@ -281,9 +282,9 @@ def _list_facts(
 def _tell_runs(runs: Sequence[ListedRun]) -> Iterator[StoryLine]:
     for run in runs:
         report = run.report
-        cause = f": {report.cause}" if report.cause else ""
         if report.started is not None:
-            text = f"Run {report.run} began, started by {describe_trigger(report.trigger)}{cause}."
+            cause = describe_cause(report.cause)
+            text = f"Run {report.run} began{f', {cause}' if cause else ''}."
             yield StoryLine(datetime.fromisoformat(report.started), text)
         if report.outcome is not None and report.outcome.kind != "released":
             text = f"Run {report.run} ended: {report.outcome.text}."
@@ -305,8 +306,7 @@ def _summarize_run(run: ListedRun) -> RunSummary:
         run=report.run,
         started=started,
         seconds=seconds,
-        trigger=describe_trigger(report.trigger),
-        cause=report.cause,
+        cause=describe_cause(report.cause),
         outcome=run.phase,
         reason=report.outcome.reason if report.outcome is not None else "",
         release=report.release,

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from driftloop.contract.trees import release_path, spec_path
 from driftloop.git.repository import LoggedCommit, Repository
+from driftloop.local.ground.sentences import describe_cause
 from driftloop.operations.release_history import read_release
 from driftloop.operations.releases import read_outcome_trailers
 from driftloop.pages.figures import (
@@ -55,8 +56,8 @@ class StoryCommit:
 
     @property
     def cause(self) -> str:
-        """Why, as its trailer says."""
-        return self.logged.trailers.get("Driftloop-Cause", "")
+        """Why, in words; empty when its trailers don't say."""
+        return describe_cause(self.logged.trailers.get("Driftloop-Cause", ""))
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,9 @@ def _list_stages(own: Sequence[StoryCommit], rollout: Rollout, id: str) -> Itera
         if following is not None and following.kind == "reject":
             state = "failed"
         measured = _read_measured(following) if following is not None else ""
-        yield RolloutStage(name, state, "", tuple(_list_limits(name, rollout, measured)))
+        ended = read_outcome_trailers(following.logged) if following is not None else None
+        why = ended[1] if ended is not None and state == "failed" else ""
+        yield RolloutStage(name, state, why, tuple(_list_limits(name, rollout, measured)))
     yield RolloutStage("promotion", "passed" if last == "promote" else "waiting")
 
 

@@ -46,8 +46,8 @@ class RunSummary:
     run: str
     started: datetime | None
     seconds: float | None
-    trigger: str
     cause: str
+    """Why it was started, as a sentence goes on with it."""
     outcome: str
     reason: str
     release: str | None

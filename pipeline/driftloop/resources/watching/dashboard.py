@@ -6,14 +6,19 @@ braces: Flux would take `${…}` for one of its own variables.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import assert_never
 
+from driftloop.contract.outcomes import OutcomeKind
+from driftloop.contract.trees import release_path
 from driftloop.kube import core, grafana
-from driftloop.plan import Plan
+from driftloop.plan import Monitor, Plan
 from driftloop.resources import decision, judge, parts
 from driftloop.resources.watching import scraping, series
+from driftloop.retrain.state import Phase
+from driftloop.spec.detector import ChiSquared, CramerVonMises, KolmogorovSmirnov, LeastEffects
 
 LABEL = "grafana_dashboard"
 SCHEMA = 39
@@ -21,6 +26,29 @@ SCHEMA = 39
 WIDTH, HEIGHT = 12, 8
 DATASOURCE = grafana.Datasource(uid="$datasource")
 RATE = "$__rate_interval"
+
+
+PHASES: dict[Phase, tuple[str, str]] = {
+    "idle": ("watches", "green"),
+    "pending": ("asks for a run", "yellow"),
+    "running": ("trains", "blue"),
+    "evaluating": ("evaluates", "light-blue"),
+    "rolling-out": ("rolls out", "purple"),
+    "cooling": ("cools down", "super-light-green"),
+    "waiting": ("waits for data", "orange"),
+    "held": ("held by a person", "dark-orange"),
+    "halted": ("halted", "red"),
+}
+"""Word and colour of each phase of the loop, as the lane shows it."""
+OUTCOMES: dict[OutcomeKind, tuple[str, str]] = {
+    "released": ("released", "green"),
+    "refused": ("refused", "orange"),
+    "rejected": ("rejected", "dark-orange"),
+    "failed": ("failed", "red"),
+    "not-started": ("trained nothing", "gray"),
+    "superseded": ("superseded", "blue"),
+    "cancelled": ("cancelled", "purple"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,9 +67,16 @@ class PanelDraft:
     about: str
     unit: str
     questions: tuple[PanelQuery, ...]
-    type: Literal["timeseries", "state-timeline"] = "timeseries"
+    type: grafana.PanelType = "timeseries"
     limit: float | None = None
     """Drawn as a line."""
+    logarithmic: bool = False
+    lanes: tuple[tuple[str, str], ...] = ()
+    """Word and colour of the values 1, 2, 3 …: one lane that changes its colour."""
+    names: bool = False
+    """A stat shows the name of its series, not the value."""
+    width: int = WIDTH
+    height: int = HEIGHT
 
 
 def config_map(plan: Plan) -> core.ConfigMap:
@@ -57,10 +92,11 @@ def config_map(plan: Plan) -> core.ConfigMap:
 
 
 def build_dashboard(plan: Plan) -> grafana.Dashboard:
-    """Traffic, drift, rollout, training."""
+    """The loop in one lane, then traffic, drift, rollout and training."""
     names = plan.names
     uid = f"{names.namespace}/{names.pipeline}"
     rows = {
+        "Loop": _loop_panels(plan),
         "Traffic": _traffic_panels(plan),
         "Drift": _drift_panels(plan),
         "Rollout": _rollout_panels(plan),
@@ -74,9 +110,92 @@ def build_dashboard(plan: Plan) -> grafana.Dashboard:
         refresh="30s",
         time=grafana.Span(from_="now-3h", to="now"),
         templating=grafana.Templating(
-            list_=(grafana.Variable(name="datasource", label="Prometheus"),)
+            list_=(
+                grafana.Variable(name="datasource", label="Prometheus"),
+                grafana.Variable(
+                    name="repository",
+                    label="Cluster repository",
+                    description="Its page in a browser, for the link to the commits",
+                    type="textbox",
+                    query="",
+                ),
+            )
+        ),
+        annotations=grafana.Annotations(list_=tuple(_annotations(plan))),
+        links=(
+            grafana.Link(
+                title="Commits of release.yaml",
+                url=f"$repository/commits/main/{release_path(names.pipeline)}",
+                tooltip="Each release, rollback and weight; `git revert` takes one back",
+            ),
         ),
         panels=tuple(_laid_out({title: tuple(panels) for title, panels in rows.items()})),
+    )
+
+
+def _annotations(plan: Plan) -> Iterator[grafana.Annotation]:
+    """Promotions and rollbacks, at the times of their commits."""
+    for name, change, color in (
+        ("Promotions", "~first|promotion", "green"),
+        ("Rollbacks", "rollback", "red"),
+    ):
+        yield grafana.Annotation(
+            name=name,
+            datasource=DATASOURCE,
+            icon_color=color,
+            target=grafana.AnnotationTarget(
+                expr=f"max by (release, commit) ({_production_series(plan, change=change)}) * 1000",
+                legend_format="{{release}}",
+            ),
+            title_format="{{release}} is production",
+            text_format="commit {{commit}}",
+        )
+
+
+def _production_series(plan: Plan, **more: str) -> str:
+    return series.service_series(
+        plan.names, "driftloop_decision_production_since_seconds", decision.COMPONENT, **more
+    )
+
+
+def _loop_panels(plan: Plan) -> Iterator[PanelDraft]:
+    names = plan.names
+    production = f"max by (release, commit) ({_production_series(plan)})"
+    yield PanelDraft(
+        "Production",
+        "Release that answers, and the commit that made it production.",
+        "none",
+        (PanelQuery(production, "{{release}} {{commit}}"),),
+        type="stat",
+        names=True,
+        width=6,
+        height=5,
+    )
+    yield PanelDraft(
+        "Age of the release",
+        "Since the commit that made it production.",
+        "s",
+        (PanelQuery(f"time() - {production}", "{{release}}"),),
+        type="stat",
+        width=6,
+        height=5,
+    )
+    phase = partial(series.service_series, names, "driftloop_decision_phase", decision.COMPONENT)
+    yield PanelDraft(
+        "Phase of the loop",
+        "What the loop does, or waits for; `driftloop why` says more.",
+        "none",
+        (PanelQuery(_number_lane(phase, "phase", tuple(PHASES)), "loop"),),
+        type="state-timeline",
+        lanes=tuple(PHASES.values()),
+        height=5,
+    )
+
+
+def _number_lane(select: Callable[..., str], label: str, values: Sequence[str]) -> str:
+    """Return the number of the value, from 1, whose series is 1; nothing when they are not there."""
+    return " + ".join(
+        f"{number} * max({select(**{label: value})})" for number, value in enumerate(values, 1)
     )
 
 
@@ -134,13 +253,24 @@ def _drift_panels(plan: Plan) -> Iterator[PanelDraft]:
             return series.service_series(names, name, of, **more)
 
         yield PanelDraft(
-            f"Score of {monitor.name}",
-            "Of the last window, and the bound at which it becomes an alarm.",
+            f"How far {monitor.name} is from an alarm",
+            "Score of the last window in thresholds (of a p-value, the logarithms): above the line it is an alarm.",
             "none",
+            (PanelQuery(_level_query(monitor, own), "score / threshold"),),
+            limit=1.0,
+            logarithmic=True,
+        )
+        yield PanelDraft(
+            f"Columns that moved, by {monitor.name}",
+            "Largest difference between window and reference data, as a share of the rows; smaller ones than the "
+            "line (`atLeast`) are no alarm.",
+            "percentunit",
             (
-                PanelQuery(f"max({own('driftloop_detector_score')})", "score"),
-                PanelQuery(f"max({own('driftloop_detector_threshold')})", "threshold"),
+                PanelQuery(
+                    f"max by (column) ({own('driftloop_detector_column_effect')})", "{{column}}"
+                ),
             ),
+            limit=_find_least(monitor),
         )
         yield PanelDraft(
             f"Windows of {monitor.name}",
@@ -182,17 +312,27 @@ def _drift_panels(plan: Plan) -> Iterator[PanelDraft]:
     )
 
 
+def _level_query(monitor: Monitor, own: Callable[[str], str]) -> str:
+    score, threshold = (
+        f"max({own(f'driftloop_detector_{name}')})" for name in ("score", "threshold")
+    )
+    if isinstance(monitor.detector, KolmogorovSmirnov | CramerVonMises | ChiSquared):
+        # p-values alarm below their threshold, and may be 0
+        return f"log10(clamp_min({score}, 1e-300)) / log10({threshold})"
+    return f"{score} / {threshold}"
+
+
+def _find_least(monitor: Monitor) -> float | None:
+    """Return the effect below which nothing is an alarm; None of a detector without."""
+    least = getattr(monitor.detector, "at_least", None)
+    if isinstance(least, LeastEffects):
+        return min(float(each) for each in least.model_dump().values())
+    return float(least) if isinstance(least, float | int) else None
+
+
 def _rollout_panels(plan: Plan) -> Iterator[PanelDraft]:
     names, requests = plan.names, series.traffic_series(plan)
     total = f"sum(rate({requests.requests}[{RATE}]))"
-    phase = series.service_series(names, "driftloop_decision_phase", decision.COMPONENT)
-    yield PanelDraft(
-        "Phase",
-        "Of the decision: 1 for the phase it is in.",
-        "none",
-        (PanelQuery(f"max by (phase) ({phase})", "{{phase}}"),),
-        type="state-timeline",
-    )
     yield PanelDraft(
         "Share of the requests by release",
         "As they arrive; what should be is in release.yaml.",
@@ -222,7 +362,9 @@ def _rollout_panels(plan: Plan) -> Iterator[PanelDraft]:
 
 def _training_panels(plan: Plan) -> Iterator[PanelDraft]:
     names = plan.names
-    outcome = series.service_series(names, "driftloop_decision_outcome", decision.COMPONENT)
+    outcome = partial(
+        series.service_series, names, "driftloop_decision_outcome", decision.COMPONENT
+    )
     fires = series.service_series(names, "driftloop_decision_fires_total", decision.COMPONENT)
     runs = series.argo_series(
         names,
@@ -231,10 +373,11 @@ def _training_panels(plan: Plan) -> Iterator[PanelDraft]:
     )
     yield PanelDraft(
         "How the last run ended",
-        "1 for its outcome, until the next run begins.",
+        "Until the next run begins.",
         "none",
-        (PanelQuery(f"max by (outcome) ({outcome})", "{{outcome}}"),),
+        (PanelQuery(_number_lane(outcome, "outcome", tuple(OUTCOMES)), "last run"),),
         type="state-timeline",
+        lanes=tuple(OUTCOMES.values()),
     )
     yield PanelDraft(
         "Workflows",
@@ -257,7 +400,7 @@ def _training_panels(plan: Plan) -> Iterator[PanelDraft]:
 
 
 def _laid_out(rows: dict[str, tuple[PanelDraft, ...]]) -> Iterator[grafana.Row | grafana.Panel]:
-    """Two panels side by side below each heading, numbered in reading order."""
+    """Panels side by side below each heading, as many as have room, numbered in reading order."""
     number, y = 0, 0
     for title, pictures in rows.items():
         number += 1
@@ -265,24 +408,18 @@ def _laid_out(rows: dict[str, tuple[PanelDraft, ...]]) -> Iterator[grafana.Row |
             id=number, title=title, grid_pos=grafana.GridPos(x=0, y=y, w=2 * WIDTH, h=1)
         )
         y += 1
-        for index, picture in enumerate(pictures):
+        x = tallest = 0
+        for picture in pictures:
             number += 1
-            x = WIDTH * (index % 2)
-            yield _place_panel(number, picture, grafana.GridPos(x=x, y=y, w=WIDTH, h=HEIGHT))
-            if x or index == len(pictures) - 1:
-                y += HEIGHT
+            if x + picture.width > 2 * WIDTH:
+                x, y, tallest = 0, y + tallest, 0
+            place = grafana.GridPos(x=x, y=y, w=picture.width, h=picture.height)
+            yield _place_panel(number, picture, place)
+            x, tallest = x + picture.width, max(tallest, picture.height)
+        y += tallest
 
 
 def _place_panel(number: int, picture: PanelDraft, place: grafana.GridPos) -> grafana.Panel:
-    limit = picture.limit
-    steps = (
-        None
-        if limit is None
-        else (
-            grafana.Threshold(color="green", value=0),
-            grafana.Threshold(color="red", value=limit),
-        )
-    )
     return grafana.Panel(
         id=number,
         type=picture.type,
@@ -290,16 +427,8 @@ def _place_panel(number: int, picture: PanelDraft, place: grafana.GridPos) -> gr
         description=picture.about,
         grid_pos=place,
         datasource=DATASOURCE,
-        field_config=grafana.FieldConfig(
-            defaults=grafana.Defaults(
-                unit=picture.unit,
-                min=0,
-                thresholds=None if steps is None else grafana.Thresholds(steps=steps),
-                custom=None
-                if steps is None
-                else grafana.Custom(thresholds_style=grafana.ThresholdsStyle(mode="line")),
-            )
-        ),
+        field_config=grafana.FieldConfig(defaults=_build_defaults(picture)),
+        options=_build_options(picture),
         targets=tuple(
             grafana.PanelTarget(
                 ref_id=chr(ord("A") + index),
@@ -310,3 +439,51 @@ def _place_panel(number: int, picture: PanelDraft, place: grafana.GridPos) -> gr
             for index, question in enumerate(picture.questions)
         ),
     )
+
+
+def _build_defaults(picture: PanelDraft) -> grafana.Defaults:
+    limit = picture.limit
+    lines = grafana.ThresholdsStyle(mode="line") if limit is not None else None
+    scale = grafana.Scale(type="log", log=10) if picture.logarithmic else None
+    custom = grafana.Custom(
+        thresholds_style=lines,
+        scale_distribution=scale,
+        fill_opacity=80 if picture.type == "state-timeline" else None,
+    )
+    steps = (
+        None
+        if limit is None
+        else (
+            grafana.Threshold(color="green", value=0),
+            grafana.Threshold(color="red", value=limit),
+        )
+    )
+    mappings = {
+        str(number): grafana.MappedValue(text=word, color=color, index=number)
+        for number, (word, color) in enumerate(picture.lanes, 1)
+    }
+    return grafana.Defaults(
+        unit=picture.unit,
+        min=None if picture.logarithmic or picture.lanes else 0,
+        decimals=0 if picture.type == "stat" else None,
+        mappings=(grafana.ValueMapping(options=mappings),) if mappings else None,
+        thresholds=None if steps is None else grafana.Thresholds(steps=steps),
+        custom=None if custom == grafana.Custom() else custom,
+    )
+
+
+def _build_options(picture: PanelDraft) -> grafana.Options:
+    match picture.type:
+        case "stat":
+            return grafana.Options(
+                reduce_options=grafana.ReduceOptions(),
+                text_mode="name" if picture.names else "value",
+                color_mode="none",
+                graph_mode="none",
+            )
+        case "state-timeline":
+            return grafana.Options(legend=grafana.Legend(), merge_values=True, show_value="auto")
+        case "timeseries":
+            return grafana.Options(legend=grafana.Legend())
+        case _:
+            assert_never(picture.type)

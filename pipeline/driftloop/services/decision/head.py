@@ -9,6 +9,7 @@ from driftloop.contract.platform import GIT_BRANCH, GIT_PASSWORD, GIT_URL, GIT_U
 from driftloop.contract.trees import release_path
 from driftloop.errors import PipelineError
 from driftloop.git.head import ReleaseHead, read_head
+from driftloop.git.production import ProductionSince, read_production
 from driftloop.git.repository import Credentials, Repository, refuse_writes
 from driftloop.git.scratch import make_scratch
 from driftloop.retrain.state import HeadEvent
@@ -30,6 +31,8 @@ class HeadReader:
         self._head: ReleaseHead | None = None
         self._text: str | None = None
         self._read_at = float("-inf")
+        self.production: ProductionSince | None = None
+        """Since when production is what it is, as git was read last."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], pipeline: str) -> "HeadReader | None":
@@ -70,5 +73,6 @@ class HeadReader:
         tip = self._repository.tip()
         if tip != self._tip:
             self._head = read_head(self._repository, self._pipeline)
+            self.production = read_production(self._repository, self._pipeline)
             self._text = self._repository.tree(tip).get(release_path(self._pipeline))
             self._tip = tip

@@ -137,6 +137,12 @@ class DecisionLoop:
             "1 while the loop is halted because of them",
             registry=registry,
         )
+        self._production = Gauge(
+            "driftloop_decision_production_since_seconds",
+            "Time of the commit that made a release production, in seconds since 1970",
+            ["release", "commit", "change"],
+            registry=registry,
+        )
         self._show_state(RetrainState(f"{namespace}.{pipeline}"))
 
     async def read_state(self) -> RetrainState:
@@ -209,7 +215,14 @@ class DecisionLoop:
             head = await self._head.read_event() if self._head is not None else None
             if head is not None:
                 await self.apply_event(head)
+            self._show_production()
             return head
+
+    def _show_production(self) -> None:
+        now = self._head.production if self._head is not None else None
+        self._production.clear()
+        if now is not None:
+            self._production.labels(now.release, now.commit[:12], now.change).set(now.at)
 
     async def _look_for_data(self, state: RetrainState) -> None:
         waits = state.waits

@@ -94,6 +94,12 @@ class VerdictMetrics:
             ["column"],
             registry=registry,
         )
+        self._effects = Gauge(
+            "driftloop_detector_column_effect",
+            "How far these columns have moved, as a share of the rows",
+            ["column"],
+            registry=registry,
+        )
         self._quality = Gauge(
             "driftloop_detector_window_quality",
             "How good the answers of the last window are, and those to held-out rows (of: window, heldout)",
@@ -159,11 +165,13 @@ class VerdictMetrics:
         if verdict.time is not None:
             self._time.set(datetime.fromisoformat(verdict.time).timestamp())
         self._columns.clear()
+        self._effects.clear()
         own, changed = read_columns(verdict.details), verdict.details.get("changed")
         if lasts is not None and not verdict.alarm:
             own, changed = lasts.columns, len(lasts.columns)
         for change in own:
             self._columns.labels(change.column).set(change.score)
+            self._effects.labels(change.column).set(change.effect)
         self._changed.set(changed if isinstance(changed, int) else 0)
         self._show_quality(verdict)
 
