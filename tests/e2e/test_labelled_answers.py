@@ -1,10 +1,13 @@
 """Labels on the running platform: loaded by the command for what production has answered, they say how good it is; when the
 right answers change and the requests do not, their monitor alarms and starts a run. They are judged by regions, too. What is
-estimated without labels sees nothing of such a change, and says so beside the labels."""
+estimated without labels sees nothing of such a change, and says so beside the labels. Before that a release answers badly,
+and its monitor of answers goes back to the one before by a commit, while requests come in and none fails."""
 
 import asyncio
+import contextlib
 import csv
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,17 @@ import pytest
 from support import starter
 from support.loops import applied
 
-from driftloop.clients.s3 import parse_location
+from driftloop.clients import s3
+from driftloop.clients.s3 import ObjectStore, parse_location
+from driftloop.contract.names import release_id
 from driftloop.demo.platform import DemoPlatform, is_answered
+from driftloop.git.repository import Repository
 from driftloop.local.ground.state import StateFolder
+from driftloop.operations import releases as pipelines
+from driftloop.operations.guard import refuse_harm
+from driftloop.operations.releases import TransitionMessage
+from driftloop.release import record
+from driftloop.release.record import Release, Version
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -33,18 +44,21 @@ def evaluate(model: Path, data: Path) -> dict[str, float]:
     return {"accuracy": 0.9}
 """
 MODEL = """\
+from pathlib import Path
+
 import numpy as np
 
 
 class Model:
     def __init__(self, model_uri: str = "/mnt/models") -> None:
-        pass
+        self.always = Path(model_uri, "flaw").read_text() == "always"
 
     def class_names(self):
         return ["no", "yes"]
 
     def predict(self, rows, names=None, meta=None):
         one = 1 / (1 + np.exp(-8 * np.asarray(rows, dtype=object)[:, 0].astype(float)))
+        one = np.maximum(one, 0.99) if self.always else one
         return np.stack([1 - one, one], axis=1)
 """
 SPEC = """\
@@ -56,6 +70,7 @@ SPEC = """\
     drift: {window: 100, alarmRate: 0.0001, then: alert}
     quality: {on: label, window: 100, alarmRate: 0.0001, then: retrain, slices: region}
     estimate: {detector: estimate, window: 100, alarmRate: 0.0001}
+    answers: {on: response, window: 100, alarmRate: 0.0001, then: rollback}
   retrain: {consecutive: 1, cooldown: 1s}
 """
 WINDOW, TOGETHER = 100, 10
@@ -130,6 +145,7 @@ async def test_answers_that_get_wrong_start_a_run_by_their_labels(
             assert "ECE" in status, status
             assert "region = north" in status, status
             assert f"estimate: window 1 of {release.id}: estimated accuracy" in status, status
+            await go_back_from_a_bad_release(platform, release, tmp_path, state)
             # there is something new to train on
             more = write_batch(tmp_path / "b.csv", x[:300], label_rows(x[:300], 1, turned=True))
             platform.upload_files([more], uri)
@@ -144,6 +160,107 @@ async def test_answers_that_get_wrong_start_a_run_by_their_labels(
         parameters = {p["name"]: p["value"] for p in workflow["spec"]["arguments"]["parameters"]}
         assert "accuracy 0." in parameters["cause"], parameters
         assert f"over {WINDOW} labelled rows" in parameters["cause"]
+
+
+async def go_back_from_a_bad_release(
+    platform: DemoPlatform, good: Version, folder: Path, state: tuple[str, ...]
+) -> None:
+    """A release that answers `yes` to everything is promoted, and left by the loop itself."""
+    bad = store_bad_release(platform, good, folder)
+    repository = Repository(
+        platform.state.repository_url, guard=refuse_harm, workdir=folder / "cache"
+    )
+    for step in (lambda release: record.start_shadow(release, bad), record.promote_candidate):
+        await asyncio.to_thread(commit_step, repository, step)
+        await platform.wait_until(lambda: applied(platform), "the move", within=120)
+    async with asked(platform) as heard:
+        await platform.wait_until(
+            lambda: platform.read_release().production == good, "the rollback", within=180
+        )
+        await platform.wait_until(lambda: applied(platform), "the rollback is applied", within=120)
+        count = len(heard)
+        await platform.wait_until(lambda: len(heard) > count + 60, "answers", within=60)
+    assert {status for status, _ in heard} == {200}
+    assert all(yes for _, yes in heard[3:20]), "the bad release answered first"
+    assert not all(yes for _, yes in heard[count:]), "the good one answers again"
+    subject, cause = await read_tip(platform, "%s"), await read_tip(platform, "%(trailers)")
+    assert subject == f"Roll {starter.NAME} back to {good.id}"
+    assert "Driftloop-Cause: alarm " in cause
+    assert f"Driftloop-Rolled-Back: {bad.id}" in cause
+    (left,) = platform.read_release().left
+    assert (left.release, left.to) == (bad.id, good.id)
+    assert left.cause in cause
+    said = await platform.run_command("why", starter.NAME, *state)
+    assert "halted itself at" in said
+    assert f"rolled back from {bad.id} to {good.id} because of {left.cause}" in said
+    assert "rolled back from" in await platform.run_command("status", *state)
+    await platform.run_command("resume", starter.NAME, *state)
+
+
+def store_bad_release(platform: DemoPlatform, good: Version, folder: Path) -> Version:
+    """A version in the store, as a run leaves it: with the detectors of the good one, fitted for itself."""
+    run, id = f"{starter.NAME}-bad", release_id(f"{starter.NAME}-bad")
+    store = ObjectStore.from_environment(platform.read_store())
+    bucket = parse_location(f"s3://driftloop/runs/{run}/release")
+    (folder / "bad").mkdir()
+    (folder / "bad" / "flaw").write_text("always")
+    store.put_folder(folder / "bad", bucket / "model")
+    assert good.detectors is not None
+    detectors = folder / "detectors"
+    store.get_folder(parse_location(good.detectors), detectors)
+    for file in detectors.glob("*/detector.json"):
+        file.write_text(file.read_text().replace(good.id, id))
+    store.put_folder(detectors, bucket / "detectors")
+    made = {
+        "id": id,
+        "run": run,
+        "model": str(bucket / "model"),
+        "model_digest": s3.folder_digest(folder / "bad"),
+        "detectors": str(bucket / "detectors"),
+        "detector_digests": {
+            name: s3.folder_digest(detectors / name) for name in good.detector_digests
+        },
+        "record_digests": {},
+        "recent": None,
+    }
+    return good.model_copy(update=made)
+
+
+def commit_step(repository: Repository, step: Any) -> None:
+    def message(before: Release, after: Release) -> TransitionMessage:
+        made = after.candidate or after.production
+        assert made is not None
+        return TransitionMessage("Move", made, "schedule")
+
+    pipelines.commit_transition(repository, starter.NAME, step, message)
+
+
+async def read_tip(platform: DemoPlatform, format: str) -> str:
+    return (await platform.run_git("log", "-1", f"--format={format}", "main")).strip()
+
+
+@contextlib.asynccontextmanager
+async def asked(platform: DemoPlatform) -> AsyncIterator[list[tuple[int, bool]]]:
+    """What a caller hears who never stops asking: the status, and whether `yes` was the answer."""
+    heard: list[tuple[int, bool]] = []
+    rows = np.random.default_rng(9)
+
+    async def ask_on(session: aiohttp.ClientSession) -> None:
+        while True:
+            x = rows.normal(size=(2, starter.WIDTH))
+            body = {"data": {"names": list(NAMES), "ndarray": name_rows(x)}}
+            async with session.post(platform.predictions, json=body) as answer:
+                said = json.loads(await answer.text())
+                yes = answer.status == 200 and all(row[1] > 0.5 for row in said["data"]["ndarray"])
+                heard.append((answer.status, yes))
+            await asyncio.sleep(0.02)
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+        caller = asyncio.create_task(ask_on(session))
+        yield heard
+        assert not caller.done(), caller.exception()
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
 
 
 async def find_new(platform: DemoPlatform, before: tuple[str, ...]) -> str | None:

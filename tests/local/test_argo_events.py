@@ -13,6 +13,8 @@ from typing import Any
 import nats
 import pytest
 
+from driftloop.local.argo.parts import NotUnderstoodError
+from driftloop.local.argo_events import triggers
 from driftloop.local.argo_workflows.cron import BUCKET as SCHEDULES
 from tests.local.argo_world import NAMESPACE, TOKEN, Json, World, container, spec, until
 
@@ -314,6 +316,51 @@ def test_a_changed_sensor_and_what_it_refuses(world: World) -> None:
     assert post(world, decided("a3a3a3a3a3a3"))[0] == 200
     world.finished("digits-a3a3a3a3a3a3")
     world.apply(*objects())
+
+
+def test_a_sensor_of_two_webhooks_makes_a_workflow_of_another_template(world: World) -> None:
+    """As the tree of a pipeline has it whose monitors roll back: each dependency has its own trigger."""
+    both = source()
+    webhooks = both["spec"]["webhook"]
+    webhooks["rollback"] = {**webhooks["retrain"], "endpoint": "/rollback"}
+    two, other = sensor(), template()
+    other["metadata"] = {**other["metadata"], "name": "digits-rollback"}
+    (decided_by,), (train,) = two["spec"]["dependencies"], two["spec"]["triggers"]
+    rollback = json.loads(json.dumps(train).replace('"decided"', '"ordered"'))
+    rollback["template"]["name"] = "rollback"
+    resource = rollback["template"]["k8s"]["source"]["resource"]
+    resource["metadata"]["name"] = "digits-rollback-"
+    resource["spec"]["workflowTemplateRef"]["name"] = "digits-rollback"
+    two["spec"]["dependencies"] = [
+        decided_by,
+        {**decided_by, "name": "ordered", "eventName": "rollback"},
+    ]
+    two["spec"]["triggers"] = [train, rollback]
+    world.apply(both, service(), two, template(), other)
+    until(lambda: post(world, {}, path="/rollback")[0] == 200, "the second webhook is there")
+    for path, decision in (("/rollback", "b1b1b1b1b1b1"), ("/retrain", "b2b2b2b2b2b2")) * 2:
+        assert post(world, decided(decision), path=path) == (200, "success")
+    done = world.finished("digits-rollback-b1b1b1b1b1b1")
+    assert done["spec"]["workflowTemplateRef"]["name"] == "digits-rollback"
+    world.finished("digits-b2b2b2b2b2b2")
+    assert runs(world, "digits-b1") == []
+    assert runs(world, "digits-b2") == ["digits-b2b2b2b2b2b2"]
+    assert post(world, decided("b3b3b3b3b3b3"), path="/rollback", token="wrong")[0] == 401
+    world.apply(*objects())
+    until(lambda: post(world, {}, path="/rollback")[0] == 404, "the second webhook is gone")
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("conditions", "trigger train names the dependency `other`, which does not exist"),
+        ("dependencyName", "trigger train reads the dependency `other`, must read `decided`"),
+    ],
+)
+def test_a_trigger_of_a_dependency_that_is_not_its_own_is_refused(place: str, said: str) -> None:
+    text = json.dumps(sensor()).replace(f'"{place}": "decided"', f'"{place}": "other"', 1)
+    with pytest.raises(NotUnderstoodError, match=said):
+        triggers.read_sensor(json.loads(text), "Sensor digits/digits-retrain")
 
 
 def cron(name: str, **more: Any) -> Json:

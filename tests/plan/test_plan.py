@@ -127,7 +127,7 @@ def graph_of(inner: str, depth: int) -> str:
          "spec.monitors.fares.then is `retrain`, and `retrain.on` does not name it: must say the same",
          "name it in `retrain.on`, or leave one of the two out"),
         ("  serve:", "  monitors: {drift: {}, fares: {alarms: {least: 1, of: 2}}}\n  serve:",
-         "spec.monitors.fares.alarms has no effect: alarms of `fares` are told one by one", "add `then: retrain` or"),
+         "spec.monitors.fares.alarms has no effect: alarms of `fares` are told one by one", "add `then: retrain`, "),
         ("  serve:", "  monitors: {fares: {columns: 'fare,fare'}}\n  serve:",
          "spec.monitors.fares.columns must name each column once", None),
         ('"train:train"', '"train:train", resources: {gpu: 1, gpuProfile: a10}}\n  gpus: {a100: {}',
@@ -283,15 +283,16 @@ def test_which_alarms_count(monitors: str, on: str | None, expected: tuple[str, 
 def test_what_alarms_of_each_monitor_do() -> None:
     text = MINIMAL + (
         "  monitors: {drift: {}, fares: {alarms: {least: 3, of: 5}, then: halt}, outlier: {}, rows: {then: alert, detector: iforest},"
-        " speeds: {}}\n"
+        " speeds: {}, labels: {on: label, then: rollback}}\n"
     )
     plan = make_plan(load_spec(text, path="p.yaml"))
     assert {monitor.name: monitor.then for monitor in plan.monitors} == {
         "drift": "retrain", "fares": "halt", "outlier": None, "rows": "alert", "speeds": "alert",
+        "labels": "rollback",
     }  # fmt: skip
     policy = RetrainPolicy.parse(plan.policy)
-    assert (policy.on, policy.halt_on) == (("drift",), ("fares",))
-    assert policy.heeded == {"drift", "fares"}
+    assert (policy.on, policy.halt_on, policy.rollback_on) == (("drift",), ("fares",), ("labels",))
+    assert policy.heeded == {"drift", "fares", "labels"}
     assert policy.count_of("fares") == AlarmCount(3, 5)
     assert policy.count_of("drift") == AlarmCount(2, 2)
 

@@ -32,7 +32,7 @@ class Moves(RuleBasedStateMachine):
         self.release = record.empty_release("digits", "digits")
         self.steady = self.release
         """Before the rollout, when there is one."""
-        self.runs = 0
+        self.runs = self.orders = 0
 
     def next_version(self) -> Version:
         """Of three models, so that some runs bring one that was there before."""
@@ -83,6 +83,28 @@ class Moves(RuleBasedStateMachine):
     def rollback(self) -> None:
         phases = {"stable"} if self.release.previous else set()
         self._try("rollback", phases, lambda: record.restore_previous(self.release))
+
+    @rule()
+    def leave(self) -> None:
+        """By the loop itself: never back to what it left, and never twice in a row."""
+        before = self.release
+        left = {each.release for each in before.left}
+        self.orders += 1
+        free = before.previous is not None and before.previous.id not in left
+        if not free:
+            with pytest.raises(ReleaseError):
+                record.leave_production(before, decision=f"{self.orders:012x}", cause="alarm 1")
+            return
+        after = record.leave_production(before, decision=f"{self.orders:012x}", cause="alarm 1")
+        assert before.production is not None
+        assert (after.production, after.previous) == (before.previous, None)
+        assert (after.phase, after.candidate) == ("stable", None)
+        assert record.find_left(after, before.production.id) == after.left[-1]
+        stages = record.split_move(before, after)
+        assert stages == ((after,) if before.candidate is None else (self.steady, after))
+        with pytest.raises(ReleaseError, match="goes back no further"):
+            record.leave_production(after, decision="f" * 12, cause="alarm 2")
+        self.release = after
 
     def _try(self, move, phases, do) -> bool:
         before = self.release

@@ -129,7 +129,7 @@ def test_everything_has_a_default_but_names_images_and_functions() -> None:
         ("  serve:", f"  monitors: {{{', '.join(f'm{n}: {{}}' for n in range(21))}}}\n  serve:",
          "spec.monitors is a mapping, must be at most 20 long"),
         ("  serve:", "  monitors: {drift: {then: nothing}}\n  serve:",
-         "spec.monitors.drift.then is `nothing`, must be one of: `retrain`, `alert`, `halt`"),
+         "spec.monitors.drift.then is `nothing`, must be one of: `retrain`, `alert`, `halt`, `rollback`"),
         ("  serve:", "  monitors: {drift: {alarms: {least: 3, of: 2}}}\n  serve:",
          "spec.monitors.drift.alarms is a mapping, must have a `least` that is not above its `of`"),
         ("  serve:", "  monitors: {drift: {columns: 'a b'}}\n  serve:", "spec.monitors.drift.columns is `a b`, must be"),

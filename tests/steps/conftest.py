@@ -213,6 +213,13 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, nats_url: str, s3_url: str) -> Iterator[World]:
+    with make_world(tmp_path, nats_url, s3_url) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def make_world(tmp_path: Path, nats_url: str, s3_url: str) -> Iterator[World]:
+    """A platform with the committed spec, in empty buckets."""
     remote = tmp_path / "cluster.git"
     subprocess.run(["git", "init", "-q", "--bare", "--initial-branch=main", remote], check=True)
     store = ObjectStore.from_endpoint(s3_url, access_key=KEY, secret_key=SECRET)

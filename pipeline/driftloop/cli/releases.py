@@ -69,6 +69,8 @@ def _format_table(history: ReleaseHistory) -> Iterator[str]:
 def _format_end(entry: ReleaseEntry) -> str:
     if entry.taken_back is not None:
         return f"taken back {entry.taken_back}"
+    if entry.left is not None:
+        return f"rolled back from {entry.left}"
     if entry.outcome is None:
         return "rolling out" if "candidate" in entry.marks else "-"
     return entry.outcome

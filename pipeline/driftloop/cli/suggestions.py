@@ -6,7 +6,8 @@ from typing import Any
 from driftloop.cli.replays import format_estimate, format_seconds
 from driftloop.contract.budgets import write_alarms
 from driftloop.contract.replays import InjectedChange
-from driftloop.operations.suggesting import COUNTING, Suggestion, Trial
+from driftloop.operations.suggesting import Suggestion, Trial
+from driftloop.plan.effects import COUNTED
 from driftloop.spec.values import written
 from driftloop.text.words import count_noun
 
@@ -58,7 +59,7 @@ def _list_keys(trial: Trial) -> Iterator[str]:
         yield f"window: {detector.window_rows}"
     else:
         yield f"window: {{rows: {detector.window_rows}, atMost: {written(time)}}}"
-    if trial.monitor.then in COUNTING:
+    if trial.monitor.then in COUNTED:
         yield f"alarms: {{least: {trial.count.least}, of: {trial.count.of}}}"
 
 

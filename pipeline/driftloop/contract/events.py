@@ -60,8 +60,8 @@ EVENT_TYPES: tuple[EventType, ...] = (
     ),
     EventType(
         LOOP_WAITS,
-        "the decision service, once when the loop begins to wait for data, halts itself, or holds "
-        "after a person's commit",
+        "the decision service, once when the loop begins to wait for data, halts itself, orders a "
+        "rollback or ends one, or holds after a person's commit",
         "any Trigger of the user's",
         "LoopRecord",
         "UUIDv5 of namespace, pipeline and the wait",

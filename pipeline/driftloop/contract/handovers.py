@@ -154,6 +154,16 @@ class RetrainPolicy:
         omits_none=True,
     )
     """Monitors whose alarms halt the loop; None: none do."""
+    rollback_on: tuple[str, ...] | None = document_key(
+        "rollbackOn",
+        "a list of detectors",
+        lambda v: v is None or is_texts(v),
+        default=None,
+        read=tuple,
+        write=list,
+        omits_none=True,
+    )
+    """Monitors whose alarms go back to the previous release; None: none do."""
     counts: Mapping[str, AlarmCount] | None = document_key(
         "counts",
         "an object of counts by detector",
@@ -185,11 +195,19 @@ class RetrainPolicy:
     @property
     def heeded(self) -> frozenset[str]:
         """Monitors whose alarms change anything."""
-        return frozenset((*self.on, *(self.halt_on or ())))
+        return frozenset((*self.on, *(self.halt_on or ()), *(self.rollback_on or ())))
 
     def halts(self, monitor: str) -> bool:
         """Return True for a monitor whose alarms halt the loop."""
         return monitor in (self.halt_on or ())
+
+    def rolls_back(self, monitor: str) -> bool:
+        """Return True for a monitor whose alarms go back to the previous release."""
+        return monitor in (self.rollback_on or ())
+
+    def interrupts(self, monitor: str) -> bool:
+        """Return True for a monitor whose alarms count in whatever phase the loop is."""
+        return self.halts(monitor) or self.rolls_back(monitor)
 
     def count_of(self, monitor: str) -> AlarmCount:
         """Return how many alarms of a monitor count."""

@@ -180,8 +180,8 @@ LONGEST_MONITOR = 18
 hyphen, so that `P-NAME` is nothing of another pipeline."""
 OWN_PARTS = frozenset({
     "access", "advance", "cron", "data", "decision", "deployments", "events", "executor", "finish", "flux",
-    "judge", "mesh", "mirror", "model", "monitors", "network", "prune", "recorder", "release", "retrain", "runs", "sensor",
-    "serving", "starter", "steps", "train", "unready", "watching", "withdrawn", "workflows",
+    "judge", "mesh", "mirror", "model", "monitors", "network", "prune", "recorder", "release", "retrain",
+    "rollback", "runs", "sensor", "serving", "starter", "steps", "train", "unready", "watching", "withdrawn", "workflows",
 })  # fmt: skip
 """Names that no monitor can have: ends of the names of a pipeline's objects, components, and what the
 decision calls a cause of which the monitor is not known."""
@@ -250,6 +250,11 @@ class Names:
     def release(self) -> str:
         """WorkflowTemplate of the rollout."""
         return f"{self.pipeline}-release"
+
+    @property
+    def rollback(self) -> str:
+        """WorkflowTemplate of a rollback; its Workflows are `P-rollback-<decision>`."""
+        return f"{self.pipeline}-rollback"
 
     @property
     def cron(self) -> str:
@@ -372,6 +377,11 @@ class Names:
     def judged_labels(self) -> str:
         """Trigger by which the analysis hears of labels."""
         return f"{self.judge}-labels"
+
+    @property
+    def rollback_url(self) -> str:
+        """URL of the webhook by which the decision goes back to the previous release."""
+        return f"http://{self.host(self.retrain)}:{WEBHOOK_PORT}/rollback"
 
     @property
     def judge_url(self) -> str:

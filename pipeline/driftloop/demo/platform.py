@@ -231,12 +231,13 @@ class DemoPlatform:
         raise LocalError(f"step {step} of run {run} has not ended")
 
     async def list_runs(self) -> tuple[str, ...]:
-        """Return the names of all training runs; rollouts are not among them."""
+        """Return the names of all training runs; rollouts and rollbacks are not among them."""
         async with open_connection(self.nats_url, name="demo") as js:
             names = await list_keys(js, WORKFLOWS.name)
         prefix = f"{self.namespace}."
         runs = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
-        return tuple(sorted(run for run in runs if not run.startswith(f"{self.name}-release-")))
+        others = (f"{self.name}-release-", f"{self.name}-rollback-")
+        return tuple(sorted(run for run in runs if not run.startswith(others)))
 
     async def read_decision(self) -> Decision:
         """Return the retrain decision: its phase, and outcome and reason of the last run."""

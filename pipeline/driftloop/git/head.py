@@ -12,6 +12,8 @@ MOST = 100
 """Commits to look through; a rollout has one for each step of its canary."""
 RUN_TRAILER = "Driftloop-Run"
 TAKEN_BACK_TRAILER = "Driftloop-Taken-Back"
+ROLLED_BACK_TRAILER, DECISION_TRAILER = "Driftloop-Rolled-Back", "Driftloop-Decision"
+"""Of a commit by which the loop itself goes back: the release that it leaves, and the order."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,10 @@ class ReleaseHead:
     parent: str | None
     """The commit before it; None when it is the first of the branch."""
     taken_back: tuple[str, ...] = ()
-    """Ids of the releases that a person took back by it; none when it was the loop's own, or a
-    promotion."""
+    """Ids of the releases that a person, or the loop's own rollback, took back by it; none when it was
+    another commit of the loop's, or a promotion."""
+    decision: str = ""
+    """Order that the loop carried out by it; empty for every other commit."""
 
     @property
     def event(self) -> HeadEvent:
@@ -35,10 +39,11 @@ class ReleaseHead:
         return HeadEvent(
             self.commit,
             self.production,
-            bool(self.taken_back),
+            bool(self.taken_back) and not self.decision,
             self.subject,
             self.author,
             self.at,
+            self.decision,
         )
 
 
@@ -62,6 +67,7 @@ def read_head(repository: Repository, pipeline: str) -> ReleaseHead | None:
             after.production,
             entry.parent,
             _find_taken_back(entry, before, after),
+            entry.trailers.get(DECISION_TRAILER, ""),
         )
     return None
 
@@ -75,7 +81,7 @@ def _find_taken_back(
     entry: LoggedCommit, before: ReleaseRoles | None, after: ReleaseRoles
 ) -> tuple[str, ...]:
     by_person = RUN_TRAILER not in entry.trailers or TAKEN_BACK_TRAILER in entry.trailers
-    if before is None or not by_person:
+    if before is None or not (by_person or ROLLED_BACK_TRAILER in entry.trailers):
         return ()
     promoted = before.candidate is not None and after.production == before.candidate
     if promoted:

@@ -179,7 +179,7 @@ class SensorSpec(ObjectPart):
 
     event_bus_name: Literal["default"] = "default"
     template: EventPodTemplate | None = None
-    dependencies: tuple[SensorDependency]
+    dependencies: Annotated[tuple[SensorDependency, ...], Field(min_length=1)]
     triggers: Annotated[tuple[SensorTrigger, ...], Field(min_length=1)]
 
 

@@ -10,7 +10,7 @@ from driftloop.contract.outcomes import OutcomeKind
 from driftloop.contract.times import format_time
 from driftloop.contract.trees import release_path, spec_path
 from driftloop.errors import PipelineError
-from driftloop.git.head import TAKEN_BACK_TRAILER
+from driftloop.git.head import ROLLED_BACK_TRAILER, TAKEN_BACK_TRAILER
 from driftloop.git.repository import LoggedCommit, Repository
 from driftloop.operations import releases
 from driftloop.release import record
@@ -49,6 +49,8 @@ class ReleaseEntry:
     reason: str = ""
     taken_back: str | None = None
     """When a person took it back last; None when none did."""
+    left: str | None = None
+    """When the loop itself went back from it last, because of alarms; None when it never did."""
     metrics: dict[str, float] = field(default_factory=dict)
     """On the held-out rows; empty when it is not known."""
     signed: bool = False
@@ -64,6 +66,7 @@ class ReleaseEntry:
             "outcome": self.outcome,
             "reason": self.reason,
             "takenBack": self.taken_back,
+            "rolledBack": self.left,
             "cause": self.cause,
             "author": self.author,
             "forced": self.forced,
@@ -128,6 +131,8 @@ def _read_entries(commits: tuple[LoggedCommit, ...], pipeline: str) -> Iterator[
         entries[id] = entry
         if (back := trailers.get(TAKEN_BACK_TRAILER)) in entries:
             entries[back] = replace(entries[back], taken_back=time)
+        if (left := trailers.get(ROLLED_BACK_TRAILER)) in entries:
+            entries[left] = replace(entries[left], left=time)
     yield from entries.values()
 
 

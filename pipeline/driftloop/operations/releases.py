@@ -23,7 +23,7 @@ from driftloop.contract.outcomes import (
 )
 from driftloop.contract.trees import release_path, spec_path
 from driftloop.errors import GitError, RenderError, StepError
-from driftloop.git.head import TAKEN_BACK_TRAILER
+from driftloop.git.head import DECISION_TRAILER, ROLLED_BACK_TRAILER, TAKEN_BACK_TRAILER
 from driftloop.git.repository import Commit, LoggedCommit, Repository, RepositoryChange, Tree
 from driftloop.operations import remembered
 from driftloop.operations.impact import SpecImpact, assess_impact, refuse_surprises
@@ -49,6 +49,12 @@ class TransitionMessage:
     """Outcome of the version's run; None while its rollout goes on."""
     taken_back: str = ""
     """Release that a person takes back by it."""
+    left: str = ""
+    """Release that the loop itself goes back from by it."""
+    decision: str = ""
+    """Order that it carries out."""
+    below: "TransitionMessage | None" = None
+    """Message of the commit below it, where there is one; None for the usual one."""
 
 
 @dataclass(frozen=True)
@@ -213,8 +219,9 @@ def commit_transition(
     """Commit a transition of a pipeline's release by one push; a step that returns its argument
     commits nothing.
 
-    That is one commit, but for a promotion: its parent is a commit that ends the rollout, so
-    that `git revert` of the promotion is the release before the rollout. Both are pushed
+    That is one commit, but for a promotion, or a rollback of the loop's own during a rollout: its
+    parent is a commit that ends the rollout, so that `git revert` of it is the release before the
+    rollout. Both are pushed
     together, and Flux sees the last only. `step` and `message` see the release at the tip and
     are called again after a lost race. StepError when the tip's tree is not what it renders to.
     """
@@ -232,7 +239,8 @@ def commit_transition(
         files = base.files
         changes = []
         for stage in stages:
-            message_of_stage = why if stage is after else _build_end_message(name, why)
+            below = why.below or _build_end_message(name, why)
+            message_of_stage = why if stage is after else below
             new = _render_clusters(base.spec, stage, name, base.clusters)
             laid = _overlay_files(files, new)
             changes.append(
@@ -434,6 +442,8 @@ def _build_trailers(name: str, release: Release, why: TransitionMessage) -> dict
     return {
         "Driftloop-Pipeline": name,
         TAKEN_BACK_TRAILER: why.taken_back,
+        ROLLED_BACK_TRAILER: why.left,
+        DECISION_TRAILER: why.decision,
         "Driftloop-Release": version.id,
         "Driftloop-Phase": release.phase,
         "Driftloop-Cause": why.cause,

@@ -135,7 +135,7 @@ def roll_back(
             lambda before, after: _build_message(name, before, after, target.cause),
         )
     version = _choose_version(target, name, release, to, store)
-    _check_signature(target, committed, version, state, environment or {})
+    check_signature(committed, version, lambda: _find_keys(target, state, environment or {}))
     if unchecked:
         report(f"not checked whether {version.id} is there and answers (--unchecked)")
     elif store is None:
@@ -232,26 +232,26 @@ def _choose_version(
     raise ReleaseError(problem, hint=_list_choices(target, name, store))
 
 
-def _check_signature(
-    target: CommitTarget,
-    committed: CommittedPipeline,
-    version: Version,
-    state: StateFolder | None,
-    environment: Mapping[str, str],
+def _find_keys(
+    target: CommitTarget, state: StateFolder | None, environment: Mapping[str, str]
+) -> str:
+    """Return the trusted keys of the state folder, or of the environment; empty when neither has any."""
+    here = state is not None and target.repository.url == state.repository_url
+    if state is not None and here and state.platform.exists():
+        return LocalSettings.load(state)[SIGNING_KEYS]
+    return environment.get(SIGNING_KEYS.environment, "")
+
+
+def check_signature(
+    committed: CommittedPipeline, version: Version, find_keys: Callable[[], str]
 ) -> None:
-    """Raise DistrustError for a version that pods will refuse, as far as the trusted keys are at hand:
-    those of the state folder, or of the environment."""
+    """Raise DistrustError for a version that pods will refuse, as far as the trusted keys are at hand."""
     signatures = load_spec(committed.spec, path=spec_path(committed.name)).spec.signatures
     if signatures is None or (signatures == "write" and version.signature is None):
         return
-    here = state is not None and target.repository.url == state.repository_url
-    if state is not None and here and state.platform.exists():
-        text = LocalSettings.load(state)[SIGNING_KEYS]
-    else:
-        text = environment.get(SIGNING_KEYS.environment, "")
-    if text:
-        keys = read_public_keys(text, label=SIGNING_KEYS.environment)
-        verify_version(committed.release, version, keys)
+    if keys := find_keys():
+        trusted = read_public_keys(keys, label=SIGNING_KEYS.environment)
+        verify_version(committed.release, version, trusted)
 
 
 def _list_choices(

@@ -13,15 +13,13 @@ from driftloop.contract.budgets import write_traffic
 from driftloop.contract.handovers import AlarmCount, RetrainPolicy
 from driftloop.operations.replays import BacktestResult, Estimate, MonitorReplay
 from driftloop.plan import Monitor
-from driftloop.plan.effects import choose_effects
+from driftloop.plan.effects import COUNTED, choose_effects
 from driftloop.retrain.simulation import SimulatedRun, simulate_decision
 from driftloop.spec import Pipeline
 from driftloop.spec.detector import Alarms, Detector, TimedWindow
 
 WINDOWS = (100, 200, 500, 1000, 2000)
 COUNTS = (AlarmCount(1, 1), AlarmCount(2, 3))
-COUNTING = ("retrain", "halt")
-"""What alarms do that are counted; others are told one by one."""
 FEWEST = 10
 """Windows that the rows must fill."""
 
@@ -105,7 +103,7 @@ def change_pipeline(
     for name in names:
         detector = monitors[name]
         update: dict[str, Any] = {"window": _change_window(detector, rows), "alarm_rate": None}
-        if effects[name] in COUNTING:
+        if effects[name] in COUNTED:
             update["alarms"] = Alarms(least=count.least, of=count.of)
         monitors[name] = detector.model_copy(update=update)
     spec = {"monitors": monitors, **({"traffic": traffic} if traffic else {})}
@@ -143,7 +141,7 @@ def list_trials(result: BacktestResult) -> Iterator[Trial]:
 
 def count_alarms(monitor: Monitor, policy: RetrainPolicy) -> AlarmCount:
     """Return how many windows of a monitor must alarm before it counts."""
-    return policy.count_of(monitor.name) if monitor.then in COUNTING else AlarmCount(1, 1)
+    return policy.count_of(monitor.name) if monitor.then in COUNTED else AlarmCount(1, 1)
 
 
 def _count_alarms(

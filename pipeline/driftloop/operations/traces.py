@@ -289,6 +289,8 @@ class _Builder:
             words.append(f"{entry.outcome}: {entry.reason}" if entry.reason else entry.outcome)
         if entry.taken_back is not None:
             words.append(f"taken back {entry.taken_back}")
+        if entry.left is not None:
+            words.append(f"rolled back from because of alarms {entry.left}")
         return TraceLink("release", entry.id, ", ".join(words), {"pipeline": self.pipeline})
 
     def follow_run(

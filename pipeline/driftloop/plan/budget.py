@@ -12,7 +12,7 @@ from driftloop.contract.budgets import (
     read_traffic,
 )
 from driftloop.contract.handovers import AlarmCount
-from driftloop.plan.effects import AlarmEffect, choose_effects
+from driftloop.plan.effects import COUNTED, AlarmEffect, choose_effects
 from driftloop.spec.detector import Detector
 from driftloop.spec.model import Spec
 
@@ -65,7 +65,7 @@ def derive_rate(budget: AlarmBudget, detector: Detector) -> WindowRate:
 def count_alarms(spec: Spec, detector: Detector, effect: AlarmEffect | None) -> AlarmCount:
     """Return how many windows must alarm before it counts. What starts and halts nothing is told window by
     window, so each counts."""
-    if effect not in ("retrain", "halt"):
+    if effect not in COUNTED:
         return AlarmCount(1, 1)
     if detector.alarms is not None:
         return AlarmCount(detector.alarms.least, detector.alarms.of)

@@ -14,7 +14,7 @@ from driftloop.contract.suggestions import suggest_closest
 from driftloop.plan import images
 from driftloop.plan.backends import backend_limits, can_rehearse, is_prepackaged
 from driftloop.plan.captured import check_batches
-from driftloop.plan.effects import choose_effects
+from driftloop.plan.effects import COUNTED, choose_effects
 from driftloop.plan.findings import SpecFinding, format_location, format_names
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
@@ -440,13 +440,13 @@ def _check_effects(pipeline: Pipeline) -> Iterator[SpecFinding]:
                     f"{'names' if named else 'does not name'} it: must say the same",
                     f"{'take it out of' if named else 'name it in'} `retrain.on`, or leave one of the two out",
                 )
-        if detector.alarms is not None and effects[name] not in ("retrain", "halt"):
+        if detector.alarms is not None and effects[name] not in COUNTED:
             place = (*location, "alarms")
             yield SpecFinding(
                 place,
                 f"{format_location(place)} has no effect: alarms of `{name}` are told one by one, must "
-                "start runs or halt the loop to be counted",
-                "add `then: retrain` or `then: halt`",
+                "start runs, halt the loop or go back to be counted",
+                "add `then: retrain`, `then: halt` or `then: rollback`",
             )
 
 

@@ -1,4 +1,4 @@
-"""What the alarms of each monitor do: start a run, only raise an alert, or halt the loop."""
+"""What the alarms of each monitor do: start a run, only raise an alert, halt the loop, or go back."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -7,7 +7,9 @@ from driftloop.contract.alibi import ALIBI_CLASSES
 from driftloop.spec.detector import AlibiDetect, Detector, Estimate, RowDetector, Schema
 from driftloop.spec.model import Spec
 
-AlarmEffect = Literal["retrain", "alert", "halt"]
+AlarmEffect = Literal["retrain", "alert", "halt", "rollback"]
+COUNTED: tuple[AlarmEffect, ...] = ("retrain", "halt", "rollback")
+"""Effects of alarms that are counted; others are told one by one."""
 
 DRIFT = "drift"
 """Monitor whose alarms start runs where a spec does not say whose do."""

@@ -256,6 +256,11 @@ class Plan:
         return tuple(monitor.name for monitor in self.monitors if monitor.then == "halt")
 
     @property
+    def rollback_on(self) -> tuple[str, ...]:
+        """Monitors whose alarms go back to the previous release."""
+        return tuple(monitor.name for monitor in self.monitors if monitor.then == "rollback")
+
+    @property
     def retrain_policy(self) -> RetrainPolicy:
         """What the decision service is told of alarms."""
         retrain = self.retrain
@@ -267,6 +272,7 @@ class Plan:
             budget=retrain.budget,
             on=self.retrain_on,
             halt_on=self.halt_on or None,
+            rollback_on=self.rollback_on or None,
             counts={name: AlarmCount(own.least, own.of) for name, own in counts if own is not None}
             or None,
             hold=(retrain.cooldown if retrain.hold is None else retrain.hold).total_seconds(),

@@ -7,6 +7,7 @@ revert` of its commit is its undo, and no move depends on anything that is not i
     empty -first-> stable -shadow-> shadow -canary-> canary (again and again) -promote-> stable
                      ^                |                 |
                      +-----reject-----+-----reject------+        stable -rollback-> stable
+                     +--------------leave---------------+        stable -leave-> stable
 
 A promotion is two commits in one push (`stages`), so that its undo is the release before the
 rollout.
@@ -128,6 +129,23 @@ class Version(_Frozen):
     where the spec did not ask for one."""
 
 
+class LeftRelease(_Frozen):
+    """A release that the loop went back from by itself, because of alarms about it."""
+
+    release: ReleaseId
+    """The release that was left; the loop never goes back to it by itself."""
+    to: ReleaseId
+    """The one that was production after it."""
+    decision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
+    """Id of the order."""
+    cause: str
+    """The alarm, and what it says."""
+
+
+MOST_LEFT = 20
+"""Releases that were left, the newest of them; a candidate to go back to is one of the last two."""
+
+
 class Release(_Frozen):
     """Content of release.yaml. Build it with `empty`, `load` or a move; weights are percent and
     sum to 100."""
@@ -142,6 +160,8 @@ class Release(_Frozen):
     """Version that `rollback` restores; set at promotion."""
     weights: dict[str, Annotated[int, Field(ge=0, le=100)]] = Field(default_factory=dict)
     """Percent of the traffic per release id; the candidate is absent in shadow."""
+    left: tuple[LeftRelease, ...] = ()
+    """Releases that the loop went back from by itself, the newest last."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -271,6 +291,41 @@ def restore_previous(release: Release) -> Release:
     return restore_version(release, release.previous)
 
 
+def leave_production(release: Release, *, decision: str, cause: str) -> Release:
+    """stable | shadow | canary -> stable: the previous version is production again, by the loop itself.
+
+    A candidate goes with the production that it was measured against. ReleaseError says why there is no
+    way back: production was itself gone back to, there is no previous version, or the loop has left that
+    one before.
+    """
+    _needs(release, "rollback", "stable", "shadow", "canary")
+    production, previous = release.production, release.previous
+    assert production is not None  # noqa: S101 - the model checks it
+    last = release.left[-1] if release.left else None
+    if last is not None and last.to == production.id and previous is None:
+        raise ReleaseError(
+            f"the loop went back to {production.id} from {last.release} by itself, and goes back no further"
+        )
+    if previous is None:
+        raise ReleaseError(f"there is no release before {production.id}")
+    if (before := find_left(release, previous.id)) is not None:
+        raise ReleaseError(
+            f"the release before it, {previous.id}, was itself left because of {before.cause}"
+        )
+    if release.candidate is not None:
+        release = reject_candidate(release)
+    left = LeftRelease(release=production.id, to=previous.id, decision=decision, cause=cause)
+    return _moved(
+        restore_previous(release),
+        left=(*(each for each in release.left if each.release != production.id), left)[-MOST_LEFT:],
+    )
+
+
+def find_left(release: Release, id: str) -> LeftRelease | None:
+    """Return how the loop left a release by itself; None when it never did."""
+    return next((each for each in release.left if each.release == id), None)
+
+
 def restore_version(release: Release, version: Version) -> Release:
     """stable -> stable: an earlier version is production again, and none is `previous`."""
     _needs(release, "rollback", "stable")
@@ -282,12 +337,12 @@ def split_move(before: Release, after: Release) -> tuple[Release, ...]:
     nothing moves.
 
     A promotion goes through the release as it was before the rollout began, so that taking back
-    its last commit takes back the rollout, not only its last step. Everything else is one
-    commit.
+    its last commit takes back the rollout, not only its last step. So does what leaves production
+    during a rollout. Everything else is one commit.
     """
     if after == before:
         return ()
-    if before.candidate is not None and after.production == before.candidate:
+    if before.candidate is not None and after.production != before.production:
         return (reject_candidate(before), after)
     return (after,)
 
@@ -333,6 +388,7 @@ class _Spec(_Frozen):
     candidate: Version | None = None
     previous: Version | None = None
     weights: dict[str, int] = Field(default_factory=dict)
+    left: tuple[LeftRelease, ...] = ()
 
 
 class _Document(_Frozen):
@@ -375,6 +431,7 @@ def load_release(text: str, *, path: str = "release.yaml") -> Release:
             candidate=spec.candidate,
             previous=spec.previous,
             weights=spec.weights,
+            left=spec.left,
         )
     except ValidationError as error:
         findings = [
@@ -394,6 +451,8 @@ def dump_release(release: Release) -> str:
             rehearsed = fields[role].get("rehearsed")
             if rehearsed is not None and rehearsed["numbers"] is None:
                 del rehearsed["numbers"]
+    if not fields["left"]:
+        del fields["left"]
     metadata = {"name": fields.pop("name"), "namespace": fields.pop("namespace")}
     document = {
         "apiVersion": "driftloop.dev/v1alpha1",

@@ -15,6 +15,7 @@ from driftloop.resources.serving import disruption_budget, seldon, serving_backe
 from driftloop.resources.serving.rehearsal import rehearsed_servers
 from driftloop.resources.watching import alerts, dashboard, scraping
 from driftloop.resources.workflows.pruning import pruning_outline
+from driftloop.resources.workflows.rollback import rollback_outline
 from driftloop.resources.workflows.rollout import rollout_outline
 from driftloop.resources.workflows.schedules import scheduled_runs
 from driftloop.resources.workflows.training import training_outline
@@ -104,7 +105,7 @@ def mesh_policies(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 
 def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
-    """Training, rollout, schedule."""
+    """Training, rollout, rollback where a monitor asks for it, schedule."""
     # Hera takes over half a second to import; only rendering pays for it.
     from driftloop.resources.workflows import templates
 
@@ -119,6 +120,9 @@ def workflow_templates(plan: Plan, release: Release) -> tuple[Manifest, ...]:
             "prune.workflowtemplate": None
             if plan.prune is None
             else templates.workflow_template(plan, pruning_outline(plan)),
+            "rollback.workflowtemplate": templates.workflow_template(plan, rollback_outline(plan))
+            if plan.rollback_on
+            else None,
             **{
                 file: templates.cron_workflow(plan, run)
                 for file, run in scheduled_runs(plan).items()
@@ -141,7 +145,7 @@ def webhook_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 
 def run_trigger(plan: Plan, release: Release) -> tuple[Manifest, ...]:
-    """Return the Sensor that makes a run of each call of the webhook."""
+    """Return the Sensor that makes a Workflow of each call of the webhook."""
     return _name_files(plan, trees.WORKFLOWS, {"retrain.sensor": retrain.build_sensor(plan)})
 
 

@@ -41,6 +41,7 @@ def decision_deployment(plan: Plan) -> apps.Deployment:
             *("--data", plan.data),
             *(("--labels",) if plan.takes_labels else ()),
             *_tracking_options(plan),
+            *(("--rollback-webhook", names.rollback_url) if plan.rollback_on else ()),
         ),
         env=parts.platform_environment(
             *parts.nats(NatsRole.DECISION, NatsRole.READER),
@@ -79,7 +80,7 @@ def on_runs(plan: Plan) -> knative.Trigger:
 
 
 def on_alarms(plan: Plan) -> tuple[tuple[str, knative.Trigger], ...]:
-    """(monitor, Trigger) for each monitor whose alarms start runs or halt the loop."""
+    """(monitor, Trigger) for each monitor whose alarms start runs, halt the loop or go back."""
     names = plan.names
     return tuple(
         (
@@ -92,5 +93,5 @@ def on_alarms(plan: Plan) -> tuple[tuple[str, knative.Trigger], ...]:
                 type=detector_type(name),
             ),
         )
-        for name in (*plan.retrain_on, *plan.halt_on)
+        for name in (*plan.retrain_on, *plan.halt_on, *plan.rollback_on)
     )

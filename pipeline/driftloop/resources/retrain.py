@@ -1,5 +1,5 @@
-"""The start of a training run: an authenticated webhook, and the Sensor that makes a Workflow of
-each decision."""
+"""The start of a training run, or of a rollback: an authenticated webhook, and the Sensor that makes a
+Workflow of each decision."""
 
 from driftloop.contract.accounts import NatsRole
 from driftloop.contract.names import CAUSE, EVENT_BUS, NATS_URL, PLATFORM, WEBHOOK_PORT
@@ -9,7 +9,9 @@ from driftloop.plan import Plan
 from driftloop.resources import parts
 
 COMPONENT = "retrain"
-EVENT = "retrain"
+EVENT, ROLLBACK_EVENT = "retrain", "rollback"
+DECIDED, ORDERED = "decided", "ordered"
+"""Dependencies of the Sensor: a call of each webhook."""
 MAX_PAYLOAD = 64 * 1024
 RUNS_A_MINUTE = 20
 """Workflows that the webhook makes at most; all but one of them end at the claim."""
@@ -44,15 +46,20 @@ def event_source(plan: Plan) -> events.EventSource:
             replicas=1,
             template=events.EventPodTemplate(container=_SMALL, security_context=parts.POD),
             webhook={
-                EVENT: events.WebhookSource(
-                    port=str(WEBHOOK_PORT),
-                    endpoint="/retrain",
-                    method="POST",
-                    auth_secret=core.KeySelector(name=PLATFORM, key=WEBHOOK_TOKEN.key),
-                    max_payload_size=MAX_PAYLOAD,
-                )
+                EVENT: _build_webhook("/retrain"),
+                **({ROLLBACK_EVENT: _build_webhook("/rollback")} if plan.rollback_on else {}),
             },
         ),
+    )
+
+
+def _build_webhook(endpoint: str) -> events.WebhookSource:
+    return events.WebhookSource(
+        port=str(WEBHOOK_PORT),
+        endpoint=endpoint,
+        method="POST",
+        auth_secret=core.KeySelector(name=PLATFORM, key=WEBHOOK_TOKEN.key),
+        max_payload_size=MAX_PAYLOAD,
     )
 
 
@@ -70,31 +77,7 @@ def webhook_service(plan: Plan) -> core.KubernetesService:
 def build_sensor(plan: Plan) -> events.Sensor:
     """Names the Workflow after the decision, so that a second delivery meets "already exists"."""
     names = plan.names
-
-    def copy_field(key: str, dest: str, *, append: bool = False) -> events.TriggerParameter:
-        source = events.ParameterSource(dependency_name="decided", data_key=f"body.{key}")
-        return events.TriggerParameter(
-            src=source, dest=dest, operation="append" if append else None
-        )
-
-    def match_field(path: str, pattern: str) -> events.DataFilter:
-        return events.DataFilter(path=path, type="string", value=(pattern,))
-
-    workflow = {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Workflow",
-        "metadata": {
-            "name": f"{names.pipeline}-",
-            "namespace": names.namespace,
-            "labels": parts.object_labels(names, "workflows"),
-        },
-        "spec": {
-            "workflowTemplateRef": {"name": names.train},
-            "arguments": {
-                "parameters": [{"name": "decision", "value": ""}, {"name": "cause", "value": ""}],
-            },
-        },
-    }
+    rolls_back = bool(plan.rollback_on)
     return events.Sensor(
         metadata=parts.object_meta(names, names.retrain, COMPONENT),
         spec=events.SensorSpec(
@@ -103,42 +86,87 @@ def build_sensor(plan: Plan) -> events.Sensor:
                 service_account_name=names.sensor, container=_SMALL, security_context=parts.POD
             ),
             dependencies=(
-                events.SensorDependency(
-                    name="decided",
-                    event_source_name=names.retrain,
-                    event_name=EVENT,
-                    # Text is matched as a regular expression, unanchored unless it says so.
-                    filters=events.Filters(
-                        data=(
-                            match_field("body.pipeline", f"^{names.pipeline}$"),
-                            match_field("body.decision", "^[0-9a-f]{12}$"),
-                            match_field("body.cause", CAUSE),
-                        )
-                    ),
-                ),
+                _build_dependency(plan, DECIDED, EVENT),
+                *((_build_dependency(plan, ORDERED, ROLLBACK_EVENT),) if rolls_back else ()),
             ),
             triggers=(
-                events.SensorTrigger(
-                    template=events.TriggerTemplate(
-                        name="train",
-                        conditions="decided",
-                        k8s=events.KubernetesTrigger(
-                            operation="create",
-                            source=events.ArtifactLocation(resource=workflow),
-                            parameters=(
-                                copy_field("decision", "metadata.name", append=True),
-                                copy_field("decision", "spec.arguments.parameters.0.value"),
-                                copy_field("cause", "spec.arguments.parameters.1.value"),
-                            ),
+                _build_trigger(plan, "train", DECIDED, f"{names.pipeline}-", names.train),
+                *(
+                    (
+                        _build_trigger(
+                            plan, "rollback", ORDERED, f"{names.rollback}-", names.rollback
                         ),
-                    ),
-                    retry_strategy=events.TriggerRetry(
-                        steps=3, duration="10s", factor=2, jitter=0.1
-                    ),
-                    at_least_once=True,
-                    # delays, never drops: whoever holds the token can't flood the API server
-                    rate_limit=events.RateLimit(unit="Minute", requests_per_unit=RUNS_A_MINUTE),
+                    )
+                    if rolls_back
+                    else ()
                 ),
             ),
         ),
+    )
+
+
+def _build_dependency(plan: Plan, name: str, event: str) -> events.SensorDependency:
+    def match_field(path: str, pattern: str) -> events.DataFilter:
+        return events.DataFilter(path=path, type="string", value=(pattern,))
+
+    return events.SensorDependency(
+        name=name,
+        event_source_name=plan.names.retrain,
+        event_name=event,
+        # Text is matched as a regular expression, unanchored unless it says so.
+        filters=events.Filters(
+            data=(
+                match_field("body.pipeline", f"^{plan.names.pipeline}$"),
+                match_field("body.decision", "^[0-9a-f]{12}$"),
+                match_field("body.cause", CAUSE),
+            )
+        ),
+    )
+
+
+def _build_trigger(
+    plan: Plan, name: str, dependency: str, prefix: str, template: str
+) -> events.SensorTrigger:
+    """Build the trigger that makes the Workflow `prefix` + decision of a template."""
+    names = plan.names
+
+    def copy_field(key: str, dest: str, *, append: bool = False) -> events.TriggerParameter:
+        source = events.ParameterSource(dependency_name=dependency, data_key=f"body.{key}")
+        return events.TriggerParameter(
+            src=source, dest=dest, operation="append" if append else None
+        )
+
+    workflow = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {
+            "name": prefix,
+            "namespace": names.namespace,
+            "labels": parts.object_labels(names, "workflows"),
+        },
+        "spec": {
+            "workflowTemplateRef": {"name": template},
+            "arguments": {
+                "parameters": [{"name": "decision", "value": ""}, {"name": "cause", "value": ""}],
+            },
+        },
+    }
+    return events.SensorTrigger(
+        template=events.TriggerTemplate(
+            name=name,
+            conditions=dependency,
+            k8s=events.KubernetesTrigger(
+                operation="create",
+                source=events.ArtifactLocation(resource=workflow),
+                parameters=(
+                    copy_field("decision", "metadata.name", append=True),
+                    copy_field("decision", "spec.arguments.parameters.0.value"),
+                    copy_field("cause", "spec.arguments.parameters.1.value"),
+                ),
+            ),
+        ),
+        retry_strategy=events.TriggerRetry(steps=3, duration="10s", factor=2, jitter=0.1),
+        at_least_once=True,
+        # delays, never drops: whoever holds the token can't flood the API server
+        rate_limit=events.RateLimit(unit="Minute", requests_per_unit=RUNS_A_MINUTE),
     )

@@ -96,7 +96,7 @@ def decide_run(
             state,
             sources={
                 key: source
-                if policy.halts(key.partition("/")[0])
+                if policy.interrupts(key.partition("/")[0])
                 else _consume_alarms(source, max(source.alarms, default=0))
                 for key, source in state.sources.items()
             },

@@ -19,6 +19,8 @@ def bound_times(state: RetrainState, now: float, policy: RetrainPolicy) -> Retra
     latest = now + policy.refire_limit + SKEW
     if after.next_fire > latest:
         after = replace(after, next_fire=now)
+    if after.rollback is not None and after.rollback.next_fire > latest:
+        after = replace(after, rollback=replace(after.rollback, next_fire=now))
     if any(run.next > latest for run in after.untold):
         untold = tuple(replace(run, next=min(run.next, now)) for run in after.untold)
         after = replace(after, untold=untold)

@@ -14,7 +14,8 @@ difference how often or in which order events come:
 * A run is claimed once; a run or decision that has ended is remembered and can't come back.
 * Alarms about a release that git does not call production count nothing: every event that knows production drops what
   was counted or remembered about another release while git could not be read.
-* Alarms of a detector that halts start no run, and halt the loop in whatever phase it is.
+* Alarms of a detector that halts start no run, and halt the loop in whatever phase it is; those of one that rolls back
+  do, too, and order that production is left (`rollbacks`).
 * A run that found nothing new costs nothing: its alarms are kept, and new data starts a run with them as its cause.
 
 idle -> pending (alarms) -> running (claimed) -> evaluating -> rolling-out -> cooling -> idle;
@@ -36,18 +37,29 @@ from driftloop.retrain.causes import (
 from driftloop.retrain.clocks import bound_times
 from driftloop.retrain.pauses import (
     count_strike,
-    halt_loop,
+    halt_by_hand,
     settle_state,
     step_halting,
     step_head,
     wait_for_data,
 )
+from driftloop.retrain.rollbacks import (
+    cancel_order,
+    drop_stale_order,
+    step_claim_rollback,
+    step_rollback_end,
+    step_rollback_head,
+    step_rollback_lost,
+    step_rolling_back,
+)
 from driftloop.retrain.state import (
     AlarmEvent,
     ClaimEvent,
+    ClaimRollbackEvent,
     Effect,
     EndEvent,
     Event,
+    FireRollback,
     FireWebhook,
     HaltEvent,
     HeadEvent,
@@ -56,6 +68,7 @@ from driftloop.retrain.state import (
     NewDataEvent,
     ResumeEvent,
     RetrainState,
+    RollbackEndEvent,
     TellLoss,
     TellWait,
     TickEvent,
@@ -75,11 +88,9 @@ def step_decision(
     state = bound_times(state, now, policy)
     match event:
         case AlarmEvent():
-            state = drop_stale(state, event.production, now)
-            step = step_halting if policy.halts(event.detector) else step_alarm
-            state = step(state, event, now, policy)
+            state = _step_alarm(state, event, now, policy)
         case HeadEvent():
-            state = step_head(state, event, now)
+            state = step_head(step_rollback_head(state, event, now), event, now)
         case NewDataEvent():
             state = _step_new_data(state)
         case ClaimEvent():
@@ -89,13 +100,17 @@ def step_decision(
         case EndEvent():
             state = _step_end(state, event, now) if state.live and state.run == event.run else state
         case LostEvent():
-            state = _step_lost(state, event, now)
+            state = step_rollback_lost(_step_lost(state, event, now), event, now)
+        case ClaimRollbackEvent():
+            state = step_claim_rollback(state, event, now)
+        case RollbackEndEvent():
+            state = step_rollback_end(state, event, now)
         case ToldEvent():
             state = _step_told(state, event)
         case WaitToldEvent():
             state = _step_wait_told(state, event)
         case HaltEvent():
-            state = halt_loop(state, event.reason, now)
+            state = halt_by_hand(state, event.reason, now)
         case ResumeEvent():
             state = _step_resume(state, now)
         case TickEvent():
@@ -105,6 +120,16 @@ def step_decision(
     # the commit of a person may carry a time of the future, too
     state = settle_state(bound_times(state, now, policy), now, policy)
     return _list_effects(state, now, policy)
+
+
+def _step_alarm(
+    state: RetrainState, event: AlarmEvent, now: float, policy: RetrainPolicy
+) -> RetrainState:
+    state = drop_stale(drop_stale_order(state, event.production, now), event.production, now)
+    if policy.rolls_back(event.detector):
+        return step_rolling_back(state, event, now, policy)
+    step = step_halting if policy.halts(event.detector) else step_alarm
+    return step(state, event, now, policy)
 
 
 def is_claimed(state: RetrainState, run: str) -> bool:
@@ -119,6 +144,14 @@ def find_watched(state: RetrainState, name: str) -> str | None:
     if state.phase == "pending" and state.decision is not None:
         return f"{name}-{state.decision}"
     return None
+
+
+def find_watched_rollback(state: RetrainState, name: str) -> str | None:
+    """The Workflow to look at that carries out an order, or should; None without an order."""
+    order = state.rollback
+    if order is None:
+        return None
+    return order.run or f"{name}-rollback-{order.decision}"
 
 
 def _step_claim(state: RetrainState, event: ClaimEvent, now: float) -> RetrainState:
@@ -221,6 +254,7 @@ def _step_wait_told(state: RetrainState, event: WaitToldEvent) -> RetrainState:
 
 
 def _step_resume(state: RetrainState, now: float) -> RetrainState:
+    state = cancel_order(state)
     if state.halt is None and state.hold is None and not state.strikes:
         return state
     resting = state.phase in ("halted", "held")
@@ -244,6 +278,12 @@ def _list_effects(
         wait = _compute_patience(policy, state.fires)
         state = replace(state, fires=min(state.fires + 1, 30), next_fire=now + wait)
         effects = (FireWebhook(decision, state.cause or "", state.fires),)
+    order = state.rollback
+    if order is not None and order.run is None and now >= order.next_fire:
+        wait = _compute_patience(policy, order.fires)
+        order = replace(order, fires=min(order.fires + 1, 30), next_fire=now + wait)
+        state = replace(state, rollback=order)
+        effects = (*effects, FireRollback(order.decision, order.cause.text, order.fires))
     if due := [run for run in state.untold if now >= run.next]:
         again = {
             run.run: replace(

@@ -7,7 +7,8 @@ from typing import assert_never
 
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.retrain.causes import DAY, is_cooling, within_budget
-from driftloop.retrain.state import RetrainCause, RetrainState
+from driftloop.retrain.rollbacks import explain_cause
+from driftloop.retrain.state import RetrainCause, RetrainState, RollbackOrder
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def _explain_phase(
         case "running" | "evaluating" | "rolling-out":
             verb = "is rolled out" if state.phase == "rolling-out" else f"is {state.phase}"
             end = ("It ends in a halt: " + state.halt,) if state.halt is not None else ()
+            end = (*_explain_order(state.rollback), *end)
             return (
                 f"run {state.run} {verb} since {since} because of {state.cause}",
                 (*_explain_lasting(state.alarm), *end),
@@ -105,10 +107,14 @@ def _explain_idle(
 
 
 def _explain_halts(policy: RetrainPolicy | None) -> tuple[str, ...]:
-    if policy is None or not policy.halt_on:
+    if policy is None:
         return ()
-    counts = _list_counts(policy, policy.halt_on)
-    return (f"{counts[0].upper()}{counts[1:]} would halt the loop",)
+    effects = (
+        (policy.halt_on, "halt the loop"),
+        (policy.rollback_on, "go back to the previous release, and halt the loop"),
+    )
+    counts = ((_list_counts(policy, on), effect) for on, effect in effects if on)
+    return tuple(f"{count[0].upper()}{count[1:]} would {effect}" for count, effect in counts)
 
 
 def _list_counts(policy: RetrainPolicy, monitors: tuple[str, ...]) -> str:
@@ -169,7 +175,23 @@ def _explain_halt(state: RetrainState, name: str, since: str) -> tuple[str, tupl
     by = "halted itself" if state.breaker else "was halted"
     return (
         f"{by} at {since}: {state.halt}",
-        (f"Nothing starts until `driftloop resume {name}`",),
+        (
+            *_explain_order(state.rollback),
+            f"Nothing starts until `driftloop resume {name}`",
+        ),
+    )
+
+
+def _explain_order(order: RollbackOrder | None) -> tuple[str, ...]:
+    """Say how far an order to go back is."""
+    if order is None:
+        return ()
+    if order.run is not None:
+        return (f"{order.run} goes back from {order.cause.release}",)
+    tries = "once" if order.fires == 1 else f"{order.fires} times"
+    return (
+        f"Asked {tries} since {format_time(order.since)} to go back from {order.cause.release} because of "
+        f"{explain_cause(order.cause)}: the webhook, the Sensor or Argo has not made the Workflow yet",
     )
 
 
@@ -180,6 +202,13 @@ def _explain_past(state: RetrainState) -> tuple[str, ...]:
     if state.outcome is not None and ended_at is not None:
         reason = f": {state.reason}" if state.reason else ""
         parts.append(f"The last run ended as {state.outcome} at {format_time(ended_at)}{reason}")
+    if (end := state.went_back) is not None and state.halt is None:
+        ended = (
+            f"went back to {end.to}"
+            if end.outcome == "rolled-back"
+            else f"{end.outcome}, {end.reason}"
+        )
+        parts.append(f"The last rollback, from {end.release} at {format_time(end.at)}: {ended}")
     if state.strikes and not state.breaker:
         count = "candidate was" if state.strikes == 1 else "candidates in a row were"
         parts.append(f"{state.strikes} {count} refused or rejected")

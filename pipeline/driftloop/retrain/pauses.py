@@ -52,7 +52,7 @@ def wait_for_data(before: RetrainState, after: RetrainState, event: EndEvent) ->
     if before.waits is not None:
         # told when it began to wait
         return replace(after, waits=replace(before.waits, news=False, reason=event.reason))
-    return _tell_wait(after, f"data {before.decision}", "data", event.reason)
+    return tell_wait(after, f"data {before.decision}", "data", event.reason)
 
 
 def count_strike(before: RetrainState, after: RetrainState, event: EndEvent) -> RetrainState:
@@ -86,6 +86,13 @@ def step_head(state: RetrainState, event: HeadEvent, now: float) -> RetrainState
     return replace(state, hold=hold)
 
 
+def halt_by_hand(state: RetrainState, reason: str, now: float) -> RetrainState:
+    """Stop the loop as a person wants it; the halt of an order to go back becomes theirs."""
+    if state.rollback is not None and state.halt is not None:
+        return replace(state, halt=reason, breaker=False)
+    return halt_loop(state, reason, now)
+
+
 def halt_loop(state: RetrainState, reason: str, now: float) -> RetrainState:
     """Stop the loop; a run that goes on may end."""
     if state.halt is not None:
@@ -108,7 +115,7 @@ def step_halting(
         return state
     together = "" if cause.lasting is None else f", {cause.lasting} windows together"
     why = f"{cause.text} (monitor {event.detector}{together})"
-    state = _tell_wait(state, f"halt {event.source} {cause.last}", "person", why)
+    state = tell_wait(state, f"halt {event.source} {cause.last}", "person", why)
     return replace(halt_loop(state, why, now), breaker=True)
 
 
@@ -149,7 +156,7 @@ def _settle_breaker(state: RetrainState, now: float, policy: RetrainPolicy) -> R
     if state.phase == "pending":
         state = withdraw_decision(state)
     key = f"breaker {state.ended_at}"
-    state = _tell_wait(state, key, "person", why)
+    state = tell_wait(state, key, "person", why)
     return replace(
         state,
         phase="halted",
@@ -175,7 +182,7 @@ def _settle_hold(state: RetrainState, now: float, policy: RetrainPolicy) -> Retr
     if hold.until is None:
         who = f" by {hold.by}" if hold.by else ""
         why = f"`{hold.subject}` ({hold.commit[:12]}){who} took a release back"
-        state = _tell_wait(state, f"hold {hold.commit}", "time", why)
+        state = tell_wait(state, f"hold {hold.commit}", "time", why)
     return replace(state, hold=replace(hold, until=until))
 
 
@@ -195,7 +202,7 @@ def _settle_phase(state: RetrainState, now: float, policy: RetrainPolicy) -> Ret
     return state if phase == state.phase else replace(state, phase=phase, since=now)
 
 
-def _tell_wait(state: RetrainState, key: str, waits_for: LoopWait, reason: str) -> RetrainState:
+def tell_wait(state: RetrainState, key: str, waits_for: LoopWait, reason: str) -> RetrainState:
     """Owe people the news of a wait; the same wait is told once."""
     short = hashlib.sha256(f"{state.pipeline}|{key}".encode()).hexdigest()[:12]
     untold = UntoldWait(short, waits_for, reason)

@@ -4,7 +4,7 @@ from one moment in which something can happen to the next.
 Nothing is trained, so two things are assumed: a run takes so long, and ends as released. Then alarms count for
 the new release, but the monitors go on to compare with the data that they were fitted on: after a change that
 lasts runs go on, where a real loop's next release has the change in its reference. A halt lasts a day, then
-a person resumes.
+a person resumes; a rollback is a halt.
 """
 
 from collections.abc import Iterable
@@ -17,12 +17,15 @@ from driftloop.retrain.decision import step_decision
 from driftloop.retrain.state import (
     AlarmEvent,
     ClaimEvent,
+    ClaimRollbackEvent,
     EndEvent,
     Event,
+    FireRollback,
     FireWebhook,
     HeadEvent,
     ResumeEvent,
     RetrainState,
+    RollbackEndEvent,
     TellLoss,
     TellWait,
     TickEvent,
@@ -169,6 +172,9 @@ class _Loop:
                 case FireWebhook(decision, cause, _):
                     self._note_run()
                     self._apply(ClaimEvent(f"run-{decision}", decision, cause))
+                case FireRollback(decision, _, _):
+                    self._apply(ClaimRollbackEvent(f"rollback-{decision}", decision))
+                    self._apply(RollbackEndEvent(decision, "rolled-back", to="the release before"))
                 case TellLoss(name, _, _):
                     self._apply(ToldEvent(name))
                 case TellWait(key, _, _):

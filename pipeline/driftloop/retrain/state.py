@@ -43,6 +43,9 @@ def is_new_data(cause: str) -> bool:
     return cause == NEW_DATA_CAUSE
 
 
+RollbackOutcome = Literal["rolled-back", "refused", "failed"]
+"""How an order to go back ended: by a commit, by a reason against it, or without an answer."""
+
 WITHDRAWN = "withdrawn"
 """Detector of a cause whose decision was withdrawn by a version that kept the text only."""
 
@@ -141,6 +144,32 @@ class UntoldRun:
 
 
 @dataclass(frozen=True)
+class RollbackOrder:
+    """The order to go back from a release, until it is known how that ended."""
+
+    decision: str
+    cause: RetrainCause
+    since: float
+    run: str | None = None
+    """The Workflow that carries it out; None until it has begun."""
+    fires: int = 0
+    next_fire: float = 0.0
+
+
+@dataclass(frozen=True)
+class RollbackEnd:
+    """How the last order to go back ended."""
+
+    outcome: RollbackOutcome
+    release: str
+    """Release that was to be left."""
+    to: str | None
+    """Release that is production since; None unless one came back."""
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True)
 class RetrainState:
     """Everything the decision remembers; JSON in a key-value entry."""
 
@@ -195,6 +224,10 @@ class RetrainState:
     waits_untold: tuple[UntoldWait, ...] = ()
     clock: str = ""
     """The last stored time that turned out to be in the future, and what became of it."""
+    rollback: RollbackOrder | None = None
+    """The order that is not carried out yet; the loop is halted beside it."""
+    went_back: RollbackEnd | None = None
+    """How the last one ended."""
 
     @property
     def live(self) -> bool:
@@ -254,6 +287,12 @@ def _read_fields(document: dict[str, Any]) -> dict[str, Any]:
             None if wait is None else DataWait(**{**wait, "cause": RetrainCause(**wait["cause"])})
         ),
         "hold": lambda hold: None if hold is None else ReleaseHold(**hold),
+        "rollback": lambda order: (
+            None
+            if order is None
+            else RollbackOrder(**{**order, "cause": RetrainCause(**order["cause"])})
+        ),
+        "went_back": lambda end: None if end is None else RollbackEnd(**end),
         "sources": lambda sources: {
             name: CauseSource(source["watermark"], {int(k): v for k, v in source["alarms"].items()})
             for name, source in sources.items()
@@ -300,6 +339,8 @@ class HeadEvent:
     by: str = ""
     at: float = 0.0
     """Time of the commit (seconds since 1970)."""
+    decision: str = ""
+    """Order that the loop carried out by it; empty for every other commit."""
 
 
 @dataclass(frozen=True)
@@ -354,6 +395,25 @@ class LostEvent:
 
 
 @dataclass(frozen=True)
+class ClaimRollbackEvent:
+    """A Workflow wants to carry out an order; ask `find_claimed(state, run)` afterwards."""
+
+    run: str
+    decision: str
+
+
+@dataclass(frozen=True)
+class RollbackEndEvent:
+    """An order is over; `stale` when its release is production no longer, so that there is nothing to
+    leave. A repeat changes nothing."""
+
+    decision: str
+    outcome: RollbackOutcome | Literal["stale"]
+    reason: str = ""
+    to: str | None = None
+
+
+@dataclass(frozen=True)
 class ToldEvent:
     """The end of a lost run was told to everybody who listens."""
 
@@ -389,6 +449,8 @@ Event = (
     | MoveEvent
     | EndEvent
     | LostEvent
+    | ClaimRollbackEvent
+    | RollbackEndEvent
     | ToldEvent
     | WaitToldEvent
     | HaltEvent
@@ -399,6 +461,15 @@ Event = (
 @dataclass(frozen=True)
 class FireWebhook:
     """Ask for a run: POST the webhook."""
+
+    decision: str
+    cause: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class FireRollback:
+    """Ask for a rollback: POST the webhook of rollbacks."""
 
     decision: str
     cause: str
@@ -423,4 +494,4 @@ class TellWait:
     reason: str
 
 
-Effect = FireWebhook | TellLoss | TellWait
+Effect = FireWebhook | FireRollback | TellLoss | TellWait

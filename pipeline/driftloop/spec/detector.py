@@ -88,9 +88,10 @@ class _Monitor(SpecModel):
     columns: ColumnNames | None = None
     """Columns that it looks at, separated by commas: of `data.features`, or with `on: response` of the
     model's answers. All of them when left out."""
-    then: Literal["retrain", "alert", "halt"] | None = None
-    """What alarms that count do: start a run, only raise an alert, or halt the loop as `driftloop halt`
-    does. When left out, what `retrain.on` says: a run, or an alert, of detectors of single rows neither."""
+    then: Literal["retrain", "alert", "halt", "rollback"] | None = None
+    """What alarms that count do: start a run, only raise an alert, halt the loop as `driftloop halt`
+    does, or go back to the previous release by a commit and halt the loop. When left out, what
+    `retrain.on` says: a run, or an alert, of detectors of single rows neither."""
     alarms: Alarms | None = None
     """Windows that must alarm before it counts; when left out `retrain.consecutive` in a row."""
 

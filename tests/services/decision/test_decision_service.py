@@ -38,7 +38,14 @@ from driftloop.operations.target import CommitTarget
 from driftloop.release import record
 from driftloop.release.record import Release, Version
 from driftloop.retrain.decision import is_claimed
-from driftloop.retrain.state import ClaimEvent, EndEvent, MoveEvent, RetrainState
+from driftloop.retrain.rollbacks import describe_rollback
+from driftloop.retrain.state import (
+    ClaimEvent,
+    ClaimRollbackEvent,
+    EndEvent,
+    MoveEvent,
+    RetrainState,
+)
 from driftloop.retrain.store import DecisionStore, apply_once
 from tests.pipelines import SPEC, version
 
@@ -57,6 +64,7 @@ class World:
 
     def __init__(self) -> None:
         self.fired: list[dict[str, Any]] = []
+        self.ordered: list[dict[str, Any]] = []
         self.workflows: dict[str, dict[str, Any]] = {}
         self.refuse = 0
         self.heard: list[events.Event] = []
@@ -79,7 +87,8 @@ class World:
         if self.refuse:
             self.refuse -= 1
             return web.Response(status=503)
-        self.fired.append(json.loads(await request.read()))
+        calls = self.ordered if request.path == "/rollback" else self.fired
+        calls.append(json.loads(await request.read()))
         return web.Response(text="success")
 
 
@@ -167,6 +176,8 @@ async def service(
         f"http://127.0.0.1:{world.port}/retrain",
         "--broker",
         f"http://127.0.0.1:{world.port}/broker",
+        "--rollback-webhook",
+        f"http://127.0.0.1:{world.port}/rollback",
     ]
     argv += ["--labels"] if labels else []
     environment = {
@@ -536,6 +547,61 @@ async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
     await until(lambda: bool(service.world.fired), within=10)
     # the same commit is known: it holds nobody a second time
     assert (await service.state()).hold is None
+
+
+@pytest.mark.parametrize("service", [{"rollbackOn": ["quality"]}], indirect=True)
+async def test_a_rollback_is_ordered_once_whoever_is_killed_and_told_as_git_has_it(
+    service: Service, tmp_path: Path
+) -> None:
+    repository = empty_repository(tmp_path)
+    name = service.pipeline
+    pipelines.commit_spec(repository, SPEC.replace("name: digits", f"name: {name}"))
+    old, new = version("a", id="r0"), version("b", id="r1")
+    move = partial(commit_move, repository, name)
+    move(lambda release: record.release_first(release, old), old)
+    move(lambda release: record.start_shadow(release, new), new)
+    move(record.promote_candidate, new)
+    restart_with(service, repository)
+    # a forged alarm, which no detector has stored, and one window less than it takes
+    assert await service.post(service.verdict(2, detector="quality")) == 202
+    assert await service.alarm(1, detector="quality") == 202
+    assert (await service.state()).rollback is None
+    service.world.refuse = 1
+    assert await service.alarm(2, detector="quality") == 202
+    assert (await service.state()).phase == "halted"
+    # killed between its call of the webhook and the claim
+    await until(lambda: len(service.world.ordered) >= 1, within=15)
+    service.process.kill()
+    service.process.start()
+    await until(lambda: len(service.world.ordered) >= 2, within=15)
+    assert len({each["decision"] for each in service.world.ordered}) == 1
+    order = service.world.ordered[0]
+    assert order["cause"] == f"alarm {service.verdict(2, detector='quality').id}"
+    assert "to go back from r1 because of" in await why(service)
+    workflow = f"{name}-rollback-{order['decision']}"
+    await service.apply(ClaimRollbackEvent(workflow, order["decision"]))
+    # the step dies after its commit, and says nothing
+    carried_out = TransitionMessage("Roll back", old, left="r1", decision=order["decision"])
+    pipelines.commit_transition(
+        repository,
+        name,
+        partial(record.leave_production, decision=order["decision"], cause=order["cause"]),
+        lambda before, after: carried_out,
+    )
+    service.world.workflows[workflow] = {"status": {"phase": "Failed"}}
+    await until(lambda: _rollback_is(service, "rolled-back"), within=20)
+    assert f"rolled back from r1 to r0 because of {order['cause']}" in await why(service)
+    await until(lambda: len(service.world.heard) == 2, within=10)
+    assert [event.parse_json()["waitsFor"] for event in service.world.heard] == ["person"] * 2
+    async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
+        assert 'driftloop_decision_rollback{outcome="rolled-back"} 1.0' in await answer.text()
+    assert service.world.fired == []
+    await resume(service)
+    assert (await service.state()).phase == "idle"
+
+
+async def _rollback_is(service: Service, outcome: str) -> bool:
+    return describe_rollback(await service.state()) == outcome
 
 
 @pytest.mark.parametrize("service", [{"consecutive": 1, "whileRunning": "remember"}], indirect=True)

@@ -101,9 +101,9 @@ class Listener:
         self._js = js
         self._workflows = workflows
         self._namespace, self._sensor = sensor
-        (self._dependency,) = spec.dependencies
         self._trigger = trigger
         self._where = f"{self._namespace}/{self._sensor}/{trigger.template.name}"
+        self._dependency = triggers.find_dependency(spec, trigger, self._where)
         self._fired: list[float] = []
 
     async def subscribe(self) -> None:

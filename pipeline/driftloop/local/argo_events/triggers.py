@@ -5,7 +5,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from driftloop.kube.events import Filters, SensorSpec, SensorTrigger, TriggerParameter
+from driftloop.kube.events import (
+    Filters,
+    SensorDependency,
+    SensorSpec,
+    SensorTrigger,
+    TriggerParameter,
+)
 from driftloop.local.argo import jsonpaths
 from driftloop.local.argo.parts import NotUnderstoodError, read_part
 
@@ -19,7 +25,32 @@ def read_sensor(sensor: Mapping[str, Any], label: str) -> SensorSpec:
     not defined.
     """
     spec = read_part(SensorSpec, sensor.get("spec") or {}, label=label, path="spec")
-    (dependency,) = spec.dependencies
+    for dependency in spec.dependencies:
+        _check_filters(dependency, label)
+    for trigger in spec.triggers:
+        template = trigger.template
+        dependency = find_dependency(spec, trigger, label)
+        for parameter in template.k8s.parameters:
+            if (name := parameter.src.dependency_name) != dependency.name:
+                raise NotUnderstoodError(
+                    f"{label}: trigger {template.name} reads the dependency `{name}`, must read"
+                    f" `{dependency.name}`, on whose event it is created"
+                )
+    return spec
+
+
+def find_dependency(spec: SensorSpec, trigger: SensorTrigger, label: str) -> SensorDependency:
+    """Return the one dependency on whose event a trigger creates its object."""
+    name = trigger.template.conditions
+    for dependency in spec.dependencies:
+        if dependency.name == name:
+            return dependency
+    raise NotUnderstoodError(
+        f"{label}: trigger {trigger.template.name} names the dependency `{name}`, which does not exist"
+    )
+
+
+def _check_filters(dependency: SensorDependency, label: str) -> None:
     for data in dependency.filters.data if dependency.filters else ():
         for pattern in data.value:
             try:
@@ -29,15 +60,6 @@ def read_sensor(sensor: Mapping[str, Any], label: str) -> SensorSpec:
                     f"{label}: dependency {dependency.name}: filter on {data.path}: `{pattern}` is"
                     f" not a regular expression: {error}"
                 ) from error
-    for trigger in spec.triggers:
-        template = trigger.template
-        sources = [parameter.src.dependency_name for parameter in template.k8s.parameters]
-        for name in (template.conditions, *sources):
-            if name != dependency.name:
-                raise NotUnderstoodError(
-                    f"{label}: trigger {template.name} names the dependency `{name}`, which does not exist"
-                )
-    return spec
 
 
 def passes_filters(filters: Filters | None, event: Json) -> bool:

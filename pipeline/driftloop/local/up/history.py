@@ -58,6 +58,7 @@ class RunHistory:
         self._timeline = timeline
         self._cursors: dict[str, int] = {}
         self._phases: dict[str, dict[str, str]] = {}
+        self._halts: dict[str, str | None] = {}
         self.verdicts: dict[str, dict[str, Any]] = {}
         """`<namespace>/<pipeline>/<detector>` -> its last verdict."""
         self.unjudged: dict[str, dict[str, Any]] = {}
@@ -138,7 +139,10 @@ class RunHistory:
         if state.clock and self._clocks.get(key) != state.clock:
             self._add_entry("decision", f"{pipeline}: {state.clock}")
             self._clocks[key] = state.clock
-        if self.decisions.get(key) != state.phase:
+        # a halt that goes on because of something else: a rollback that has ended
+        halted_anew = self._halts.get(key, state.halt) != state.halt and state.phase == "halted"
+        self._halts[key] = state.halt
+        if self.decisions.get(key) != state.phase or halted_anew:
             told = sentences.tell_phase(
                 pipeline, state.phase, explained.summary, state.cause or "", state.reason or ""
             )

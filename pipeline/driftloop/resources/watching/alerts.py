@@ -178,6 +178,7 @@ def _loop_alerts(plan: Plan) -> Iterator[AlertingRule]:
         do=f"`driftloop why {names.pipeline}` says which. Look at data and gates, then "
         f"`driftloop resume {names.pipeline}`.",
     )
+    yield from _rollback_alerts(plan)
     stuck = _rollout_patience(plan)
     yield _build_alert(
         plan,
@@ -217,7 +218,35 @@ def _loop_alerts(plan: Plan) -> Iterator[AlertingRule]:
 
 
 def _list_halting(plan: Plan) -> str:
-    return f", or an alarm of {' or '.join(plan.halt_on)}" if plan.halt_on else ""
+    halting = (*plan.halt_on, *plan.rollback_on)
+    return f", or an alarm of {' or '.join(halting)}" if halting else ""
+
+
+def _rollback_alerts(plan: Plan) -> Iterator[AlertingRule]:
+    """Going back from a release, where monitors do; whoever is told has to resume the loop."""
+    if not plan.rollback_on:
+        return
+    name, monitors = plan.names.pipeline, " or ".join(plan.rollback_on)
+    last = f"`driftloop why {name}` says which; `driftloop resume {name}` lets the loop go on."
+    objects = f"`kubectl -n {plan.names.namespace} get eventsource,sensor,workflow`"
+    stands = f"an alarm of {monitors} stands against production, and it"
+    alerts: tuple[tuple[str, str, timedelta | None, Severity, str, str], ...] = (
+        ("RolledBack", "rolled-back", None, "warning",
+         f"production was rolled back because of an alarm of {monitors}; the loop is halted",
+         f"{last} `git revert` of the commit takes it back."),
+        ("RollbackRefused", "~refused|failed", None, "critical", f"{stands} could not be rolled back",
+         f"{last} `driftloop rollback {name} --list` shows what can be restored."),
+        ("RollbackNotStarted", "ordered", timedelta(minutes=2), "critical", f"{stands} is not rolled back yet",
+         f"The webhook, the Sensor or Argo's controller doesn't answer: {objects}. "
+         f"`driftloop rollback {name}` does it by hand."),
+    )  # fmt: skip
+    for alert, outcome, wait, severity, summary, do in alerts:
+        became = series.service_series(
+            plan.names, "driftloop_decision_rollback", decision.COMPONENT, outcome=outcome
+        )
+        yield _build_alert(
+            plan, alert, f"{became} == 1", wait, severity=severity, summary=summary, do=do
+        )
 
 
 def _files_alert(plan: Plan) -> AlertingRule:
@@ -273,7 +302,7 @@ def _detector_alerts(plan: Plan, monitor: Monitor, version: Version) -> Iterator
     if monitor.function_image is not None:
         yield _failed_function(plan, monitor)
     match monitor.then:
-        case "retrain" | "halt":
+        case "retrain" | "halt" | "rollback":
             yield _unheeded_alarm(plan, monitor, alarm, window)
         case "alert":
             yield _standing_alarm(plan, monitor, alarm)
@@ -301,7 +330,7 @@ def _failed_function(plan: Plan, monitor: Monitor) -> AlertingRule:
 def _unheeded_alarm(plan: Plan, monitor: Monitor, alarm: str, window: str) -> AlertingRule:
     names, name = plan.names, monitor.name
     count = plan.retrain_policy.count_of(name).least
-    halts = monitor.then == "halt"
+    halts = monitor.then in ("halt", "rollback")
     phases = ("halted", *LIVE) if halts else ("pending", *LIVE, "cooling", "waiting", "held")
     busy = series.service_series(
         names, "driftloop_decision_phase", decision.COMPONENT, phase="~" + "|".join(phases)

@@ -176,7 +176,7 @@ class WorkflowOutline:
     entrypoint: str
     """Node that is run."""
     on_exit: str | None
-    """Node that is run at the end, whatever happened."""
+    """Node that is run at the end, whatever happened; None without one."""
     deadline: int
     """Seconds until the workflow is given up."""
     lineage: tuple[str, ...]

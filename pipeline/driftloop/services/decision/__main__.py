@@ -33,6 +33,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--webhook", required=True, help="URL of the EventSource's webhook")
     parser.add_argument("--broker", required=True, help="URL of the Broker")
     parser.add_argument(
+        "--rollback-webhook",
+        default="",
+        help="URL of the EventSource's webhook for rollbacks; needed with monitors that roll back",
+    )
+    parser.add_argument(
         "--data", default="", help="folder of the batches; looked at while alarms wait for new ones"
     )
     parser.add_argument(
@@ -54,6 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
         pipeline=arguments.pipeline,
         policy=RetrainPolicy.parse(arguments.policy),
         webhook=arguments.webhook,
+        rollback_webhook=arguments.rollback_webhook,
         broker=arguments.broker,
         nats_url=NATS_ROLES[NatsRole.DECISION].read(os.environ),
         reader_url=NATS_ROLES[NatsRole.READER].read(os.environ),

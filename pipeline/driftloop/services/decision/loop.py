@@ -21,11 +21,13 @@ from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.names import release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.errors import StoreError
-from driftloop.retrain.decision import find_watched, is_claimed
+from driftloop.retrain.decision import find_watched, find_watched_rollback, is_claimed
+from driftloop.retrain.rollbacks import ORDERED, describe_rollback
 from driftloop.retrain.state import (
     AlarmEvent,
     Effect,
     Event,
+    FireRollback,
     FireWebhook,
     HeadEvent,
     LostEvent,
@@ -33,6 +35,7 @@ from driftloop.retrain.state import (
     Outcome,
     Phase,
     RetrainState,
+    RollbackOutcome,
     TellLoss,
     TellWait,
     TickEvent,
@@ -73,6 +76,7 @@ class DecisionLoop:
         pipeline: str,
         session: aiohttp.ClientSession,
         webhook: str,
+        rollback_webhook: str = "",
         token: str,
         broker: str,
         kubernetes: KubernetesClient | None,
@@ -87,6 +91,7 @@ class DecisionLoop:
         self._pipeline = pipeline
         self._session = session
         self._webhook = webhook
+        self._rollback_webhook = rollback_webhook
         self._token = token
         self._broker = broker
         self._kubernetes = kubernetes
@@ -99,7 +104,8 @@ class DecisionLoop:
         self._doing: set[asyncio.Task[None]] = set()
         self._clock = ""
         self._telling: set[str] = set()
-        self._missing: tuple[str, float] | None = None
+        self._missing: dict[str, float] = {}
+        """Workflow that is gone or has ended, and since when."""
         self._fires = Counter(
             "driftloop_decision_fires", "Webhook calls, by result", ["result"], registry=registry
         )
@@ -143,6 +149,12 @@ class DecisionLoop:
             ["release", "commit", "change"],
             registry=registry,
         )
+        self._rollback = Gauge(
+            "driftloop_decision_rollback",
+            "1 for what became of the rollback for which the loop is halted",
+            ["outcome"],
+            registry=registry,
+        )
         self._show_state(RetrainState(f"{namespace}.{pipeline}"))
 
     async def read_state(self) -> RetrainState:
@@ -166,7 +178,7 @@ class DecisionLoop:
         StoreError as `apply_event`."""
         state = await self.read_state()
         # while the loop is busy or pauses, an alarm starts nothing whatever it is about; it may halt it
-        asks = state.phase == "idle" or self._policy.halts(alarm.detector)
+        asks = state.phase == "idle" or self._policy.interrupts(alarm.detector)
         head = await self._follow_git() if asks else None
         production = head.production if head is not None else None
         return await self.apply_event(replace(alarm, production=production))
@@ -232,37 +244,52 @@ class DecisionLoop:
             await self.apply_event(NewDataEvent())
 
     async def _check_lease(self, state: RetrainState) -> None:
-        """Is the run that holds the lease, or that should take it, still there?"""
-        name = find_watched(state, self._pipeline)
-        if name is None or self._kubernetes is None:
-            self._missing = None
-            return
+        """Are the run and the rollback that were claimed, or that should be, still there?"""
+        order = state.rollback
+        claimed = (
+            (find_watched(state, self._pipeline), state.live),
+            (
+                find_watched_rollback(state, self._pipeline),
+                order is not None and order.run is not None,
+            ),
+        )
+        watched = {name: live for name, live in claimed if name is not None}
+        self._missing = {name: at for name, at in self._missing.items() if name in watched}
+        if self._kubernetes is not None:
+            for name, live in watched.items():
+                await self._check_workflow(self._kubernetes, name, live=live)
+
+    async def _check_workflow(self, kubernetes: KubernetesClient, name: str, *, live: bool) -> None:
+        """Is a Workflow still there? `live` once it has claimed what it was made for."""
         try:
-            workflow = await asyncio.to_thread(self._kubernetes.get_workflow, self._namespace, name)
+            workflow = await asyncio.to_thread(kubernetes.get_workflow, self._namespace, name)
         except KubernetesUnreachableError as error:
             log.warning("lease can't be checked: workflow=%s error=%s", name, error.message)
             return
         # a decision that is pending has no Workflow yet; only one that ended without a claim is a sign
-        if not workflow_ended(workflow) or (workflow is None and not state.live):
-            self._missing = None
+        if not workflow_ended(workflow) or (workflow is None and not live):
+            self._missing.pop(name, None)
             return
-        if self._missing is None or self._missing[0] != name:
-            self._missing = (name, time.monotonic())
-            return
-        if time.monotonic() - self._missing[1] >= self._grace:
+        since = self._missing.setdefault(name, time.monotonic())
+        if time.monotonic() - since >= self._grace:
             how = (
                 "is gone"
                 if workflow is None
                 else f"ended in phase {workflow['status']['phase']} without reporting its outcome"
             )
+            # a rollback that was committed has ended well, whatever became of its step
+            await self._follow_git()
             await self.apply_event(LostEvent(name, f"workflow {name} {how}"))
-            self._missing = None
+            del self._missing[name]
 
     async def _carry_out(self, effect: Effect) -> None:
         match effect:
             case FireWebhook():
                 if await self._confirm_decision(effect):
-                    await self._fire_webhook(effect)
+                    await self._fire_webhook(effect, self._webhook)
+            case FireRollback():
+                if await self._confirm_decision(effect):
+                    await self._fire_webhook(effect, self._rollback_webhook)
             case TellLoss():
                 await self._tell_loss(effect)
             case TellWait():
@@ -318,22 +345,30 @@ class DecisionLoop:
         finally:
             self._telling.discard(effect.key)
 
-    async def _confirm_decision(self, effect: FireWebhook) -> bool:
-        """Ask git before a run is asked for; False when the decision is about a release that was
-        replaced, or over."""
+    async def _confirm_decision(self, effect: FireWebhook | FireRollback) -> bool:
+        """Ask git before a run or a rollback is asked for; False when the decision is about a release
+        that was replaced, or over."""
         try:
             await self._follow_git()
             state = await self.read_state()
         except StoreError as error:
             log.warning("a run is not asked for yet, retrying: %s", error.message)
             return False
-        if state.phase == "pending" and state.decision == effect.decision:
+        match effect:
+            case FireWebhook():
+                asks = state.phase == "pending" and state.decision == effect.decision
+            case FireRollback():
+                order = state.rollback
+                asks = order is not None and order.run is None and order.decision == effect.decision
+            case _:
+                assert_never(effect)
+        if asks:
             return True
         log.info("decision is over, no run is asked for: decision=%s", effect.decision)
         return False
 
-    async def _fire_webhook(self, effect: FireWebhook) -> None:
-        """POST the webhook once; the state machine asks again until the decision is claimed."""
+    async def _fire_webhook(self, effect: FireWebhook | FireRollback, url: str) -> None:
+        """POST a webhook once; the state machine asks again until the decision is claimed."""
         body = {"pipeline": self._pipeline, "decision": effect.decision, "cause": effect.cause}
         headers = {"Authorization": f"Bearer {self._token}"}
         without = aiohttp.ClientTimeout()
@@ -341,16 +376,14 @@ class DecisionLoop:
             # not aiohttp's own timeout: it swallows a cancellation that comes in the same moment (3.14)
             async with (
                 asyncio.timeout(ANSWER),
-                self._session.post(
-                    self._webhook, json=body, headers=headers, timeout=without
-                ) as answer,
+                self._session.post(url, json=body, headers=headers, timeout=without) as answer,
             ):
                 await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._fires.labels("unreachable").inc()
             log.warning(
                 "webhook can't be reached: url=%s error=%s",
-                self._webhook,
+                url,
                 error or type(error).__name__,
             )
             return
@@ -363,11 +396,9 @@ class DecisionLoop:
                 effect.attempt,
             )
         elif answer.status == 401:
-            log.error("webhook refused the token: url=%s", self._webhook)
+            log.error("webhook refused the token: url=%s", url)
         else:
-            log.warning(
-                "webhook refused the decision: url=%s status=%d", self._webhook, answer.status
-            )
+            log.warning("webhook refused the decision: url=%s status=%d", url, answer.status)
 
     def _note_change(self, applied: AppliedEvent, event: Event) -> None:
         # also what others have changed: a run claims and ends by itself
@@ -387,3 +418,6 @@ class DecisionLoop:
         self._stale.set(state.stale)
         self._strikes.set(state.strikes)
         self._breaker.set(state.breaker)
+        rollback = describe_rollback(state)
+        for which in (ORDERED, *get_args(RollbackOutcome)):
+            self._rollback.labels(which).set(float(which == rollback))

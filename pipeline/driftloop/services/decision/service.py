@@ -32,6 +32,8 @@ class DecisionOptions:
     pipeline: str
     policy: RetrainPolicy
     webhook: str
+    rollback_webhook: str
+    """URL of the webhook for rollbacks; empty when no monitor rolls back."""
     broker: str
     nats_url: str
     reader_url: str
@@ -72,6 +74,7 @@ async def serve_decision(options: DecisionOptions) -> None:
                 pipeline=pipeline,
                 session=session,
                 webhook=options.webhook,
+                rollback_webhook=options.rollback_webhook,
                 token=options.token,
                 broker=options.broker,
                 kubernetes=KubernetesClient.from_url(options.kubernetes_url)
