@@ -72,7 +72,9 @@ def test_progress_on_a_terminal_moves_and_leaves_the_lines(
         report("train, trial 1: rate 0.1 is done")
         report("gate refused: [bold]")
     stream.flush()
-    text = os.read(reading, 65536).decode()
+    text = ""
+    while "[bold]" not in text:  # the kernel hands it on in pieces
+        text += os.read(reading, 65536).decode()
     assert "waiting for [digits-1]" in text
     assert "\x1b[32mdone\x1b[0m" in text
     assert "[bold]" in text
