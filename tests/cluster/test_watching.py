@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from driftloop.clients.s3 import StoreLocation
 from driftloop.contract.handovers import DetectorSettings, RetrainPolicy
 from driftloop.contract.recorders import RecorderSettings
 from driftloop.contract.streams import DetectorStreams, RecorderStreams
@@ -24,6 +25,8 @@ from driftloop.services.decision.handler import DecisionHandlers as DecisionDoor
 from driftloop.services.decision.labels import RESULTS as LABELLED
 from driftloop.services.decision.labels import LabelDoor
 from driftloop.services.decision.loop import FIRED, DecisionLoop
+from driftloop.services.decision.pruned import PruneWatch
+from driftloop.services.decision.tracking import TrackingLoop
 from driftloop.services.detector.stream.emit import VerdictEmitter
 from driftloop.services.detector.stream.handler import DetectorHandler as DetectorDoor
 from driftloop.services.detector.stream.kept import KeptEvents
@@ -254,6 +257,9 @@ def started():
     )
     VerdictEmitter(None, names, None, "", detector)
     _build_quality(detector)
+    PruneWatch(None, StoreLocation("n"), "p", decision)
+    server = SimpleNamespace(client=SimpleNamespace(url="http://mlflow"))
+    TrackingLoop(None, server, None, decision)
     judge = AnalysisService(AnalysisSettings("p", "n", ""), None)._registry
     recording, recorder = RecorderStreams("n", "p"), CollectorRegistry()
     RecorderHandler(
@@ -286,6 +292,7 @@ def test_counters_begin_with_0():
         ("driftloop_detector_verdicts_sent", None, (None,)),
         ("driftloop_analysis_responses", "what", TAKEN),
         ("driftloop_recorder_events", "result", RECORDED),
+        ("driftloop_tracking_sent", None, (None,)),
     ):
         counts = [one for one in found.pop(name).samples if one.name.endswith("_total")]
         assert {one.labels.get(label): one.value for one in counts} == dict.fromkeys(values, 0), (
