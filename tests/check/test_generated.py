@@ -173,7 +173,9 @@ def specs(draw: st.DrawFn) -> tuple[str, str]:
     if serve["server"] != "python" or "graph" in serve:
         # nothing rehearses these, and how good answers are is compared with the rehearsal's
         monitors = {
-            name: each for name, each in monitors.items() if each.get("detector") != "quality"
+            name: each
+            for name, each in monitors.items()
+            if each.get("detector") not in ("quality", "estimate")
         }
     if draw(st.booleans()):
         serve["replicas"] = draw(st.integers(1, 3))

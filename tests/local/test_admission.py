@@ -73,7 +73,7 @@ def test_rendered_objects_are_admitted(name: str) -> None:
             "`Mars` does not exist",
         ),
         (broken("EventSource", calendar={}), "`spec.calendar` is not supported"),
-        (broken("Sensor", dependencies=[], triggers=[]), "`spec.dependencies.0`"),
+        (broken("Sensor", dependencies=[], triggers=[]), "`spec.dependencies`"),
     ],
 )
 def test_refusals_name_file_object_and_field(manifest: dict[str, object], words: str) -> None:
