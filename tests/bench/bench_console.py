@@ -20,25 +20,30 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from support.console_world import StoredSource, make_window, recent, tell_verdicts  # noqa: E402
-from support.stored_runs import Shelf  # noqa: E402
 
 from driftloop.console.access import AccessKey  # noqa: E402
 from driftloop.console.serving import build_console, listen, serve  # noqa: E402
 from driftloop.contract.outcomes import RunOutcome  # noqa: E402
+from driftloop.contract.verdicts import WindowRecord  # noqa: E402
 from driftloop.local.ground import memory  # noqa: E402
 from driftloop.local.ground.binaries import find_rclone  # noqa: E402
 from driftloop.local.ground.state import StateFolder, free_port  # noqa: E402
-from driftloop.operations import releases  # noqa: E402
-from driftloop.operations.releases import TransitionMessage  # noqa: E402
+from driftloop.operations.verdict_windows import (  # noqa: E402
+    JudgedWindow,
+    ReadWindows,
+    shorten_window,
+)
 from driftloop.release import record  # noqa: E402
 from driftloop.release.record import Release  # noqa: E402
-from tests.pipelines import SPEC, version  # noqa: E402
-from tests.steps.conftest import KEY, SECRET, start, stop  # noqa: E402
+
+if TYPE_CHECKING:
+    from support.stored_runs import Shelf
 
 SECONDS, SIZE, MEMORY = 0.2, 300_000, 120.0
 COLUMNS = 12
@@ -70,6 +75,8 @@ def main() -> int:
 @contextlib.contextmanager
 def run_store(folder: Path) -> Iterator[str]:
     """An object store for the length of a `with`."""
+    from tests.steps.conftest import KEY, SECRET, start, stop
+
     address = f"127.0.0.1:{(port := free_port())}"
     (folder / "s3").mkdir()
     keys = ["--auth-key", f"{KEY},{SECRET}"]
@@ -82,8 +89,14 @@ def run_store(folder: Path) -> Iterator[str]:
         stop(process)
 
 
-def build_world(folder: Path, url: str, pipelines: int) -> Shelf:
+def build_world(folder: Path, url: str, pipelines: int) -> "Shelf":
     """Pipelines with a release each, and runs of the first."""
+    from support.stored_runs import Shelf
+
+    from driftloop.operations import releases
+    from driftloop.operations.releases import TransitionMessage
+    from tests.pipelines import SPEC, version
+
     (folder / "home").mkdir()
     shelf = Shelf.open(folder / "home", url)
     repository = shelf.repository
@@ -112,23 +125,41 @@ def name_pipeline(number: int) -> str:
     return "digits" if number == 0 else f"pipeline-{number}"
 
 
+def make(name: str, window: int, windows: int) -> WindowRecord:
+    """A window of a pipeline."""
+    columns = {f"column-{each}": 0.01 * each + 0.1 * (window % 7 == 0) for each in range(COLUMNS)}
+    return make_window(window, at=recent(windows - window), alarm=window % 50 == 0, columns=columns)
+
+
+class ManyWindows(StoredSource):
+    """Windows that are made when they are read: a console holds none of them in full."""
+
+    def __init__(self, state: StateFolder, pipelines: int, windows: int) -> None:
+        super().__init__(state)
+        self._pipelines, self._windows = pipelines, windows
+
+    def read_windows(self, after: int, most: int) -> ReadWindows:
+        last = self._pipelines * self._windows
+        found = [self._shorten(number) for number in range(max(after, last - most) + 1, last + 1)]
+        return ReadWindows(tuple(found), last)
+
+    def _shorten(self, number: int) -> JudgedWindow:
+        name = name_pipeline((number - 1) % self._pipelines)
+        record = make(name, (number - 1) // self._pipelines + 1, self._windows)
+        return shorten_window(record, number, namespace=name, pipeline=name)
+
+
 def serve_world(arguments: argparse.Namespace) -> None:
     """Serve the world with its windows; `reads` counts how often the platform was asked."""
     state = StateFolder.open_folder(arguments.serve / ".driftloop")
-    source = StoredSource(state)
+    source = ManyWindows(state, arguments.pipelines, arguments.windows)
     assert source.status is not None
     for number in range(arguments.pipelines):
         name = name_pipeline(number)
         source.status["decisions"][f"{name}.{name}"] = "idle"
         source.status["loops"][f"{name}.{name}"] = "waits for 2 alarms in a row of drift"
-        for window in range(1, arguments.windows + 1):
-            columns = {
-                f"column-{each}": 0.01 * each + 0.1 * (window % 7 == 0) for each in range(COLUMNS)
-            }
-            at = recent((arguments.windows - window) * 1.0)
-            made = make_window(window, at=at, alarm=window % 50 == 0, columns=columns)
-            source.records.append((name, name, made))
-    tell_verdicts(source)
+        source.records = [(name, name, make(name, arguments.windows, arguments.windows))]
+        tell_verdicts(source)
     key = AccessKey(arguments.port, "k" * 43)
     console = build_console(source, key, state=state, place=(), environment={})
     with listen(arguments.port) as listener:
@@ -162,6 +193,10 @@ def report(pid: int, port: int, alone: float, arguments: argparse.Namespace) -> 
     ]
     for thread in threads:
         thread.start()
+    began = time.monotonic()
+    while get(port, "/", cookie).count(b'id="pipeline-') < arguments.pipelines:
+        time.sleep(0.5)
+    print(f"  first look at everything: {time.monotonic() - began:.1f} s")
     ok = True
     home = f"/pipelines/{name_pipeline(arguments.pipelines - 1)}"
     for path in (

@@ -45,6 +45,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
             ["--seeds", "1", "--after", "400", "--only", "STAGGER"],
             r"STAGGER \| 0\.00 -> 0\.\d+ \| not seen \| not seen \| not seen \| 200 rows \| 200 rows \| 200 rows \|",
         ),
+        (
+            "bench_console.py",
+            ["--pipelines", "2", "--windows", "10", "--visitors", "2", "--rounds", "1"],
+            r"/runs .* ms .* KB[^\0]*memory +\d+ MB",
+        ),
         ("bench_platform.py", ["--starts", "1", "--idle", "1"], r"idle, \d+ programs +\d+ MB"),
         (
             "bench_storage.py",

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-
-from support.stored_runs import Shelf
+from typing import TYPE_CHECKING, Any
 
 from driftloop.console.access import AccessKey
 from driftloop.console.answers import Console
@@ -22,6 +20,9 @@ from driftloop.operations.run_store import ListedRun
 from driftloop.operations.status import PlatformStatus
 from driftloop.operations.verdict_windows import ReadWindows, shorten_window
 from driftloop.operations.why import LoopAnswer
+
+if TYPE_CHECKING:
+    from support.stored_runs import Shelf
 
 HOSTILE = (
     "<script>document.title='taken'</script>\"'><img src=x onerror=\"document.title='taken'\">"
@@ -129,7 +130,7 @@ def tell_verdicts(source: StoredSource) -> None:
         }  # fmt: skip
 
 
-def open_console(shelf: Shelf, source: StoredSource, *, port: int = PORT) -> Console:
+def open_console(shelf: "Shelf", source: StoredSource, *, port: int = PORT) -> Console:
     """A console of it that has looked once."""
     console = build_console(
         source, AccessKey(port, "k" * 43), state=shelf.state, place=("--state", str(shelf.state.root)), environment={}

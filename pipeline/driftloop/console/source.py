@@ -268,7 +268,7 @@ def _read_pipelines(
             if kept is not None and _is_unchanged(tree, kept):
                 pipelines[name] = kept
             else:
-                pipelines[name] = _read_committed(repository, tip, name)
+                pipelines[name] = _read_committed(repository, tip, name, kept)
         except PipelineError as error:
             broken[name] = error.message
     return RepositoryPicture(tip, pipelines, broken)
@@ -280,7 +280,11 @@ def _is_unchanged(tree: Mapping[str, str], kept: CommittedState) -> bool:
     return texts == (kept.spec, kept.text)
 
 
-def _read_committed(repository: Repository, tip: str, name: str) -> CommittedState:
+def _read_committed(
+    repository: Repository, tip: str, name: str, kept: CommittedState | None
+) -> CommittedState:
+    """Read a pipeline; of its commits those that were not read before."""
+    known = {each.logged.commit.sha: each for each in kept.commits} if kept is not None else {}
     committed = releases.read_pipeline(repository.tree(tip), name)
     logged = repository.history(tip, release_path(name), MOST_COMMITS)
     entries = list_entries(repository, tip, name)[:MOST_RELEASES]
@@ -291,7 +295,9 @@ def _read_committed(repository: Repository, tip: str, name: str) -> CommittedSta
         text=committed.files[release_path(name)],
         release=committed.release,
         releases=tuple(complete_entry(repository, committed.release, each) for each in entries),
-        commits=tuple(_weigh_commit(repository, each, name) for each in logged),
+        commits=tuple(
+            known.get(each.commit.sha) or _weigh_commit(repository, each, name) for each in logged
+        ),
         detectors=_list_detectors(committed.spec, name),
     )
 
