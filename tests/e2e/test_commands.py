@@ -118,7 +118,8 @@ def test_up_takes_the_spec_of_its_folder_and_plan_knows_what_serves(shell: Shell
 
 def _look_at_console(shell: Shell, run: str) -> None:
     """Every page of the running platform in a browser, and its actions to their end."""
-    address = shell.types(starter.NAME, "console").splitlines()[-1]
+    said = shell.types(starter.NAME, "console").splitlines()
+    (address,) = [line for line in said if line.startswith("http")]
     with open_browser() as browser:
         visitor = Visitor(browser, address)
         watch_running(visitor, starter.NAME, run, pictures=os.environ.get("DRIFTLOOP_PICTURES"))
