@@ -21,10 +21,11 @@ Unknown keys are errors. Durations are written `250ms`, `30s`, `10m`, `6h` or `7
 
 def reference() -> str:
     """Return the whole page."""
-    definitions: dict[str, Any] = schema()["$defs"]
+    whole = schema()
+    definitions: dict[str, Any] = whole["$defs"]
     parts = [_INTRO]
     for title, model in _models("", "", Pipeline, set()):
-        described = definitions.get(model.__name__, {"properties": schema()["properties"]})
+        described = definitions.get(model.__name__, {"properties": whole["properties"]})
         parts.append(f"\n## {title or 'The file'}\n\n{(model.__doc__ or '').strip()}\n\n")
         parts.append("| field | type | default | |\n|---|---|---|---|\n")
         for name, field in model.model_fields.items():
