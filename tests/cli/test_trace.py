@@ -258,20 +258,6 @@ def test_a_batch_leads_to_the_runs_that_were_trained_on_it(story: Story) -> None
     )
 
 
-def test_a_release_whose_run_is_pruned_is_told_from_git(tmp_path: Path, s3_url: str) -> None:
-    shelf = Shelf.open(tmp_path, s3_url)
-    shelf.put_run(A)
-    a = shelf.make_version(A)
-    shelf.move(lambda it: record.release_first(it, a), a)
-    for entry in shelf.store.list_folder(shelf.bucket / run_key(A)):
-        shelf.store.delete_object(type(shelf.bucket)(shelf.bucket.bucket, entry.key))
-    assert not shelf.store.has_object(shelf.bucket / report_key(A))
-    document = json.loads(shelf.types("trace", a.id, "-o", "json").stdout)
-    assert kinds(document) == ["release", "model", "run", "data", "code", "commit", "cause"]
-    assert ids(document, "data") == [a.data_digest]
-    assert any("are not stored any more" in note for note in document["notes"])
-
-
 def test_a_report_tells_the_story_with_what_the_columns_looked_like(
     story: Story, tmp_path: Path
 ) -> None:
@@ -312,3 +298,17 @@ def test_a_report_of_a_release_leaves_out_the_others(story: Story, tmp_path: Pat
     assert story.b.id in done.stderr
     done = story.shelf.types("report", "digits", "-o", str(tmp_path / "no" / "x.html"), code=2)
     assert "can't be written: No such file or directory" in done.stderr
+
+
+def test_a_release_whose_run_is_pruned_is_told_from_git(tmp_path: Path, s3_url: str) -> None:
+    shelf = Shelf.open(tmp_path, s3_url)
+    shelf.put_run(A)
+    a = shelf.make_version(A)
+    shelf.move(lambda it: record.release_first(it, a), a)
+    for entry in shelf.store.list_folder(shelf.bucket / run_key(A)):
+        shelf.store.delete_object(type(shelf.bucket)(shelf.bucket.bucket, entry.key))
+    assert not shelf.store.has_object(shelf.bucket / report_key(A))
+    document = json.loads(shelf.types("trace", a.id, "-o", "json").stdout)
+    assert kinds(document) == ["release", "model", "run", "data", "code", "commit", "cause"]
+    assert ids(document, "data") == [a.data_digest]
+    assert any("are not stored any more" in note for note in document["notes"])

@@ -1,6 +1,5 @@
 """`driftloop console`."""
 
-import asyncio
 import importlib.util
 import os
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from driftloop.cli import options
+from driftloop.clients import cancellation
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import free_port
 from driftloop.operations.console_address import find_console
@@ -78,7 +78,7 @@ def command(
         else build_local_console(state.ensure_exists(), key)
     )
     with listen(key.port) as listener:
-        asyncio.run(serve(console, listener, ready=lambda: click.echo(key.address)))
+        cancellation.run(serve(console, listener, ready=lambda: click.echo(key.address)))
 
 
 def _build_cluster_console(

@@ -2,11 +2,11 @@
 run/ports.json, its key in run/console-key."""
 
 import argparse
-import asyncio
 import logging
 import sys
 from pathlib import Path
 
+from driftloop.clients import cancellation
 from driftloop.console.access import AccessKey
 from driftloop.console.serving import build_local_console, listen, serve
 from driftloop.errors import PipelineError
@@ -26,7 +26,7 @@ def main() -> None:
     try:
         key = AccessKey(state.require_port("console"), files.read_text(state.console_key).strip())
         with listen(key.port) as listener:
-            asyncio.run(serve(build_local_console(state, key), listener, ready=lambda: None))
+            cancellation.run(serve(build_local_console(state, key), listener, ready=lambda: None))
     except (PipelineError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
 
