@@ -61,6 +61,7 @@ NAMED = {
 
 WRITTEN_EACH_TIME = {
     "run/lock": "",
+    "run/console-key": "",
     "run/last.json": "",
     "run/broker.json": "",
     "run/broker-troubles.json": "",
