@@ -5,6 +5,7 @@ import asyncio
 import json
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -20,6 +21,8 @@ from support import monitor
 from support.detector import ROOT, WIDTH, reference, run
 from support.processes import Process, free_port, nats, until, url
 
+from driftloop.contract.platform import GIT_URL
+from driftloop.contract.trees import release_path
 from driftloop.release import record
 from driftloop.render import render_tree
 from driftloop.retrain.state import ClaimEvent, EndEvent
@@ -84,6 +87,22 @@ def tree() -> dict[str, Any]:
         if path.startswith(("monitors/", "deployments/"))
         and not path.endswith("/kustomization.yaml")
     }
+
+
+def commit_release(folder: Path) -> str:
+    """The address of a repository in which the first release is production."""
+    release = record.release_first(record.empty_release("digits", "digits"), RELEASE)
+    file = folder / release_path("digits")
+    file.parent.mkdir(parents=True)
+    file.write_text(record.dump_release(release))
+    person = ("-c", "user.name=ada", "-c", "user.email=ada@example.org")
+    for command in (
+        ("init", "--quiet", "--initial-branch", "main"),
+        ("add", "."),
+        (*person, "commit", "--quiet", "--message", "Release"),
+    ):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder.as_uri()
 
 
 def scraped(objects: dict[str, Any], ports: dict[str, int]) -> list[Any]:
@@ -161,6 +180,7 @@ def service(
         "DRIFTLOOP_WEBHOOK_TOKEN": "t",
         "PYTHONPATH": str(ROOT / "pipeline"),
         "NO_PROXY": "*",
+        **({GIT_URL.environment: other["git"]} if "git" in other else {}),
     }
     argv = [str(python), "-m", module, *args]
     return Process(argv, folder / f"{component}.log", port, "/healthz", environment)
@@ -220,7 +240,7 @@ async def world(folder: Path, rules: Callable[[Any], Any] = hurried) -> AsyncIte
             make = partial(service, objects=objects, folder=folder, nats=url(server), broker=broker)
             services = {
                 "decision": make("decision", module="driftloop.services.decision", python=Path(sys.executable),
-                                 webhook=broker),
+                                 webhook=broker, git=commit_release(folder / "git")),
                 "judge": make("judge", module="driftloop.services.analysis", python=Path(sys.executable)),
                 "drift": make("drift", module="driftloop.services.detector", python=python,
                               artifact=str(folder / "artifact")),
