@@ -25,6 +25,7 @@ from driftloop.git.repository import Repository
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations import releases as pipelines
 from driftloop.operations.guard import refuse_harm
+from driftloop.operations.references import fetch_references
 from driftloop.operations.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.record import Release, Version
@@ -211,6 +212,9 @@ def store_bad_release(platform: DemoPlatform, good: Version, folder: Path) -> Ve
     for file in detectors.glob("*/detector.json"):
         file.write_text(file.read_text().replace(good.id, id))
     store.put_folder(detectors, bucket / "detectors")
+    for name in good.detector_digests:
+        # digests are of what pods fetch
+        fetch_references(store, bucket.bucket, detectors / name)
     made = {
         "id": id,
         "run": run,
