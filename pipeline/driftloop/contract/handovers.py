@@ -113,6 +113,18 @@ def _are_counts(value: object) -> bool:
     )
 
 
+def _column_names(key: str) -> Any:
+    return document_key(
+        key,
+        "a list of columns",
+        lambda v: v is None or (is_texts(v) and len(v) > 0),
+        default=None,
+        read=tuple,
+        write=list,
+        omits_none=True,
+    )
+
+
 @dataclass(frozen=True)
 class RetrainPolicy:
     """The `retrain` part of a spec. Times in seconds."""
@@ -266,15 +278,7 @@ class DetectorSettings:
         "alarmRate", "between 0 and 1", lambda v: is_number(v) and 0 < v < 1, default=0.01
     )
     """Share of windows that may alarm although nothing has changed."""
-    columns: tuple[str, ...] | None = document_key(
-        "columns",
-        "a list of columns",
-        lambda v: v is None or (is_texts(v) and len(v) > 0),
-        default=None,
-        read=tuple,
-        write=list,
-        omits_none=True,
-    )
+    columns: tuple[str, ...] | None = _column_names("columns")
     """Columns of `data.features` that it looks at; None for all of them."""
     margin: float | None = document_key(
         "margin",
@@ -323,15 +327,7 @@ class DetectorSettings:
         omits_none=True,
     )
     """Seconds for which an answer and its label wait for each other; of `quality`."""
-    slices: tuple[str, ...] | None = document_key(
-        "slices",
-        "a list of columns",
-        lambda v: v is None or (is_texts(v) and len(v) > 0),
-        default=None,
-        read=tuple,
-        write=list,
-        omits_none=True,
-    )
+    slices: tuple[str, ...] | None = _column_names("slices")
     """Columns of requests by whose values answers are judged apart, too; of `quality`."""
     by: EstimateMethod | None = document_key(
         "by",

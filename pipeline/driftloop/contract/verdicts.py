@@ -245,6 +245,11 @@ class ColumnChange:
         return from_json(cls, document, label="a column of the verdict", closed=False)
 
     @property
+    def is_quality_share(self) -> bool:
+        """Return True of a measure of labelled answers that is a share, such as the accuracy."""
+        return self.kind == "quality" and 0 <= self.after <= 1
+
+    @property
     def text(self) -> str:
         """The change in words: the column, the figure, and what it was and is."""
         words = {

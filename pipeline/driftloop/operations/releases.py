@@ -33,6 +33,7 @@ from driftloop.release.record import Release, Version
 from driftloop.text.load import load_documents
 
 _WEIGHTS = frozenset({"traffic", "weight"})
+_ENDED = "End the rollout of "
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,7 @@ def _build_end_message(name: str, promotion: TransitionMessage) -> TransitionMes
     return replace(
         promotion,
         outcome=None,
-        subject=f"End the rollout of {promotion.version.id} of {name}: accepted",
+        subject=f"{_ENDED}{promotion.version.id} of {name}: accepted",
         body="The release as it was before the rollout. Never applied: the promotion came with the same push, and "
         "reverting that one leads here.",
     )
@@ -460,6 +461,12 @@ def _build_outcome_trailers(outcome: RunOutcome | None) -> dict[str, str]:
     if outcome is None:
         return {}
     return {OUTCOME_TRAILER: outcome.kind, REASON_TRAILER: " ".join(outcome.reason.split())}
+
+
+def was_applied(logged: LoggedCommit) -> bool:
+    """Return False for the commit that ends a rollout: the promotion comes with the same push, so that Flux
+    never sees it."""
+    return not logged.commit.subject.startswith(_ENDED)
 
 
 def read_outcome_trailers(found: LoggedCommit) -> tuple[OutcomeKind, str] | None:

@@ -11,7 +11,7 @@ from driftloop.contract.trees import release_path, spec_path
 from driftloop.git.repository import LoggedCommit, Repository
 from driftloop.local.ground.sentences import describe_cause
 from driftloop.operations.release_history import read_release
-from driftloop.operations.releases import read_outcome_trailers
+from driftloop.operations.releases import read_outcome_trailers, was_applied
 from driftloop.pages.figures import (
     CommitKind,
     CommitTick,
@@ -34,8 +34,6 @@ _FIGURES = {
     "p99": re.compile(r"p99 (\d+) ms"),
     "agreement": re.compile(r"([\d.]+)% of \d+ answers like"),
 }
-_ENDED = "End the rollout of "
-"""Start of the subject of a commit that is never applied: the promotion came with the same push."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def _read_releases(
     repository: Repository, pipeline: str, logged: Sequence[LoggedCommit], before: Release | None
 ) -> Iterator[StoryCommit]:
     for commit in logged:
-        if commit.commit.subject.startswith(_ENDED):
+        if not was_applied(commit):
             continue
         after = read_release(repository, commit.commit.sha, pipeline)
         kind, about = _find_kind(before, after)

@@ -25,9 +25,8 @@ from driftloop.pages.figures import (
     QualityLine,
     WindowPoint,
 )
-from driftloop.pages.levels import measure_level
+from driftloop.pages.levels import measure_level, scores_p_values
 from driftloop.pages.reports import MonitorSummary, StoryLine, WindowPicture
-from driftloop.spec.detector import ChiSquared, CramerVonMises, KolmogorovSmirnov
 from driftloop.spec.model import Spec
 from driftloop.text.words import count_noun
 
@@ -36,7 +35,6 @@ MOST_WINDOWS = 3000
 MOST_CHANGES = 5
 MOST_PICTURES = 2
 """Windows of a monitor that are shown with their distributions."""
-P_VALUES = (KolmogorovSmirnov, CramerVonMises, ChiSquared)
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,8 @@ def list_monitors(story: WindowStory, spec: Spec | None) -> tuple[MonitorSummary
 
 def _summarize(name: str, records: Sequence[WindowRecord], spec: Spec | None) -> MonitorSummary:
     monitor = spec.monitors.get(name) if spec is not None else None
-    p_value = isinstance(monitor, P_VALUES) or any(
-        record.alarm and record.score < record.threshold for record in records
-    )
+    detector = monitor.detector if monitor is not None else "monitor"
+    p_value = scores_p_values(detector, records)
     windows = [_make_point(record, p_value=p_value) for record in records]
     effects = tuple(
         ColumnEffect(change.column, window, change.effect, change.alarm, change.text)
@@ -102,7 +99,6 @@ def _summarize(name: str, records: Sequence[WindowRecord], spec: Spec | None) ->
         for change in read_columns(record.details)
         if change.kind != "quality"
     )
-    detector = monitor.detector if monitor is not None else "monitor"
     return MonitorSummary(
         MonitorLine(name, detector, tuple(windows)),
         effects,
@@ -173,7 +169,7 @@ def list_qualities(story: WindowStory) -> tuple[QualityLine, ...]:
         for record in records:
             at = datetime.fromisoformat(record.time or "")
             for change in read_columns(record.details):
-                if change.kind == "quality" and 0 <= change.after <= 1:
+                if change.is_quality_share:
                     name = f"{change.column} {change.of}".strip()
                     lines.setdefault(name, []).append((at, change.after))
     return tuple(QualityLine(name, tuple(points)) for name, points in lines.items())

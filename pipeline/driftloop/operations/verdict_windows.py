@@ -152,7 +152,7 @@ def shorten_window(
         since=since if isinstance(since, str) else None,
         failed=bool(read_failure(record.details)),
         quality=next(
-            (each.after for each in columns if each.kind == "quality" and 0 <= each.after <= 1),
+            (each.after for each in columns if each.is_quality_share),
             None,
         ),
         columns=tuple(

@@ -1,9 +1,36 @@
 """How high a score is drawn: as a multiple of its threshold, on a logarithmic scale."""
 
 import math
+from collections.abc import Iterable
+from typing import Protocol
 
 MOST = 100.0
 """Multiple of the threshold at which a picture ends."""
+P_VALUES = ("ks", "cvm", "chi2")
+"""Detectors whose score is a p-value: the smaller, the surer."""
+
+
+class ScoredWindow(Protocol):
+    """What tells how a window was judged."""
+
+    @property
+    def alarm(self) -> bool:
+        """Its score is beyond the threshold."""
+
+    @property
+    def score(self) -> float:
+        """Of the whole window."""
+
+    @property
+    def threshold(self) -> float:
+        """The score from which it alarms."""
+
+
+def scores_p_values(detector: str, windows: Iterable[ScoredWindow]) -> bool:
+    """Return True for a detector whose scores are p-values, also for one of a person's by its alarms."""
+    return detector in P_VALUES or any(
+        window.alarm and window.score < window.threshold for window in windows
+    )
 
 
 def measure_level(score: float, threshold: float, *, alarm: bool, p_value: bool) -> float:

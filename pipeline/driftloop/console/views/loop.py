@@ -10,6 +10,7 @@ from driftloop.console.source import CommittedState, WeighedCommit
 from driftloop.console.views.overview import describe_age, list_monitors
 from driftloop.console.views.places import HOME
 from driftloop.console.views.times import choose_span, read_moment
+from driftloop.operations.releases import was_applied
 from driftloop.operations.run_store import ListedRun
 from driftloop.operations.verdict_windows import JudgedWindow
 from driftloop.pages.figures import (
@@ -21,16 +22,12 @@ from driftloop.pages.figures import (
     TrafficSplit,
     WindowPoint,
 )
-from driftloop.pages.levels import measure_level
+from driftloop.pages.levels import measure_level, scores_p_values
 from driftloop.text.words import count_noun
 
 StationState = Literal["calm", "busy", "alarm", "off"]
 
 TRAINING = ("pending", "running", "evaluating")
-P_VALUES = ("ks", "cvm", "chi2")
-"""Detectors whose score is a p-value: the smaller, the surer."""
-ENDED = "End the rollout of "
-"""Start of the subject of a commit that is never applied: the promotion came with the same push."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +201,7 @@ def list_ticks(committed: CommittedState | None, span: TimeSpan) -> tuple[Commit
 def _list_applied(committed: CommittedState) -> list[WeighedCommit]:
     """Return the commits that were applied, the oldest first."""
     commits = reversed(committed.commits)
-    return [each for each in commits if not each.logged.commit.subject.startswith(ENDED)]
+    return [each for each in commits if was_applied(each.logged)]
 
 
 def find_kind(commit: WeighedCommit) -> CommitKind:
@@ -266,9 +263,7 @@ def _list_lines(windows: dict[str, tuple[JudgedWindow, ...]], span: TimeSpan) ->
 
 def list_points(windows: Sequence[JudgedWindow], detector: str) -> tuple[WindowPoint, ...]:
     """Return the windows of a monitor on the time axis."""
-    p_value = detector in P_VALUES or any(
-        window.alarm and window.score < window.threshold for window in windows
-    )
+    p_value = scores_p_values(detector, windows)
     return tuple(
         point for window in windows if (point := _build_point(window, p_value=p_value)) is not None
     )
