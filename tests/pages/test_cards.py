@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from driftloop.pages.cards import CardSection, CardTable, ModelCard, draw_card, write_card
 from tests.pages.samples import HOSTILE
 from tests.pages.test_reports import Tags
-from tests.support.chromium import needs_chromium, open_browser
+from tests.support.browser import DocumentReader, open_browser
 
 
 def card(text: str) -> ModelCard:
@@ -36,18 +36,18 @@ def test_a_page_runs_and_loads_nothing() -> None:
     assert "prefers-color-scheme: dark" in text
 
 
-@needs_chromium
-async def test_a_card_in_a_browser_asks_for_nothing_and_fits(tmp_path: Path) -> None:
+def test_a_card_in_a_browser_asks_for_nothing_and_fits(tmp_path: Path) -> None:
     file = tmp_path / "card.html"
     file.write_text(draw_card(card("sha256:" + "f" * 64)), encoding="utf-8")
-    async with open_browser() as page:
+    with open_browser() as browser:
+        reader = DocumentReader(browser)
         for dark in (False, True):
-            await page.open(file.as_uri(), width=360, dark=dark)
-            assert await page.evaluate("document.documentElement.scrollWidth") <= 360
-            paper = await page.evaluate("getComputedStyle(document.body).backgroundColor")
-            assert paper == ("rgb(18, 22, 29)" if dark else "rgb(255, 255, 255)")
-        assert page.errors == []
-        assert set(page.requests) == {file.as_uri()}
+            with reader.open_file(file, width=360, dark=dark) as page:
+                assert page.evaluate("document.documentElement.scrollWidth") <= 360
+                paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+                assert paper == ("rgb(18, 22, 29)" if dark else "rgb(255, 255, 255)")
+        assert reader.said == []
+        assert reader.requests == {file.as_uri()}
 
 
 @given(st.text())

@@ -8,7 +8,7 @@ from driftloop.pages.documents import render_document
 from driftloop.pages.reports import LARGEST, draw_report
 from tests.pages import samples
 from tests.pages.samples import HOSTILE
-from tests.support.chromium import needs_chromium, open_browser
+from tests.support.browser import DocumentReader, open_browser
 
 VOID = {"meta", "link", "img", "br", "rect", "line", "circle", "polyline"}
 
@@ -76,18 +76,18 @@ def test_values_of_a_template_are_escaped() -> None:
     assert "<script>" not in render_document("base.html", title=HOSTILE)
 
 
-@needs_chromium
-async def test_a_report_in_a_browser_asks_for_nothing_and_fits(tmp_path: Path) -> None:
+def test_a_report_in_a_browser_asks_for_nothing_and_fits(tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     file.write_text(draw_report(samples.report(HOSTILE)), encoding="utf-8")
-    async with open_browser() as page:
+    with open_browser() as browser:
+        reader = DocumentReader(browser)
         for width in (360, 1600):
             for dark in (False, True):
-                await page.open(file.as_uri(), width=width, dark=dark)
-                wide = await page.evaluate("document.documentElement.scrollWidth")
-                assert wide <= width, f"{wide} px are {width} px wide"
-                paper = await page.evaluate("getComputedStyle(document.body).backgroundColor")
-                assert paper == ("rgb(18, 22, 29)" if dark else "rgb(255, 255, 255)")
-                assert await page.evaluate("document.scripts.length") == 0
-        assert page.errors == []
-        assert set(page.requests) == {file.as_uri()}
+                with reader.open_file(file, width=width, dark=dark) as page:
+                    wide = page.evaluate("document.documentElement.scrollWidth")
+                    assert wide <= width, f"{wide} px are {width} px wide"
+                    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+                    assert paper == ("rgb(18, 22, 29)" if dark else "rgb(255, 255, 255)")
+                    assert page.evaluate("document.scripts.length") == 0
+        assert reader.said == []
+        assert reader.requests == {file.as_uri()}

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,31 @@ def open_browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@dataclass
+class DocumentReader:
+    """Somebody who opens files of pages; what they ask for is kept, and all that the browser's console says."""
+
+    browser: Browser
+    said: list[str] = field(default_factory=list)
+    requests: set[str] = field(default_factory=set)
+
+    @contextlib.contextmanager
+    def open_file(self, file: Path, *, width: int, dark: bool) -> Iterator[Page]:
+        """The page of a file, as wide and as bright as said."""
+        context = self.browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            is_mobile=width < 600,
+        )
+        page = context.new_page()
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("request", lambda request: self.requests.add(request.url))
+        page.goto(file.as_uri(), wait_until="networkidle")
+        yield page
+        context.close()
 
 
 class Visitor:
