@@ -13,7 +13,7 @@ from pathlib import Path
 import grimp
 import pytest
 
-from driftloop.operations import remembered
+from driftloop.operations.commits import remembered
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "pipeline" / "driftloop"

@@ -19,7 +19,7 @@ from tests.support.registry import Small, digest_of
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "pipeline" / "driftloop" / "images"
-STARTERS = ROOT / "pipeline" / "driftloop" / "operations" / "starter"
+STARTERS = ROOT / "pipeline" / "driftloop" / "operations" / "project" / "starter"
 DOCKERFILES = sorted(
     file
     for folder in (IMAGES, STARTERS, ROOT / "examples")

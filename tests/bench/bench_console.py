@@ -34,7 +34,7 @@ from driftloop.contract.verdicts import WindowRecord  # noqa: E402
 from driftloop.local.ground import memory  # noqa: E402
 from driftloop.local.ground.binaries import find_rclone  # noqa: E402
 from driftloop.local.ground.state import StateFolder, free_port  # noqa: E402
-from driftloop.operations.verdict_windows import (  # noqa: E402
+from driftloop.operations.watching.verdict_windows import (  # noqa: E402
     JudgedWindow,
     ReadWindows,
     shorten_window,
@@ -93,8 +93,8 @@ def build_world(folder: Path, url: str, pipelines: int) -> "Shelf":
     """Pipelines with a release each, and runs of the first."""
     from support.stored_runs import Shelf
 
-    from driftloop.operations import releases
-    from driftloop.operations.releases import TransitionMessage
+    from driftloop.operations.commits import releases
+    from driftloop.operations.commits.releases import TransitionMessage
     from tests.pipelines import SPEC, version
 
     (folder / "home").mkdir()

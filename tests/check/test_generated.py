@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from driftloop.check import check_files
 from driftloop.contract.names import is_own_part
-from driftloop.operations.manifests import SchemaFolder
+from driftloop.operations.project.manifests import SchemaFolder
 from driftloop.plan import images
 from driftloop.release import record
 from driftloop.render import render_tree

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from driftloop.check import RULES
 from driftloop.check.explanation import explained, reference
-from driftloop.operations.explain import read_example
+from driftloop.operations.project.explain import read_example
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "findings.md"
 

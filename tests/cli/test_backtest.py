@@ -18,7 +18,7 @@ from pyarrow import parquet
 from driftloop.contract.budgets import read_traffic
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.replays import INJECTED_KINDS, InjectedChange
-from driftloop.operations.backtest import choose_changes, read_change
+from driftloop.operations.backtests.backtest import choose_changes, read_change
 from tests.local.conftest import envs
 
 __all__ = ["envs"]

@@ -10,7 +10,7 @@ from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.runs import RunAlarm
 from driftloop.contract.trees import release_key, run_key
-from driftloop.operations.run_reports import KnownRun
+from driftloop.operations.runs.run_reports import KnownRun
 from driftloop.release import record
 from driftloop.release.record import Version
 from tests.pipelines import SPEC

@@ -8,8 +8,8 @@ from support.stored_runs import Shelf
 
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.trees import run_key
-from driftloop.operations.prune import remove_work
-from driftloop.operations.run_reports import KnownRun
+from driftloop.operations.runs.prune import remove_work
+from driftloop.operations.runs.run_reports import KnownRun
 from driftloop.release import record
 from driftloop.release.record import Version
 from tests.pipelines import SPEC

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from driftloop.git.repository import Repository
-from driftloop.operations import releases as pipelines
-from driftloop.operations.guard import refuse_harm
-from driftloop.operations.releases import TransitionMessage
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.guard import refuse_harm
+from driftloop.operations.commits.releases import TransitionMessage
 from driftloop.release import record
 from tests.pipelines import SPEC, version
 

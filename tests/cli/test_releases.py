@@ -98,7 +98,7 @@ def test_a_release_of_long_ago_can_be_restored(tmp_path: Path, s3_url: str) -> N
         shelf.move(lambda it, new=new: record.start_shadow(it, new), new)
         shelf.move(record.promote_candidate, new)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("driftloop.operations.rollback.MOST_COMMITS", 1)
+        patch.setattr("driftloop.operations.rollouts.rollback.MOST_COMMITS", 1)
         done = shelf.types("rollback", "digits", "--to", a.id, "--unchecked")
         assert f"Roll digits back to {a.id}" in done.stderr
         refused = shelf.types("rollback", "digits", "--to", "r00000000", code=1)

@@ -15,8 +15,8 @@ import pytest
 from driftloop import __version__
 from driftloop.cli.lazy import run_group
 from driftloop.cli.root import root
-from driftloop.operations import remembered
-from driftloop.operations.starters import STARTERS
+from driftloop.operations.commits import remembered
+from driftloop.operations.project.starters import STARTERS
 from driftloop.release import record
 from driftloop.spec import load_spec
 from tests.spec.specs import MINIMAL
@@ -159,7 +159,7 @@ def test_an_unchanged_tree_is_checked_without_rendering_it(
         raise AssertionError("rendered again")
 
     with monkeypatch.context() as patched:
-        patched.setattr("driftloop.operations.render.render_tree", never)
+        patched.setattr("driftloop.operations.commits.render.render_tree", never)
         assert driftloop("render", spec, "--into", out, "--check")[0] == 0
         assert driftloop("render", "--into", out, "--check")[0] == 0
     # any change of a file, of the spec or of the code is a reason to render
@@ -185,7 +185,7 @@ def test_an_unchanged_tree_is_checked_without_rendering_it(
     assert driftloop("render", spec, "--into", out, "--check")[0] == 1
     spec.write_text(MINIMAL)
     monkeypatch.setattr(remembered, "_digest_code", lambda: "other code")
-    monkeypatch.setattr("driftloop.operations.render.render_tree", never)
+    monkeypatch.setattr("driftloop.operations.commits.render.render_tree", never)
     with pytest.raises(AssertionError, match="rendered again"):
         driftloop("render", spec, "--into", out, "--check")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from driftloop.cli.status import _format_release, _format_replacement, _format_status
-from driftloop.operations.status import PlatformStatus, ReleaseStatus, VerdictStatus
+from driftloop.operations.watching.status import PlatformStatus, ReleaseStatus, VerdictStatus
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from driftloop.contract.runs import RunAlarm
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.trees import report_key, run_key
 from driftloop.contract.verdicts import ColumnChange, WindowRecord
-from driftloop.operations.run_reports import KnownRun
+from driftloop.operations.runs.run_reports import KnownRun
 from driftloop.release import record
 from driftloop.release.record import Version
 from tests.steps.conftest import nats_url, s3_url

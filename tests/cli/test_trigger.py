@@ -13,7 +13,7 @@ from driftloop.contract.trees import GENERATED
 from driftloop.git.repository import Repository, RepositoryChange
 from driftloop.local.ground.addresses import BRANCH
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations.guard import refuse_harm
+from driftloop.operations.commits.guard import refuse_harm
 
 
 class Webhook:

@@ -35,7 +35,7 @@ from driftloop.contract.streams import (
 )
 from driftloop.contract.verdicts import VerdictRecord
 from driftloop.errors import StoreError
-from driftloop.operations.capturing import read_captured
+from driftloop.operations.traces.capturing import read_captured
 from driftloop.retrain.state import HaltEvent, TickEvent
 from driftloop.retrain.store import DecisionStore, apply_once
 from driftloop.services.decision.evidence import find_stored

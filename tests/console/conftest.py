@@ -19,7 +19,7 @@ from driftloop.console.answers import Console
 from driftloop.console.application import build_application
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.runs import RunAlarm
-from driftloop.operations.run_reports import KnownRun
+from driftloop.operations.runs.run_reports import KnownRun
 from driftloop.release import record
 from tests.steps.conftest import s3_url
 

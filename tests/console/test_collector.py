@@ -8,7 +8,7 @@ from support.console_world import StoredSource, keep, make_window, recent
 from driftloop.console import collector as collecting
 from driftloop.console.collector import Collector
 from driftloop.errors import LocalError
-from driftloop.operations.answer_counts import AnswerCount, parse_counts
+from driftloop.operations.rollouts.answer_counts import AnswerCount, parse_counts
 
 
 async def test_many_visitors_share_one_look(

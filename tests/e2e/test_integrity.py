@@ -17,7 +17,7 @@ from driftloop.git.repository import Repository
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.up.signing import KEY_FILE, TRUSTED_FILE
-from driftloop.operations.guard import refuse_harm
+from driftloop.operations.commits.guard import refuse_harm
 from driftloop.release import minisign, record
 from driftloop.release.record import Version
 from driftloop.release.signing import sign_version

@@ -23,10 +23,10 @@ from driftloop.contract.names import release_id
 from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.git.repository import Repository
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations import releases as pipelines
-from driftloop.operations.guard import refuse_harm
-from driftloop.operations.references import fetch_references
-from driftloop.operations.releases import TransitionMessage
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.guard import refuse_harm
+from driftloop.operations.commits.releases import TransitionMessage
+from driftloop.operations.runs.references import fetch_references
 from driftloop.release import record
 from driftloop.release.record import Release, Version
 

@@ -17,7 +17,7 @@ from driftloop.clients import s3
 from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.git.repository import Repository
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations.guard import refuse_harm
+from driftloop.operations.commits.guard import refuse_harm
 from driftloop.release import record
 from driftloop.release.record import Version
 from tests.pipelines import PLAIN, SPEC, version

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from driftloop.git.repository import Repository
-from driftloop.operations.guard import refuse_harm
+from driftloop.operations.commits.guard import refuse_harm
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from driftloop.git.repository import Repository
-from driftloop.operations import releases as pipelines
-from driftloop.operations.guard import refuse_harm
-from driftloop.operations.releases import TransitionMessage
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.guard import refuse_harm
+from driftloop.operations.commits.releases import TransitionMessage
 from driftloop.release import record
 from tests.pipelines import SPEC, version
 
@@ -28,10 +28,10 @@ WRITER = """
 import sys
 from pathlib import Path
 from driftloop.errors import GitError
-from driftloop.operations import releases as pipelines
-from driftloop.operations.releases import TransitionMessage
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.releases import TransitionMessage
 from driftloop.git.repository import Repository
-from driftloop.operations.guard import refuse_harm
+from driftloop.operations.commits.guard import refuse_harm
 from driftloop.release import record
 
 url, workdir, spec, own = sys.argv[1:]

@@ -6,12 +6,12 @@ import pytest
 
 from driftloop.git.head import read_head
 from driftloop.git.repository import Author, Repository
-from driftloop.operations import releases as pipelines
-from driftloop.operations.guard import refuse_harm
-from driftloop.operations.releases import TransitionMessage
-from driftloop.operations.rollback import roll_back
-from driftloop.operations.rollout import promote_candidate
-from driftloop.operations.target import CommitTarget
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.guard import refuse_harm
+from driftloop.operations.commits.releases import TransitionMessage
+from driftloop.operations.commits.target import CommitTarget
+from driftloop.operations.rollouts.rollback import roll_back
+from driftloop.operations.rollouts.rollout import promote_candidate
 from driftloop.release import record
 from tests.pipelines import SPEC, version
 

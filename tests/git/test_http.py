@@ -11,7 +11,7 @@ import pytest
 
 from driftloop.errors import GitError
 from driftloop.git.repository import Credentials, Repository, RepositoryChange
-from driftloop.operations.guard import refuse_harm
+from driftloop.operations.commits.guard import refuse_harm
 
 USER, PASSWORD = "driftloop", "pa ss'w$o\"rd%"
 

@@ -9,7 +9,7 @@ import pytest
 
 from driftloop.errors import GitError
 from driftloop.git.repository import Author, Repository, RepositoryChange, Tree
-from driftloop.operations.guard import refuse_harm
+from driftloop.operations.commits.guard import refuse_harm
 
 
 def put(path: str, text: str | None, **message) -> RepositoryChange:
@@ -167,7 +167,7 @@ WRITER = textwrap.dedent("""
     import sys
     from pathlib import Path
     from driftloop.git.repository import RepositoryChange, Repository
-    from driftloop.operations.guard import refuse_harm
+    from driftloop.operations.commits.guard import refuse_harm
     url, workdir, name = sys.argv[1:]
     repository = Repository(url, guard=refuse_harm, workdir=Path(workdir))
     for n in range(20):

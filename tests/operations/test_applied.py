@@ -3,8 +3,8 @@ import pytest
 from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.contract.names import Names
 from driftloop.errors import StepError
-from driftloop.operations import applied
-from driftloop.operations.applied import AppliedCommits
+from driftloop.operations.commits import applied
+from driftloop.operations.commits.applied import AppliedCommits
 from driftloop.spec import load_spec
 from driftloop.spec.graph import own_names
 from tests.spec.specs import MINIMAL

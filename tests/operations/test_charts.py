@@ -6,8 +6,8 @@ from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.replays import InjectedChange, ReplayRecord, ReplayReport
 from driftloop.contract.verdicts import ColumnChange, WindowRecord
-from driftloop.operations.charts import ALARM, QUIET, RUN, draw_result
-from driftloop.operations.replays import BacktestResult, MonitorReplay
+from driftloop.operations.backtests.charts import ALARM, QUIET, RUN, draw_result
+from driftloop.operations.backtests.replays import BacktestResult, MonitorReplay
 from driftloop.plan import Monitor
 from driftloop.plan.budget import WindowRate
 from driftloop.spec.detector import KolmogorovSmirnov, Tabular

@@ -7,8 +7,8 @@ import pytest
 
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.errors import StepError
-from driftloop.operations.arrays import read_rows
-from driftloop.operations.columns import check_columns
+from driftloop.operations.ground.arrays import read_rows
+from driftloop.operations.project.columns import check_columns
 
 CHI2 = DetectorSettings(kind="chi2")
 KINDS = ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")

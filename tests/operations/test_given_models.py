@@ -13,7 +13,7 @@ import pytest
 from driftloop.clients.mlflow import MlflowClient
 from driftloop.clients.s3 import ObjectStore, folder_digest
 from driftloop.errors import PipelineError
-from driftloop.operations.given_models import fetch_registered
+from driftloop.operations.rollouts.given_models import fetch_registered
 
 NOWHERE = ObjectStore.from_endpoint(
     "http://127.0.0.1:9", access_key="a", secret_key="b", attempts=1

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftloop.contract.names import release_id
-from driftloop.operations.impact import (
+from driftloop.operations.commits.impact import (
     SURPRISES,
     ObjectChange,
     SettingChange,

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from driftloop.operations.rates import bound_count, bound_share
+from driftloop.operations.ground.rates import bound_count, bound_share
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftloop.operations.rehearsal import find_error
+from driftloop.operations.servers.rehearsal import find_error
 
 GUNICORN = """\
 [2026-11-29 08:23:06 +0000] [26647] [ERROR] Exception in worker process

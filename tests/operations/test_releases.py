@@ -4,9 +4,9 @@ import pytest
 
 from driftloop.errors import GitError, ReleaseError, StepError
 from driftloop.git.repository import Repository, RepositoryChange
-from driftloop.operations import releases as pipelines
-from driftloop.operations.guard import refuse_harm
-from driftloop.operations.releases import TransitionMessage
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.guard import refuse_harm
+from driftloop.operations.commits.releases import TransitionMessage
 from driftloop.release import record
 from tests.pipelines import PLAIN, SPEC, version
 

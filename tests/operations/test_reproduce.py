@@ -7,14 +7,14 @@ from support.stored_runs import Shelf, make_snapshot
 
 from driftloop.contract.runs import RunDigests, RunReport
 from driftloop.errors import LocalError, StepError
-from driftloop.operations.reproduce import (
+from driftloop.operations.runs.run_diffs import ValueChange
+from driftloop.operations.runs.run_store import open_local_runs
+from driftloop.operations.traces.reproduce import (
     Reproduction,
     check_images,
     describe_reproduction,
     fetch_batches,
 )
-from driftloop.operations.run_diffs import ValueChange
-from driftloop.operations.run_store import open_local_runs
 from tests.steps.conftest import DATA, s3_url
 
 __all__ = ["s3_url"]

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from driftloop.contract.names import release_id
 from driftloop.contract.streams import DAY, HOUR
-from driftloop.operations.retention import (
+from driftloop.operations.runs.retention import (
     CACHE_SLACK,
     LOST_AFTER,
     UNHEARD,

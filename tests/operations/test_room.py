@@ -22,8 +22,8 @@ from driftloop.contract.streams import (
     event_bus_stream,
 )
 from driftloop.errors import StoreError
-from driftloop.operations.files import read_platform
-from driftloop.operations.room import read_room
+from driftloop.operations.commits.room import read_room
+from driftloop.operations.ground.files import read_platform
 from driftloop.render import render_tree
 
 ROOT = Path(__file__).parents[2]

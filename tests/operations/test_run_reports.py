@@ -14,7 +14,7 @@ from driftloop.contract.documents import to_json
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.runs import RunAlarm, RunReport, RunTrial, read_trigger
 from driftloop.contract.trees import report_key, run_key
-from driftloop.operations.run_reports import (
+from driftloop.operations.runs.run_reports import (
     KnownRun,
     RunFolder,
     begin_report,
@@ -25,7 +25,7 @@ from driftloop.operations.run_reports import (
     read_report,
     write_report,
 )
-from driftloop.operations.run_workflows import is_idle_look
+from driftloop.operations.runs.run_workflows import is_idle_look
 from driftloop.services.trainer.record import write_metadata
 from tests.steps.conftest import s3_url
 

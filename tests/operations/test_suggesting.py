@@ -8,8 +8,8 @@ from driftloop.cli.suggestions import describe_suggestion, format_suggestions
 from driftloop.contract.handovers import AlarmCount
 from driftloop.contract.replays import InjectedChange, ReplayRecord, ReplayReport
 from driftloop.contract.verdicts import WindowRecord
-from driftloop.operations.replays import BacktestResult, MonitorReplay
-from driftloop.operations.suggesting import (
+from driftloop.operations.backtests.replays import BacktestResult, MonitorReplay
+from driftloop.operations.backtests.suggesting import (
     COUNTS,
     WINDOWS,
     change_pipeline,

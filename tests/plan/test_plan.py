@@ -12,7 +12,7 @@ from driftloop.contract.budgets import AlarmBudget
 from driftloop.contract.handovers import AlarmCount, DetectorSettings, RetrainPolicy
 from driftloop.contract.names import LONGEST_MONITOR, OWN_PARTS, is_own_part
 from driftloop.errors import SpecError
-from driftloop.operations.budgets import describe_budgets
+from driftloop.operations.watching.budgets import describe_budgets
 from driftloop.plan import Names, make_plan
 from driftloop.plan.budget import WindowRate
 from driftloop.spec import InvalidSpec, load_spec, parse_spec

@@ -442,7 +442,7 @@ def test_programs_address_nothing_else() -> None:
         if hits:
             found[file.relative_to(PACKAGE).as_posix()] = hits
     assert found == {
-        "operations/advance.py": {"judge_url"},
+        "operations/rollouts/advance.py": {"judge_url"},
         "steps/finish.py": {"broker_url"},
         "services/analysis/service.py": {"host", "metrics_url"},
     }

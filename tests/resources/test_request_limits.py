@@ -18,7 +18,7 @@ from driftloop.contract.limits import (
 )
 from driftloop.errors import PipelineError
 from driftloop.local.ground import binaries
-from driftloop.operations.impact import assess_impact
+from driftloop.operations.commits.impact import assess_impact
 from driftloop.plan import make_plan
 from driftloop.render import render_tree
 from driftloop.spec.load import parse_spec

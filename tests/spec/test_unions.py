@@ -141,7 +141,7 @@ MEMBERS = (
                 "release/stages.py:stage_target",
                 "resources/workflows/rollout.py:_stage_name",
                 "resources/workflows/rollout.py:_stage_limits",
-                "operations/advance.py:apply_stage",
+                "operations/rollouts/advance.py:apply_stage",
             }
         ),
     ),

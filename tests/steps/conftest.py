@@ -29,9 +29,9 @@ from driftloop.cli.root import root
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.git.repository import Repository
 from driftloop.local.ground.binaries import find_nats_server, find_rclone
-from driftloop.operations import releases as pipelines
-from driftloop.operations.guard import refuse_harm
-from driftloop.operations.releases import CommittedPipeline
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.guard import refuse_harm
+from driftloop.operations.commits.releases import CommittedPipeline
 from tests.pipelines import SPEC
 from tests.support.processes import free_port
 

@@ -6,7 +6,7 @@ import json
 from driftloop.clients import events
 from driftloop.clients.nats import ensure_contract_stream, open_connection, publish_message
 from driftloop.contract.streams import DetectorStreams
-from driftloop.operations import capturing
+from driftloop.operations.traces import capturing
 from tests.steps.conftest import DATA, World
 from tests.steps.test_data_steps import released
 

@@ -11,11 +11,11 @@ from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.platform import SIGNING_KEYS
 from driftloop.contract.records import Snapshot, SnapshotBatch
 from driftloop.errors import StepError
-from driftloop.operations import releases as pipelines
-from driftloop.operations.references import digest_detector, find_unused
-from driftloop.operations.releases import TransitionMessage
-from driftloop.operations.rollback import roll_back
-from driftloop.operations.target import CommitTarget
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.releases import TransitionMessage
+from driftloop.operations.commits.target import CommitTarget
+from driftloop.operations.rollouts.rollback import roll_back
+from driftloop.operations.runs.references import digest_detector, find_unused
 from driftloop.release import record
 from driftloop.release.minisign import make_signing_key
 from driftloop.release.signing import sign_version

@@ -17,8 +17,8 @@ from driftloop.contract.names import release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.platform import SIGNING_KEY, SIGNING_KEYS
 from driftloop.errors import RenderError
-from driftloop.operations import releases as pipelines
-from driftloop.operations.releases import TransitionMessage
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.releases import TransitionMessage
 from driftloop.release import record
 from driftloop.release.judgement import Answers, Measured
 from driftloop.release.minisign import make_signing_key

@@ -10,10 +10,10 @@ import pytest
 from driftloop.clients.s3 import StoreLocation
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.git.head import read_head
-from driftloop.operations import releases as pipelines
-from driftloop.operations.automatic_rollback import carry_out
-from driftloop.operations.release_history import read_history
-from driftloop.operations.releases import TransitionMessage
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.release_history import read_history
+from driftloop.operations.commits.releases import TransitionMessage
+from driftloop.operations.rollouts.automatic_rollback import carry_out
 from driftloop.release import record
 from driftloop.release.minisign import make_signing_key
 from driftloop.retrain import store as decisions

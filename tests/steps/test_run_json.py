@@ -8,7 +8,7 @@ from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.names import release_id
 from driftloop.contract.runs import RunReport
 from driftloop.contract.trees import report_key, run_key
-from driftloop.operations import releases as pipelines
+from driftloop.operations.commits import releases as pipelines
 from driftloop.retrain import store as decisions
 from driftloop.retrain.state import AlarmEvent, ClaimEvent
 from driftloop.tracking.outbox import TrackingBox

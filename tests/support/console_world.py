@@ -16,10 +16,10 @@ from driftloop.contract.times import format_time
 from driftloop.contract.verdicts import ColumnChange, WindowRecord
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations.run_store import ListedRun
-from driftloop.operations.status import PlatformStatus
-from driftloop.operations.verdict_windows import ReadWindows, shorten_window
-from driftloop.operations.why import LoopAnswer
+from driftloop.operations.runs.run_store import ListedRun
+from driftloop.operations.watching.status import PlatformStatus
+from driftloop.operations.watching.verdict_windows import ReadWindows, shorten_window
+from driftloop.operations.watching.why import LoopAnswer
 
 if TYPE_CHECKING:
     from support.stored_runs import Shelf

@@ -12,8 +12,8 @@ from uv import find_uv_bin
 from driftloop.demo.platform import DemoPlatform, run_program
 from driftloop.errors import LocalError
 from driftloop.git.repository import Repository
-from driftloop.operations import releases as pipelines
-from driftloop.operations.releases import TransitionMessage
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.releases import TransitionMessage
 from driftloop.release.record import Release
 
 

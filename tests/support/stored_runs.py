@@ -26,10 +26,10 @@ from driftloop.git.repository import Repository
 from driftloop.local.ground import addresses
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations import releases as pipelines
-from driftloop.operations.guard import refuse_harm
-from driftloop.operations.releases import TransitionMessage
-from driftloop.operations.run_reports import KnownRun, RunFolder, compose_report, write_report
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.guard import refuse_harm
+from driftloop.operations.commits.releases import TransitionMessage
+from driftloop.operations.runs.run_reports import KnownRun, RunFolder, compose_report, write_report
 from driftloop.release.record import Release, Version
 from driftloop.services.trainer.record import write_metadata
 from driftloop.text.dump import dump_yaml

@@ -14,7 +14,7 @@ from driftloop.clients.mlflow import MlflowClient, MlflowRefusedError
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.runs import RunReport
 from driftloop.contract.trees import report_key, run_key
-from driftloop.operations.run_reports import KnownRun, RunFolder, find_report, write_report
+from driftloop.operations.runs.run_reports import KnownRun, RunFolder, find_report, write_report
 from driftloop.release import record
 from driftloop.release.record import Version
 from driftloop.tracking.mirror import TrackingServer, send_run

@@ -8,7 +8,7 @@ def _check_codes(
 ) -> tuple[str, ...]:
     if value:
         # rendering takes a second to import, and `up` stays small without it
-        from driftloop.operations.impact import SURPRISES
+        from driftloop.operations.commits.impact import SURPRISES
 
         for code in value:
             if code not in SURPRISES:

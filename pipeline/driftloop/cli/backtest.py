@@ -15,14 +15,19 @@ from driftloop.contract.budgets import TRAFFIC, read_traffic
 from driftloop.contract.replays import InjectedChange, ReplayOrder
 from driftloop.errors import StepError
 from driftloop.local.kubelet.images import prepare_monitor
-from driftloop.operations.backtest import AnswerFiles, Backtest, choose_changes, read_change
-from driftloop.operations.charts import draw_result
-from driftloop.operations.labels import copy_labels
-from driftloop.operations.place import StateChoice
-from driftloop.operations.project import validate_project
-from driftloop.operations.replays import BacktestResult
-from driftloop.operations.suggesting import Suggestion, suggest_settings
-from driftloop.operations.tryout import ProjectTry
+from driftloop.operations.backtests.backtest import (
+    AnswerFiles,
+    Backtest,
+    choose_changes,
+    read_change,
+)
+from driftloop.operations.backtests.charts import draw_result
+from driftloop.operations.backtests.replays import BacktestResult
+from driftloop.operations.backtests.suggesting import Suggestion, suggest_settings
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.project.project import validate_project
+from driftloop.operations.servers.tryout import ProjectTry
+from driftloop.operations.traces.labels import copy_labels
 from driftloop.plan import Plan, make_plan
 from driftloop.spec.values import duration
 from driftloop.text.words import count_noun

@@ -7,9 +7,9 @@ import click
 from driftloop.cli import options
 from driftloop.cli.trigger import print_outcome
 from driftloop.contract.outcomes import exit_code
-from driftloop.operations.place import StateChoice
-from driftloop.operations.runs import cancel_run, find_namespace, require_runtime
-from driftloop.operations.target import find_runtime
+from driftloop.operations.commits.target import find_runtime
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.runs.runs import cancel_run, find_namespace, require_runtime
 
 EXAMPLES = """\b
 Examples:

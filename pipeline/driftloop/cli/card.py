@@ -10,10 +10,10 @@ import click
 from driftloop.cli import options, target
 from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.runs import open_runs
-from driftloop.operations.cards import find_pipeline, read_card
-from driftloop.operations.kept_requests import find_nats
-from driftloop.operations.place import StateChoice
-from driftloop.operations.traces import TracePlace
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.stories.cards import find_pipeline, read_card
+from driftloop.operations.traces.kept_requests import find_nats
+from driftloop.operations.traces.traces import TracePlace
 from driftloop.pages.cards import draw_card, write_card
 
 EXAMPLES = """\b

@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from driftloop.cli import allowed, options, pinning, target
-from driftloop.operations.code import bump_tags, register_code
-from driftloop.operations.commit import commit_spec_file
-from driftloop.operations.place import StateChoice
-from driftloop.operations.project import validate_project
+from driftloop.operations.commits.commit import commit_spec_file
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.project.code import bump_tags, register_code
+from driftloop.operations.project.project import validate_project
 
 EXAMPLES = """\b
 Examples:

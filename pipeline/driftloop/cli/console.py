@@ -11,8 +11,8 @@ from driftloop.cli import options
 from driftloop.clients import cancellation
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import free_port
-from driftloop.operations.console_address import find_console
-from driftloop.operations.place import StateChoice
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.platform.console_address import find_console
 
 if TYPE_CHECKING:
     from driftloop.console.access import AccessKey

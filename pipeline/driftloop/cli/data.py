@@ -9,14 +9,14 @@ import click
 from driftloop.cli import options
 from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cluster.reader import ApiReader
-from driftloop.operations.data import (
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.runs.data import (
     DataFolder,
     list_files,
     open_cluster_folder,
     open_local_folder,
     put_files,
 )
-from driftloop.operations.place import StateChoice
 from driftloop.text.words import count_noun
 
 GROUP_EXAMPLES = """\b

@@ -10,7 +10,7 @@ from driftloop.contract.trees import SPEC
 from driftloop.demo.screen import DemoScreen
 from driftloop.demo.tour import empty_folder, run_demo
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations.starters import STARTERS
+from driftloop.operations.project.starters import STARTERS
 
 EXAMPLES = """\b
 Examples:

@@ -3,8 +3,8 @@
 import click
 
 from driftloop.cli import options
-from driftloop.operations.down import stop_platform
-from driftloop.operations.place import StateChoice
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.platform.down import stop_platform
 
 EXAMPLES = """\b
 Examples:

@@ -6,8 +6,8 @@ import shlex
 import click
 
 from driftloop.cli import options
-from driftloop.operations.environment import read_environment
-from driftloop.operations.place import StateChoice
+from driftloop.operations.ground.environment import read_environment
+from driftloop.operations.ground.place import StateChoice
 
 EXAMPLES = """\b
 Examples:

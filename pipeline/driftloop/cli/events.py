@@ -8,9 +8,9 @@ import click
 
 from driftloop.cli import halt, options
 from driftloop.contract.documents import to_json
-from driftloop.operations.deadletters import list_letters, replay_letters
-from driftloop.operations.place import StateChoice
-from driftloop.operations.suspend import find_decision
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.watching.deadletters import list_letters, replay_letters
+from driftloop.operations.watching.suspend import find_decision
 
 EXAMPLES = """\b
 Examples:

@@ -7,7 +7,7 @@ import click
 from driftloop.check import RULES, CheckRule
 from driftloop.check.explanation import explained
 from driftloop.cli import options
-from driftloop.operations.explain import find_rule, read_example
+from driftloop.operations.project.explain import find_rule, read_example
 
 EXAMPLES = """\b
 Examples:

@@ -6,8 +6,8 @@ import os
 import click
 
 from driftloop.cli import options
-from driftloop.operations.place import StateChoice
-from driftloop.operations.suspend import SuspensionState, find_decision, suspend_decision
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.watching.suspend import SuspensionState, find_decision, suspend_decision
 
 EXAMPLES = """\b
 Examples:

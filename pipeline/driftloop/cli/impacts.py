@@ -4,7 +4,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from driftloop.operations.impact import ImpactSurprise, ObjectChange, SettingChange, SpecImpact
+from driftloop.operations.commits.impact import (
+    ImpactSurprise,
+    ObjectChange,
+    SettingChange,
+    SpecImpact,
+)
 from driftloop.render import FileChange
 from driftloop.text.words import count_noun
 

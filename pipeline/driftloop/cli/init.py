@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from driftloop.contract.trees import SPEC
-from driftloop.operations.starters import STARTERS, choose_name, write_project
+from driftloop.operations.project.starters import STARTERS, choose_name, write_project
 
 TEMPLATES = "\n".join(f"  {starter.name:8} {starter.description}" for starter in STARTERS.values())
 EPILOG = f"""\b

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from driftloop.cli import halt, options
-from driftloop.operations.labels import LABEL, REQUEST, load_labels
-from driftloop.operations.place import StateChoice
-from driftloop.operations.suspend import find_decision
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.traces.labels import LABEL, REQUEST, load_labels
+from driftloop.operations.watching.suspend import find_decision
 from driftloop.text.words import count_noun
 
 GROUP_EXAMPLES = """\b

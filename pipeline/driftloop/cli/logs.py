@@ -5,8 +5,8 @@ import click
 from driftloop.cli import options
 from driftloop.errors import LocalError
 from driftloop.local.ground import timeline
-from driftloop.operations.logs import TIMELINE, find_logs, list_logs, read_lines
-from driftloop.operations.place import StateChoice
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.platform.logs import TIMELINE, find_logs, list_logs, read_lines
 
 EXAMPLES = """\b
 Examples:

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from driftloop.operations import place
-from driftloop.operations.place import StateChoice
+from driftloop.operations.ground import place
+from driftloop.operations.ground.place import StateChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
 

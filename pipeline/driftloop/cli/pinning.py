@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from driftloop.cli.options import print_progress
-from driftloop.operations.pin import PinnedSpec, pin_specs
+from driftloop.operations.project.pin import PinnedSpec, pin_specs
 
 F = TypeVar("F", bound=Callable[..., Any])
 

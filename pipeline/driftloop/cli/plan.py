@@ -9,18 +9,18 @@ from pathlib import Path
 import click
 
 from driftloop.cli import allowed, impacts, options, pinning, target
-from driftloop.operations import files, place
-from driftloop.operations.budgets import describe_budgets
-from driftloop.operations.code import (
+from driftloop.operations.commits.impact import refuse_surprises
+from driftloop.operations.commits.preview import preview_commit, read_committed, read_name
+from driftloop.operations.ground import files, place
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.project.code import (
     CodeChange,
     find_code_changes,
     refuse_changed_code,
     refuse_local,
 )
-from driftloop.operations.impact import refuse_surprises
-from driftloop.operations.place import StateChoice
-from driftloop.operations.preview import preview_commit, read_committed, read_name
-from driftloop.operations.project import validate_project
+from driftloop.operations.project.project import validate_project
+from driftloop.operations.watching.budgets import describe_budgets
 from driftloop.plan import make_plan
 from driftloop.render import FileChange
 from driftloop.spec import Document

@@ -3,8 +3,8 @@
 import click
 
 from driftloop.cli import options, target
-from driftloop.operations.place import StateChoice
-from driftloop.operations.rollout import promote_candidate
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.rollouts.rollout import promote_candidate
 
 EXAMPLES = """\b
 Examples:

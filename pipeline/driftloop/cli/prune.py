@@ -9,9 +9,9 @@ import click
 from driftloop.cli import options, target
 from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.runs import open_runs
-from driftloop.operations.place import StateChoice
-from driftloop.operations.prune import PrunePlan, carry_out, plan_prune, record_prune
-from driftloop.operations.windows import ask_windows
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.runs.prune import PrunePlan, carry_out, plan_prune, record_prune
+from driftloop.operations.watching.windows import ask_windows
 from driftloop.text.words import count_noun
 
 EXAMPLES = """\b

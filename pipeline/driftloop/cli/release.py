@@ -12,16 +12,16 @@ from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.runs import open_runs
 from driftloop.cli.trigger import print_outcome
 from driftloop.clients.mlflow import MlflowClient
-from driftloop.operations.given_models import fetch_registered, store_given
-from driftloop.operations.place import StateChoice
-from driftloop.operations.runs import follow_run, require_runtime
-from driftloop.operations.target import find_runtime
-from driftloop.operations.tracking import (
+from driftloop.operations.commits.target import find_runtime
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.rollouts.given_models import fetch_registered, store_given
+from driftloop.operations.runs.runs import follow_run, require_runtime
+from driftloop.operations.runs.tracking import (
     reach_from_outside,
     read_local_credential,
     read_tracked_pipeline,
 )
-from driftloop.operations.trigger import find_webhook, make_decision, request_run
+from driftloop.operations.runs.trigger import find_webhook, make_decision, request_run
 
 EXAMPLES = """\b
 Credentials of the server are read as by `driftloop tracking sync`.

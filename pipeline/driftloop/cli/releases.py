@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import click
 
 from driftloop.cli import options, target
-from driftloop.operations.place import StateChoice
-from driftloop.operations.release_history import ReleaseEntry, ReleaseHistory, read_history
+from driftloop.operations.commits.release_history import ReleaseEntry, ReleaseHistory, read_history
+from driftloop.operations.ground.place import StateChoice
 from driftloop.text.tables import format_table, shorten_cell
 from driftloop.text.words import count_noun
 

@@ -5,9 +5,9 @@ import os
 import click
 
 from driftloop.cli import options, target
-from driftloop.operations.place import StateChoice
-from driftloop.operations.remove import remove_pipeline
-from driftloop.operations.target import find_runtime
+from driftloop.operations.commits.remove import remove_pipeline
+from driftloop.operations.commits.target import find_runtime
+from driftloop.operations.ground.place import StateChoice
 
 EXAMPLES = """\b
 Examples:

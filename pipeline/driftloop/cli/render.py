@@ -9,8 +9,8 @@ import click
 
 from driftloop.cli import options, pinning
 from driftloop.errors import RenderError
-from driftloop.operations import remembered
-from driftloop.operations.render import RenderedSpec, check_spec, find_specs, render_spec
+from driftloop.operations.commits import remembered
+from driftloop.operations.commits.render import RenderedSpec, check_spec, find_specs, render_spec
 from driftloop.text.words import count_noun
 
 LISTED = 40

@@ -7,7 +7,7 @@ from typing import Any
 from driftloop.contract.documents import to_json
 from driftloop.contract.times import format_time
 from driftloop.contract.verdicts import describe_changes, read_changes
-from driftloop.operations.replays import (
+from driftloop.operations.backtests.replays import (
     BacktestResult,
     ChangeResult,
     Detection,

@@ -9,10 +9,10 @@ import click
 from driftloop.cli import options, target
 from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.runs import open_runs, read_since
-from driftloop.operations.kept_requests import find_nats
-from driftloop.operations.place import StateChoice
-from driftloop.operations.reports import ReportChoice, read_report
-from driftloop.operations.traces import TracePlace
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.stories.reports import ReportChoice, read_report
+from driftloop.operations.traces.kept_requests import find_nats
+from driftloop.operations.traces.traces import TracePlace
 from driftloop.pages.reports import draw_report
 
 EXAMPLES = """\b

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options, target
-from driftloop.operations.place import StateChoice
-from driftloop.operations.reproduce import check_images, describe_reproduction, reproduce_run
-from driftloop.operations.run_store import open_local_runs, require_run
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.runs.run_store import open_local_runs, require_run
+from driftloop.operations.traces.reproduce import check_images, describe_reproduction, reproduce_run
 
 EXAMPLES = """\b
 Examples:

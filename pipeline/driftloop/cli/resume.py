@@ -5,8 +5,8 @@ import os
 import click
 
 from driftloop.cli import halt, options
-from driftloop.operations.place import StateChoice
-from driftloop.operations.suspend import find_decision, resume_decision
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.watching.suspend import find_decision, resume_decision
 
 EXAMPLES = """\b
 Examples:

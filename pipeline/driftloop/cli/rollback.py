@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options, target
-from driftloop.operations.place import StateChoice
-from driftloop.operations.rollback import (
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.rollouts.rollback import (
     ClusterStore,
     EarlierVersion,
     is_rollback,

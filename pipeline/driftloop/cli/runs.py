@@ -16,9 +16,9 @@ from driftloop.contract.documents import to_json
 from driftloop.contract.outcomes import OUTCOME_KINDS, OutcomeKind
 from driftloop.contract.runs import TRIGGERS, RunReport, Trigger
 from driftloop.contract.times import format_time
-from driftloop.operations.place import StateChoice
-from driftloop.operations.run_diffs import compare_runs, describe_difference
-from driftloop.operations.run_store import (
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.runs.run_diffs import compare_runs, describe_difference
+from driftloop.operations.runs.run_store import (
     ListedRun,
     RunFilter,
     RunPlace,
@@ -27,7 +27,7 @@ from driftloop.operations.run_store import (
     open_local_runs,
     require_run,
 )
-from driftloop.operations.tracking import describe_run_tracking
+from driftloop.operations.runs.tracking import describe_run_tracking
 from driftloop.text.tables import format_table, shorten_cell
 from driftloop.text.words import count_noun
 

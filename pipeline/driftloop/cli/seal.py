@@ -6,7 +6,7 @@ from typing import TextIO
 import click
 
 from driftloop.kube.sealed import Scope
-from driftloop.operations.seal import reseal_secrets, seal_secrets
+from driftloop.operations.commits.seal import reseal_secrets, seal_secrets
 from driftloop.text.dump import dump_documents
 
 EXAMPLES = """\b

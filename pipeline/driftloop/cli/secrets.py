@@ -7,7 +7,7 @@ import click
 
 from driftloop.cli import options
 from driftloop.cluster.platform import Addresses, store_path
-from driftloop.operations.secrets import (
+from driftloop.operations.commits.secrets import (
     DEFAULTS,
     seal_platform,
     seal_signing_key,

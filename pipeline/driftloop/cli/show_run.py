@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from driftloop.contract.runs import RunReport, RunStep, RunTrial, describe_trigger
-from driftloop.operations.run_store import ListedRun
+from driftloop.operations.runs.run_store import ListedRun
 from driftloop.text.words import count_noun
 
 

@@ -9,8 +9,8 @@ import click
 
 from driftloop.cli import options, terminal
 from driftloop.contract.verdicts import describe_unjudged
-from driftloop.operations.place import StateChoice
-from driftloop.operations.status import (
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.watching.status import (
     PlatformStatus,
     ReleaseStatus,
     RunStatus,

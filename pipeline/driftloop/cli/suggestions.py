@@ -6,7 +6,7 @@ from typing import Any
 from driftloop.cli.replays import format_estimate, format_seconds
 from driftloop.contract.budgets import write_alarms
 from driftloop.contract.replays import InjectedChange
-from driftloop.operations.suggesting import Suggestion, Trial
+from driftloop.operations.backtests.suggesting import Suggestion, Trial
 from driftloop.plan.effects import COUNTED
 from driftloop.spec.values import written
 from driftloop.text.words import count_noun

@@ -9,8 +9,8 @@ import click
 
 from driftloop.cli.options import print_progress
 from driftloop.git.repository import Commit
-from driftloop.operations.place import StateChoice
-from driftloop.operations.target import CommitTarget, open_target
+from driftloop.operations.commits.target import CommitTarget, open_target
+from driftloop.operations.ground.place import StateChoice
 
 
 def open_repository(

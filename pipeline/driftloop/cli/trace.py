@@ -16,10 +16,10 @@ from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.runs import open_runs
 from driftloop.cli.try_ import choose_envs
 from driftloop.local.kubelet.images import LocalImage, prepare_monitor
-from driftloop.operations.kept_requests import find_nats
-from driftloop.operations.place import StateChoice
-from driftloop.operations.request_traces import TrafficReader, trace_request
-from driftloop.operations.traces import (
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.traces.kept_requests import find_nats
+from driftloop.operations.traces.request_traces import TrafficReader, trace_request
+from driftloop.operations.traces.traces import (
     TRACE_KINDS,
     Trace,
     TraceKind,

@@ -9,8 +9,8 @@ import click
 from driftloop.cli import options, target
 from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.runs import open_runs
-from driftloop.operations.place import StateChoice
-from driftloop.operations.tracking import (
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.runs.tracking import (
     reach_from_outside,
     read_local_credential,
     read_tracked_pipeline,

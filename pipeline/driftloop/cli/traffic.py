@@ -18,8 +18,8 @@ from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.try_ import choose_envs
 from driftloop.cluster.reader import ApiReader
 from driftloop.local.kubelet.images import prepare_monitor
-from driftloop.operations.place import StateChoice
-from driftloop.operations.traffic import (
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.traces.traffic import (
     FORMS,
     NONE_HINT,
     ExportForm,

@@ -11,10 +11,15 @@ from driftloop.contract.documents import to_json
 from driftloop.contract.names import Names
 from driftloop.contract.outcomes import RunOutcome, exit_code
 from driftloop.local.ground.addresses import BRANCH
-from driftloop.operations.place import StateChoice
-from driftloop.operations.runs import StartedRollout, follow_run, follow_training, require_runtime
-from driftloop.operations.target import find_runtime, open_target
-from driftloop.operations.trigger import (
+from driftloop.operations.commits.target import find_runtime, open_target
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.runs.runs import (
+    StartedRollout,
+    follow_run,
+    follow_training,
+    require_runtime,
+)
+from driftloop.operations.runs.trigger import (
     CAUSE_LENGTH,
     REPLACED,
     find_webhook,

@@ -9,10 +9,16 @@ import click
 from driftloop.cli import options
 from driftloop.contract.trees import SPEC
 from driftloop.errors import LocalError
-from driftloop.operations.place import StateChoice
-from driftloop.operations.project import validate_project
-from driftloop.operations.rollback import find_store
-from driftloop.operations.tryout import STAGES, ProjectTry, TryStage, copy_batches, fetch_batches
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.project.project import validate_project
+from driftloop.operations.rollouts.rollback import find_store
+from driftloop.operations.servers.tryout import (
+    STAGES,
+    ProjectTry,
+    TryStage,
+    copy_batches,
+    fetch_batches,
+)
 from driftloop.plan import Plan, make_plan
 
 EXAMPLES = """\b

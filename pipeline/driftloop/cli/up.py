@@ -13,15 +13,15 @@ from driftloop.local.flux import supported
 from driftloop.local.ground import kinds, timeline
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up.supervisor import UpOptions
-from driftloop.operations.code import bump_tags
-from driftloop.operations.place import choose_new_state
-from driftloop.operations.up import (
+from driftloop.operations.ground.place import choose_new_state
+from driftloop.operations.platform.up import (
     commit_project,
     open_state,
     prepare_state,
     run_platform,
     start_detached,
 )
+from driftloop.operations.project.code import bump_tags
 
 EXAMPLES = """\b
 Examples:

@@ -10,7 +10,7 @@ import click
 
 from driftloop.check import Finding
 from driftloop.cli import options
-from driftloop.operations.validate import (
+from driftloop.operations.project.validate import (
     SpecReport,
     ValidationReport,
     split_paths,

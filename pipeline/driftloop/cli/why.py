@@ -8,9 +8,9 @@ import click
 
 from driftloop.cli import halt, options
 from driftloop.cli.clusters import ClusterChoice, cluster_options
-from driftloop.operations.place import StateChoice
-from driftloop.operations.suspend import find_decision
-from driftloop.operations.why import ask_cluster_why, ask_why, describe_windows
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.watching.suspend import find_decision
+from driftloop.operations.watching.why import ask_cluster_why, ask_why, describe_windows
 
 EXAMPLES = """\b
 Examples:

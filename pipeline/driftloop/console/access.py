@@ -21,7 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from driftloop.operations.console_address import ENTER, format_address
+from driftloop.operations.platform.console_address import ENTER, format_address
 
 OPEN_PATHS = ("/healthz", "/assets/")
 """What needs no session: that it lives, and files that anybody can download elsewhere."""

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from driftloop.console.snapshot import AnswerRate, Snapshot
 from driftloop.console.source import RepositoryPicture, Source
 from driftloop.errors import PipelineError
-from driftloop.operations.answer_counts import AnswerCount
-from driftloop.operations.run_store import ListedRun
-from driftloop.operations.status import PlatformStatus
-from driftloop.operations.verdict_windows import JudgedWindow
+from driftloop.operations.rollouts.answer_counts import AnswerCount
+from driftloop.operations.runs.run_store import ListedRun
+from driftloop.operations.watching.status import PlatformStatus
+from driftloop.operations.watching.verdict_windows import JudgedWindow
 
 log = logging.getLogger("console")
 

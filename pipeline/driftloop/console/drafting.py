@@ -8,7 +8,7 @@ from pathlib import Path
 
 from driftloop.errors import PipelineError
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations.drafts import commit_draft, plan_draft
+from driftloop.operations.commits.drafts import commit_draft, plan_draft
 
 
 def main() -> None:

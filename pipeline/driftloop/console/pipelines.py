@@ -16,8 +16,8 @@ from driftloop.console.views.needs import list_needs, list_platform_needs
 from driftloop.console.views.times import choose_span
 from driftloop.contract.verdicts import WindowRecord, read_small
 from driftloop.errors import PipelineError
-from driftloop.operations.rollout_progress import RolloutProgress, read_progress
-from driftloop.operations.why import LoopAnswer
+from driftloop.operations.rollouts.rollout_progress import RolloutProgress, read_progress
+from driftloop.operations.watching.why import LoopAnswer
 from driftloop.pages import column_charts, rollout_charts, time_charts
 from driftloop.pages.figures import MonitorLine
 

@@ -19,7 +19,7 @@ from driftloop.console.snapshot import Snapshot
 from driftloop.console.source import WeighedCommit
 from driftloop.console.templating import render_page
 from driftloop.console.views.places import HOME
-from driftloop.operations.traces import TRACE_KINDS
+from driftloop.operations.traces.traces import TRACE_KINDS
 
 TRACE_LIMIT = 90.0
 """Seconds that a trace may take: recorded traffic is looked through day by day."""

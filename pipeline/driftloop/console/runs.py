@@ -20,7 +20,7 @@ from driftloop.console.views import runs
 from driftloop.contract.documents import escape_text
 from driftloop.contract.runs import RunReport
 from driftloop.errors import PipelineError
-from driftloop.operations.logs import find_logs, read_lines
+from driftloop.operations.platform.logs import find_logs, read_lines
 from driftloop.pages.rollout_charts import draw_gates
 
 LINES = 300

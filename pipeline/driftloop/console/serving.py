@@ -15,7 +15,7 @@ from driftloop.console.jobs import CommandRunner
 from driftloop.console.source import LocalSource, Source
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations.answer_counts import AnswerCount, read_answer_counts
+from driftloop.operations.rollouts.answer_counts import AnswerCount, read_answer_counts
 
 HOST = "127.0.0.1"
 MOST_CONNECTIONS = 200

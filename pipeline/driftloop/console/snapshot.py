@@ -7,9 +7,14 @@ from datetime import UTC, datetime
 from driftloop.console.source import CommittedState, RepositoryPicture
 from driftloop.contract.names import Names
 from driftloop.local.ground.timeline import TimelineEntry
-from driftloop.operations.run_store import ListedRun
-from driftloop.operations.status import PlatformStatus, ReleaseStatus, RunStatus, VerdictStatus
-from driftloop.operations.verdict_windows import JudgedWindow
+from driftloop.operations.runs.run_store import ListedRun
+from driftloop.operations.watching.status import (
+    PlatformStatus,
+    ReleaseStatus,
+    RunStatus,
+    VerdictStatus,
+)
+from driftloop.operations.watching.verdict_windows import JudgedWindow
 
 OLD = 20.0
 """Seconds after which a snapshot is old."""

@@ -18,21 +18,26 @@ from driftloop.git.repository import LoggedCommit, Repository
 from driftloop.local.ground import addresses, files
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.ground.timeline import TimelineEntry
-from driftloop.operations import releases, verdict_windows
-from driftloop.operations.guard import refuse_harm
-from driftloop.operations.kept_requests import find_nats
-from driftloop.operations.release_history import ReleaseEntry, complete_entry, list_entries
-from driftloop.operations.release_history import read_release as read_release_at
-from driftloop.operations.run_store import (
+from driftloop.operations.commits import releases
+from driftloop.operations.commits.guard import refuse_harm
+from driftloop.operations.commits.release_history import ReleaseEntry, complete_entry, list_entries
+from driftloop.operations.commits.release_history import read_release as read_release_at
+from driftloop.operations.runs.run_store import (
     ListedRun,
     RunFilter,
     list_runs,
     open_local_runs,
 )
-from driftloop.operations.status import PlatformStatus, read_cluster_status, read_local_status
-from driftloop.operations.suspend import find_decision
-from driftloop.operations.verdict_windows import ReadWindows
-from driftloop.operations.why import LoopAnswer, ask_cluster_why, ask_why, describe_windows
+from driftloop.operations.traces.kept_requests import find_nats
+from driftloop.operations.watching import verdict_windows
+from driftloop.operations.watching.status import (
+    PlatformStatus,
+    read_cluster_status,
+    read_local_status,
+)
+from driftloop.operations.watching.suspend import find_decision
+from driftloop.operations.watching.verdict_windows import ReadWindows
+from driftloop.operations.watching.why import LoopAnswer, ask_cluster_why, ask_why, describe_windows
 from driftloop.release.record import Release
 from driftloop.spec import load_spec
 

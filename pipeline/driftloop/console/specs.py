@@ -12,7 +12,7 @@ from driftloop.console.answers import answer_page, get_console, require_pipeline
 from driftloop.console.templating import render_page
 from driftloop.contract.trees import SPEC
 from driftloop.errors import PipelineError
-from driftloop.operations.drafts import list_problems
+from driftloop.operations.commits.drafts import list_problems
 
 DRAFTING = "driftloop.console.drafting"
 """Program that plans and commits drafts."""

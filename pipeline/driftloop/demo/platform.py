@@ -29,7 +29,7 @@ from driftloop.contract.streams import VERDICTS, WORKFLOWS, verdict_subjects
 from driftloop.errors import LocalError
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations.environment import read_environment
+from driftloop.operations.ground.environment import read_environment
 from driftloop.release import record
 from driftloop.release.record import Release
 from driftloop.retrain.state import RetrainState as Decision

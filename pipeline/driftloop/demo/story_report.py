@@ -10,12 +10,12 @@ from time import monotonic
 from driftloop.errors import PipelineError
 from driftloop.local.ground import addresses
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations.kept_requests import find_nats
-from driftloop.operations.place import StateChoice
-from driftloop.operations.reports import ReportChoice, read_report
-from driftloop.operations.run_store import open_local_runs
-from driftloop.operations.target import open_target
-from driftloop.operations.traces import TracePlace
+from driftloop.operations.commits.target import open_target
+from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.runs.run_store import open_local_runs
+from driftloop.operations.stories.reports import ReportChoice, read_report
+from driftloop.operations.traces.kept_requests import find_nats
+from driftloop.operations.traces.traces import TracePlace
 from driftloop.pages.figures import QualityLine, TimeSpan
 from driftloop.pages.reports import Report, draw_report
 from driftloop.pages.terminal_charts import draw_story

@@ -5,13 +5,13 @@ import time
 import click
 
 from driftloop.contract.names import Names
-from driftloop.operations.advance import (
+from driftloop.operations.commits.applied import AppliedCommits
+from driftloop.operations.rollouts.advance import (
     CandidateRejectedError,
     CandidateRollout,
     InterferenceError,
     parse_limits,
 )
-from driftloop.operations.applied import AppliedCommits
 from driftloop.steps import options
 from driftloop.steps.settings import StepSettings
 

@@ -16,7 +16,7 @@ from driftloop.contract.streams import DetectorStreams
 from driftloop.contract.trees import REQUESTS_FILE
 from driftloop.errors import PipelineError, StepError
 from driftloop.git.head import read_head
-from driftloop.operations.capturing import read_captured
+from driftloop.operations.traces.capturing import read_captured
 from driftloop.retrain import store as decisions
 from driftloop.retrain.decision import is_claimed
 from driftloop.retrain.state import (

@@ -10,7 +10,7 @@ from driftloop.contract.documents import DocumentError
 from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.trees import is_detector_key
 from driftloop.errors import StepError
-from driftloop.operations.references import fetch_references
+from driftloop.operations.runs.references import fetch_references
 from driftloop.release.signing import verify_part
 from driftloop.release.statement import SignedPart
 from driftloop.steps import options

@@ -29,20 +29,20 @@ from driftloop.contract.runs import RunAlarm
 from driftloop.contract.trees import rehearsal_key, verdict_key
 from driftloop.errors import PipelineError
 from driftloop.git.repository import LoggedCommit, Repository
-from driftloop.operations import releases as pipelines
-from driftloop.operations.cards import store_cards
-from driftloop.operations.prune import remove_work
-from driftloop.operations.releases import TransitionMessage
-from driftloop.operations.run_reports import (
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.releases import TransitionMessage
+from driftloop.operations.runs.prune import remove_work
+from driftloop.operations.runs.run_reports import (
     KnownRun,
     RunFolder,
     compose_report,
     find_report,
     write_report,
 )
-from driftloop.operations.run_store import RunPlace
-from driftloop.operations.run_workflows import is_idle_look
-from driftloop.operations.traces import TracePlace
+from driftloop.operations.runs.run_store import RunPlace
+from driftloop.operations.runs.run_workflows import is_idle_look
+from driftloop.operations.stories.cards import store_cards
+from driftloop.operations.traces.traces import TracePlace
 from driftloop.release import record
 from driftloop.release.record import Release, Version
 from driftloop.retrain import store as decisions

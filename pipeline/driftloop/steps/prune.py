@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from driftloop.operations.prune import carry_out, plan_prune, record_prune
-from driftloop.operations.run_store import RunPlace
+from driftloop.operations.runs.prune import carry_out, plan_prune, record_prune
+from driftloop.operations.runs.run_store import RunPlace
 from driftloop.steps import options
 from driftloop.steps.settings import StepSettings, write_parameters
 

@@ -15,9 +15,9 @@ from driftloop.contract.platform import SIGNING_KEYS
 from driftloop.contract.records import Rehearsal
 from driftloop.contract.trees import REHEARSAL_FILE, release_key, run_key
 from driftloop.errors import StepError
-from driftloop.operations import releases as pipelines
-from driftloop.operations.references import digest_detector
-from driftloop.operations.releases import TransitionMessage
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.releases import TransitionMessage
+from driftloop.operations.runs.references import digest_detector
 from driftloop.release import record
 from driftloop.release.minisign import SigningKey
 from driftloop.release.record import NumbersAlike, Recent, Rehearsed, Release, Version

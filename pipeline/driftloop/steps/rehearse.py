@@ -19,7 +19,7 @@ from driftloop.contract.trees import (
     REHEARSAL_FILE,
 )
 from driftloop.errors import StepError
-from driftloop.operations.rehearsal import BesideServer, run_rehearsal
+from driftloop.operations.servers.rehearsal import BesideServer, run_rehearsal
 from driftloop.release.rehearsal import Reply, ServerRun, judge_rehearsal
 from driftloop.steps import options
 from driftloop.steps.settings import write_parameters

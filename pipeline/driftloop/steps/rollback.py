@@ -3,7 +3,7 @@
 import click
 
 from driftloop.contract.platform import SIGNING_KEYS
-from driftloop.operations.automatic_rollback import AutomaticRollback, carry_out
+from driftloop.operations.rollouts.automatic_rollback import AutomaticRollback, carry_out
 from driftloop.retrain import store as decisions
 from driftloop.retrain.rollbacks import find_claimed
 from driftloop.retrain.state import ClaimRollbackEvent, RollbackEndEvent

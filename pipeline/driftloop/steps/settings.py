@@ -13,7 +13,7 @@ from driftloop.contract.platform import MissingSettingError, Setting
 from driftloop.errors import StepError
 from driftloop.git.repository import Credentials, Repository
 from driftloop.git.scratch import make_scratch
-from driftloop.operations.guard import refuse_harm
+from driftloop.operations.commits.guard import refuse_harm
 from driftloop.release import minisign
 from driftloop.release.minisign import PublicKey, SigningKey
 

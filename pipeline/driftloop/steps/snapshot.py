@@ -22,9 +22,9 @@ from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, run_key, sn
 from driftloop.errors import StepError, StoreError
 from driftloop.git.head import read_head
 from driftloop.git.repository import Repository
-from driftloop.operations import releases as pipelines
-from driftloop.operations.columns import check_columns
-from driftloop.operations.run_reports import KnownRun, RunFolder, begin_report
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.project.columns import check_columns
+from driftloop.operations.runs.run_reports import KnownRun, RunFolder, begin_report
 from driftloop.release.record import Version
 from driftloop.release.signing import verify_version
 from driftloop.retrain.batches import store_batches

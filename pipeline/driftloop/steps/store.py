@@ -13,7 +13,7 @@ from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.records import Snapshot
 from driftloop.contract.trees import METADATA_FILE, METRICS_FILE, SNAPSHOT_FILE
 from driftloop.errors import StepError
-from driftloop.operations.references import store_reference
+from driftloop.operations.runs.references import store_reference
 from driftloop.steps import options
 from driftloop.steps.settings import StepSettings, write_parameters
 from driftloop.text.dump import dump_yaml

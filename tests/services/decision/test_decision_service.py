@@ -28,13 +28,13 @@ from driftloop.contract.labels import LabelBatch, LabelReceipt
 from driftloop.contract.outcomes import is_time
 from driftloop.contract.streams import DECISIONS, VERDICTS, DetectorStreams, decision_key
 from driftloop.git.repository import Repository
-from driftloop.operations import releases as pipelines
-from driftloop.operations.guard import refuse_harm
-from driftloop.operations.labels import load_labels
-from driftloop.operations.releases import TransitionMessage
-from driftloop.operations.rollback import roll_back
-from driftloop.operations.suspend import DecisionEndpoint
-from driftloop.operations.target import CommitTarget
+from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.guard import refuse_harm
+from driftloop.operations.commits.releases import TransitionMessage
+from driftloop.operations.commits.target import CommitTarget
+from driftloop.operations.rollouts.rollback import roll_back
+from driftloop.operations.traces.labels import load_labels
+from driftloop.operations.watching.suspend import DecisionEndpoint
 from driftloop.release import record
 from driftloop.release.record import Release, Version
 from driftloop.retrain.decision import is_claimed

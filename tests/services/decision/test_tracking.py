@@ -12,7 +12,7 @@ from support.stored_runs import Shelf
 from driftloop.clients.mlflow import MlflowClient
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.tracking import TrackingStatus
-from driftloop.operations.run_reports import KnownRun
+from driftloop.operations.runs.run_reports import KnownRun
 from driftloop.release import record
 from driftloop.services.decision import tracking
 from driftloop.services.decision.head import HeadReader

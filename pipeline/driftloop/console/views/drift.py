@@ -13,9 +13,9 @@ from driftloop.contract.verdicts import (
     read_failure,
     read_lasting,
 )
-from driftloop.operations.run_store import ListedRun
-from driftloop.operations.story_windows import draw_from
-from driftloop.operations.verdict_windows import JudgedWindow
+from driftloop.operations.runs.run_store import ListedRun
+from driftloop.operations.stories.story_windows import draw_from
+from driftloop.operations.watching.verdict_windows import JudgedWindow
 from driftloop.pages.figures import ColumnDistribution, ColumnEffect, WindowPoint
 
 

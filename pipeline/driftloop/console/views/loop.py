@@ -10,9 +10,9 @@ from driftloop.console.source import CommittedState, WeighedCommit
 from driftloop.console.views.overview import describe_age, list_monitors
 from driftloop.console.views.places import HOME
 from driftloop.console.views.times import choose_span, read_moment
-from driftloop.operations.releases import was_applied
-from driftloop.operations.run_store import ListedRun
-from driftloop.operations.verdict_windows import JudgedWindow
+from driftloop.operations.commits.releases import was_applied
+from driftloop.operations.runs.run_store import ListedRun
+from driftloop.operations.watching.verdict_windows import JudgedWindow
 from driftloop.pages.figures import (
     CommitKind,
     CommitTick,

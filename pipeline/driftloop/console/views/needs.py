@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from driftloop.console.snapshot import Snapshot
 from driftloop.console.views.places import HOME
-from driftloop.operations.status import RunStatus
+from driftloop.operations.watching.status import RunStatus
 
 NeedLevel = Literal["person", "watch", "busy", "calm"]
 LEVELS: tuple[NeedLevel, ...] = get_args(NeedLevel)

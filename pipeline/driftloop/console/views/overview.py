@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from driftloop.console.snapshot import AnswerRate, Snapshot
 from driftloop.console.views.needs import LEVELS, Need, NeedLevel, find_level, list_needs
 from driftloop.console.views.times import format_ago, read_moment
-from driftloop.operations.status import ReleaseStatus, RunStatus
+from driftloop.operations.watching.status import ReleaseStatus, RunStatus
 
 
 @dataclass(frozen=True)

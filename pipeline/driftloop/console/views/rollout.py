@@ -2,7 +2,7 @@
 
 from driftloop.console.snapshot import Snapshot
 from driftloop.contract.handovers import RolloutLimits
-from driftloop.operations.rollout_progress import RolloutProgress, StageProgress
+from driftloop.operations.rollouts.rollout_progress import RolloutProgress, StageProgress
 from driftloop.pages.figures import LimitFigure, RolloutStage, StageState
 from driftloop.release.judgement import Measured
 

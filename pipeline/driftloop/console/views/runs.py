@@ -8,8 +8,8 @@ from typing import Any
 from driftloop.console.views.times import format_length, format_number, read_moment
 from driftloop.contract.outcomes import OUTCOME_KINDS
 from driftloop.contract.runs import TRIGGERS, RunReport, RunStep, describe_trigger
-from driftloop.operations.run_diffs import list_metrics
-from driftloop.operations.run_store import ListedRun
+from driftloop.operations.runs.run_diffs import list_metrics
+from driftloop.operations.runs.run_store import ListedRun
 from driftloop.pages.figures import GateFigure
 
 MOST_COMPARED = 6

@@ -1,0 +1,1 @@
+"""Monitors replayed over past rows before they watch traffic."""

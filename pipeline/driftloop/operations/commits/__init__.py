@@ -1,0 +1,1 @@
+"""What becomes a commit: specs, releases and secrets, what a change does, what is refused."""

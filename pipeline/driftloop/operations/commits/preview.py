@@ -1,0 +1,54 @@
+"""Preview a commit of a spec: what it changes in the tree, and what follows from that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from driftloop.contract import trees
+from driftloop.operations.commits.impact import SpecImpact, assess_impact
+from driftloop.operations.commits.room import decides_room, find_room_surprises
+from driftloop.operations.commits.target import CommitTarget
+from driftloop.operations.ground import files
+from driftloop.render import FileChange, compare_trees, owned_files, render_tree
+
+
+@dataclass(frozen=True)
+class CommitPreview:
+    """The changes that a commit of a spec would make, and their impact."""
+
+    pipeline: str
+    impact: SpecImpact
+    changes: tuple[FileChange, ...]
+
+
+def preview_commit(
+    spec: Path, text: str, existing: Mapping[str, str], *, cluster: str
+) -> CommitPreview:
+    """Compare what a spec renders to with the files of its pipeline that exist; writes nothing.
+
+    The room in JetStream is read from the platform and the other specs among `existing`.
+    `text` is the spec's text, which with new pins is not yet that of the file.
+    """
+    name = read_name(spec)
+    new = render_tree(text, existing.get(trees.release_path(name)), path=str(spec), cluster=cluster)
+    old = owned_files(existing, new, pipeline=name)
+    impact = assess_impact(old, new, pipeline=name)
+    surprises = (*impact.surprises, *find_room_surprises(existing, new, pipeline=name))
+    return CommitPreview(name, replace(impact, surprises=surprises), tuple(compare_trees(old, new)))
+
+
+def read_name(spec: Path) -> str:
+    """Return the name of a spec's pipeline."""
+    return files.read_spec(spec).pipeline.metadata.name
+
+
+def read_committed(target: CommitTarget, name: str, *, cluster: str) -> Mapping[str, str]:
+    """Return the files of a pipeline at the tip of the cluster repository, by path, and those
+    that its room in JetStream depends on."""
+    tree = target.repository.tree(target.repository.tip())
+    folders, placed = trees.pipeline_folders(name), trees.cluster_paths(cluster, name)
+    return {
+        path: tree[path]
+        for path in tree
+        if path.startswith(folders) or path in placed or decides_room(path)
+    }

@@ -1,0 +1,99 @@
+"""Remove a pipeline in the order a cluster needs: its folders go once Flux has no objects for
+them."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from driftloop.clients.kubernetes import KubernetesClient
+from driftloop.contract.names import FLUX_NAMESPACE, FLUX_SOURCE, Names
+from driftloop.contract.trees import TREES, release_path
+from driftloop.errors import GitError
+from driftloop.git.repository import Commit, Repository
+from driftloop.operations.commits import applied, releases
+from driftloop.operations.commits.releases import RemovalStage
+from driftloop.operations.commits.target import CommitTarget
+from driftloop.release import record
+
+
+@dataclass(frozen=True)
+class RemovalResult:
+    """The last commit of a removal, and whether all of them are made."""
+
+    commit: Commit | None
+    done: bool
+
+
+def remove_pipeline(
+    target: CommitTarget,
+    api: KubernetesClient | None,
+    name: str,
+    *,
+    timeout: float,
+    report: Callable[[str], None],
+) -> RemovalResult:
+    """Commit the stages of a removal that are not committed yet.
+
+    Without an API only the next one is committed: nothing tells when it is applied. `timeout` is
+    in seconds for each stage. GitError when the repository has no such pipeline, StepError when
+    a commit is not applied in time.
+    """
+    stages = releases.list_removal_stages(name)
+    _ensure_pipeline(target.repository, name, stages)
+    commit = None
+    for stage in stages:
+        made = releases.remove_stage(target.repository, name, stage, cause=target.cause)
+        if made is None:
+            continue
+        commit = made
+        report(f"{made.sha[:12]} {stage.subject}")
+        if api is not None and (refusal := api.request_fetch(FLUX_NAMESPACE, FLUX_SOURCE)):
+            report(
+                f"  Flux fetches the commit in its own time, asking it to was refused: {refusal}"
+            )
+        if stage is stages[-1]:
+            break
+        if api is None:
+            report(
+                "the runtime is not reachable from here: run this command again once Flux has applied the commit"
+            )
+            return RemovalResult(commit, done=False)
+        names = Names(name, _read_namespace(target.repository, name))
+        _wait_until_removed(api, names, stage.subject, timeout, report)
+    return RemovalResult(commit, done=True)
+
+
+def _ensure_pipeline(repository: Repository, name: str, stages: tuple[RemovalStage, ...]) -> None:
+    """Raise GitError when nothing of the pipeline is left."""
+    tree = repository.tree(repository.tip())
+    patterns = [pattern for stage in stages for pattern in stage.gone]
+    if not any(releases.matches_pattern(path, pattern) for path in tree for pattern in patterns):
+        names = ", ".join(releases.list_pipelines(tree)) or "none"
+        raise GitError(f"the cluster repository has no pipeline `{name}`, it has: {names}")
+
+
+def _wait_until_removed(
+    api: KubernetesClient,
+    names: Names,
+    subject: str,
+    timeout: float,
+    report: Callable[[str], None],
+) -> None:
+    def describe_missing() -> str:
+        left = [
+            tree
+            for tree in reversed(TREES)
+            if api.get_kustomization(FLUX_NAMESPACE, names.kustomization_name(tree)) is not None
+        ]
+        return f"Kustomizations not removed yet: {', '.join(left)}" if left else ""
+
+    started = time.monotonic()
+    for reason in applied.wait_until_applied(describe_missing, seconds=timeout, what=subject):
+        report(f"  waiting: {reason}")
+    report(f"  applied after {time.monotonic() - started:.1f} s")
+
+
+def _read_namespace(repository: Repository, name: str) -> str:
+    path = release_path(name)
+    text = repository.tree(repository.tip()).get(path)
+    return record.load_release(text, path=path).namespace if text is not None else name

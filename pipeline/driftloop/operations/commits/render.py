@@ -1,0 +1,75 @@
+"""Render specs into a folder, or check that the folder holds what they render to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftloop.contract import trees
+from driftloop.errors import RenderError
+from driftloop.operations.commits import remembered
+from driftloop.operations.ground import files
+from driftloop.render import FileChange, Tree, compare_trees, owned_files, render_tree
+
+
+@dataclass(frozen=True)
+class RenderedSpec:
+    """A spec, its pipeline, the number of its files, and the differences to the folder."""
+
+    name: str
+    spec: Path
+    files: int
+    changes: tuple[tuple[str, str], ...] = ()
+    """Kind and path, without the texts: those of many pipelines would fill the memory."""
+
+
+def find_specs(folder: Path) -> Sequence[Path]:
+    """Return the specs of all pipelines in a folder; RenderError when it has none."""
+    specs = sorted(folder.glob(trees.SPECS))
+    if not specs:
+        raise RenderError(
+            f"{folder} has no pipeline: {trees.SPECS} does not exist",
+            hint="name a spec: `driftloop render pipeline.yaml --into FOLDER`",
+        )
+    return specs
+
+
+def render_spec(spec: Path, folder: Path, *, cluster: str) -> RenderedSpec:
+    """Render a spec with the release of the folder, and write what differs."""
+    name, text, existing = _read_existing(spec, folder, cluster)
+    tree, changes = _render_tree(spec, name, text, existing, cluster)
+    files.write_changes(changes, folder)
+    return RenderedSpec(name, spec, len(tree), _summarize_changes(changes))
+
+
+def check_spec(spec: Path, folder: Path, *, cluster: str) -> RenderedSpec:
+    """Return what differs in the folder; renders only what the cache does not know."""
+    name, text, existing = _read_existing(spec, folder, cluster)
+    digests = remembered.recall_digests(
+        text, existing.get(trees.release_path(name), ""), clusters=[cluster]
+    )
+    if digests is not None:
+        unchanged = owned_files(existing, dict.fromkeys(digests, ""), pipeline=name)
+        if remembered.digest_tree(unchanged) == digests:
+            return RenderedSpec(name, spec, len(digests))
+    tree, changes = _render_tree(spec, name, text, existing, cluster)
+    return RenderedSpec(name, spec, len(tree), _summarize_changes(changes))
+
+
+def _read_existing(spec: Path, folder: Path, cluster: str) -> tuple[str, str, Mapping[str, str]]:
+    """Return the pipeline's name, the spec's text, and the pipeline's files in the folder."""
+    text = files.read_spec_text(spec)
+    name = remembered.recall_pipeline(text) or files.read_spec(spec).pipeline.metadata.name
+    return name, text, files.read_tree(folder, name, cluster)
+
+
+def _render_tree(
+    spec: Path, name: str, text: str, existing: Mapping[str, str], cluster: str
+) -> tuple[Tree, tuple[FileChange, ...]]:
+    release = existing.get(trees.release_path(name))
+    tree = render_tree(text, release, path=str(spec), cluster=cluster)
+    remembered.remember_tree(text, release, tree, name=name, cluster=cluster)
+    return tree, compare_trees(owned_files(existing, tree, pipeline=name), tree)
+
+
+def _summarize_changes(changes: Sequence[FileChange]) -> tuple[tuple[str, str], ...]:
+    return tuple((change.kind, change.path) for change in changes)

@@ -1,0 +1,95 @@
+"""The cluster repository that a person's command writes to, its author, and the runtime that
+follows it."""
+
+import getpass
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from driftloop.clients.kubernetes import KubernetesClient
+from driftloop.contract.names import person_cause
+from driftloop.git.repository import Author, Credentials, Repository
+from driftloop.local.ground.state import StateFolder
+from driftloop.operations.commits.guard import refuse_harm
+from driftloop.operations.ground.place import StateChoice, choose_repository
+
+
+@dataclass(frozen=True)
+class CommitTarget:
+    """A cluster repository and the person who commits to it."""
+
+    repository: Repository
+    person: str
+
+    @property
+    def cause(self) -> str:
+        """The cause trailer of what a person does."""
+        return person_cause(self.person)
+
+
+@contextmanager
+def open_target(
+    url: str | None,
+    *,
+    branch: str,
+    state: StateChoice,
+    environment: Mapping[str, str],
+    report: Callable[[str], None],
+) -> Iterator[CommitTarget]:
+    """Open the repository at `url`, or the one that `choose_repository` chooses.
+
+    The credentials are DRIFTLOOP_GIT_USERNAME and DRIFTLOOP_GIT_PASSWORD of `environment`.
+    GitError when nothing names a repository.
+    """
+    url, note = choose_repository(url, state, environment)
+    if note is not None:
+        report(note)
+    if "://" not in url and not url.startswith("git@"):
+        url = f"file://{Path(url).expanduser().resolve()}"
+    password = environment.get("DRIFTLOOP_GIT_PASSWORD", "")
+    username = environment.get("DRIFTLOOP_GIT_USERNAME", "")
+    author = _read_author()
+    with tempfile.TemporaryDirectory(prefix="driftloop-git-") as workdir:
+        repository = Repository(
+            url,
+            branch=branch,
+            workdir=Path(workdir),
+            guard=refuse_harm,
+            credentials=Credentials(username, password) if password else None,
+            author=author,
+        )
+        yield CommitTarget(repository, author.name if author is not None else getpass.getuser())
+
+
+def find_runtime(
+    state: StateFolder, environment: Mapping[str, str], *, repository: str | None = None
+) -> KubernetesClient | None:
+    """Return the API that shows what is applied: of the running `up`, or
+    DRIFTLOOP_KUBERNETES_URL; None without.
+
+    An `up` that follows another repository than `repository` is left out.
+    """
+    port = state.known_ports().get("api")
+    follows = repository in (None, state.repository_url)
+    if follows and port is not None and state.find_holder() is not None:
+        return KubernetesClient.from_url(f"http://127.0.0.1:{port}")
+    url = environment.get("DRIFTLOOP_KUBERNETES_URL")
+    return KubernetesClient.from_url(url) if url else None
+
+
+def _read_author() -> Author | None:
+    name, email = _read_git_setting("user.name"), _read_git_setting("user.email")
+    return Author(name, email) if name and email else None
+
+
+def _read_git_setting(key: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "config", "--get", key], capture_output=True, text=True, check=False, timeout=10
+        )
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""Where things are: the state folder, files, addresses and keys of a platform, its store."""

@@ -1,0 +1,1 @@
+"""The model project beside a spec: its code, images and columns, read and validated."""

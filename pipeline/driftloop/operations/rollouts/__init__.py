@@ -1,0 +1,1 @@
+"""Releases on their way: stages, promotion, rollback, how far they are."""

@@ -1,0 +1,1 @@
+"""Model servers started beside this process, and what they answer."""

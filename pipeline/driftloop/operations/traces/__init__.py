@@ -1,0 +1,1 @@
+"""Kept requests, their labels, and what everything comes of."""
