@@ -1,4 +1,4 @@
-"""How pages are answered: the parts that all of them have, and refusals."""
+"""Answering of pages: the parts that all of them have, and refusals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Console:
 
     @property
     def source(self) -> Source:
-        """What is read, from where."""
+        """The source that pages are read from, in words."""
         return self.collector.source
 
 

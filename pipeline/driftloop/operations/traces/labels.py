@@ -31,7 +31,7 @@ HINT = "see `driftloop logs`, and check that NATS runs"
 
 @dataclass(frozen=True)
 class LoadedLabels:
-    """What became of the labels of a file."""
+    """Result of loading the labels of a file."""
 
     accepted: int
     malformed: int
