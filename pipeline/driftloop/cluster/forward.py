@@ -2,6 +2,7 @@
 of the person."""
 
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -20,11 +21,12 @@ def reach_url(
     url: str, *, kubeconfig: Path | None = None, context: str | None = None
 ) -> Iterator[str]:
     """Yield an URL that leads from this machine to `url`: itself, unless it names a Service inside
-    the cluster, which is forwarded while the `with` lasts."""
+    the cluster, which is forwarded while the `with` lasts. In a pod nothing needs forwarding."""
     parts = urlsplit(url)
     service, _, rest = (parts.hostname or "").partition(".")
     namespace, _, domain = rest.partition(".")
-    if domain not in ("svc", CLUSTER_DOMAIN):
+    inside = kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ
+    if inside or domain not in ("svc", CLUSTER_DOMAIN):
         yield url
         return
     port = parts.port or (443 if parts.scheme == "https" else 80)
