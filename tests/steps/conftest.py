@@ -33,6 +33,7 @@ from driftloop.operations.commits import releases as pipelines
 from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.commits.releases import CommittedPipeline
 from tests.pipelines import SPEC
+from tests.support.committed import copy_committed
 from tests.support.processes import free_port
 
 KEY, SECRET = "testtesttest", "secretsecretsecret"
@@ -221,7 +222,7 @@ def world(tmp_path: Path, nats_url: str, s3_url: str) -> Iterator[World]:
 def make_world(tmp_path: Path, nats_url: str, s3_url: str) -> Iterator[World]:
     """A platform with the committed spec, in empty buckets."""
     remote = tmp_path / "cluster.git"
-    subprocess.run(["git", "init", "-q", "--bare", "--initial-branch=main", remote], check=True)
+    copy_committed(SPEC, remote)
     store = ObjectStore.from_endpoint(s3_url, access_key=KEY, secret_key=SECRET)
     for bucket in (BUCKET, DATA):
         store.create_bucket(bucket.bucket)
@@ -249,9 +250,7 @@ def make_world(tmp_path: Path, nats_url: str, s3_url: str) -> Iterator[World]:
     }
     # one nats-server serves all tests of a session: each has a namespace, and so a decision, of its own
     namespace = f"n{server.server_port}"
-    found = World(tmp_path, remote, environment, store, around, namespace)
-    pipelines.commit_spec(found.repository, SPEC)
-    yield found
+    yield World(tmp_path, remote, environment, store, around, namespace)
     server.shutdown()
     thread.join()
     server.server_close()

@@ -35,6 +35,7 @@ from driftloop.services.trainer.record import write_metadata
 from driftloop.text.dump import dump_yaml
 from tests.pipelines import SPEC, version
 from tests.steps.conftest import BUCKET, DATA, KEY, SECRET
+from tests.support.committed import copy_committed
 
 LOG = [{"epoch": 1, "loss": 0.5}, {"text": "code:\n- none\nlog: again", "long": "word " * 60}]
 
@@ -65,16 +66,13 @@ class Shelf:
             {setting.key: value for setting, value in settings.items()},
             {setting.key: value for setting, value in keys.items()},
         ).save(state)
-        command = ["git", "init", "-q", "--bare", f"--initial-branch={addresses.BRANCH}"]
-        subprocess.run([*command, state.repository], check=True)
+        copy_committed(spec, state.repository)
         store = ObjectStore.from_endpoint(s3_url, access_key=KEY, secret_key=SECRET)
         for bucket in (BUCKET, DATA):
             store.create_bucket(bucket.bucket)
             for entry in store.list_objects(StoreLocation(bucket.bucket)):
                 store.delete_object(StoreLocation(bucket.bucket, entry.key))
-        shelf = cls(state, store, BUCKET, folder)
-        pipelines.commit_spec(shelf.repository, spec)
-        return shelf
+        return cls(state, store, BUCKET, folder)
 
     @property
     def repository(self) -> Repository:
