@@ -83,7 +83,8 @@ def test_all_that_the_image_of_the_command_line_starts_finds_its_libraries() -> 
     lock = read_requirements(IMAGES / "driftloop" / "requirements.txt")
     names = {_canonical(each.name.partition("==")[0]) for each in lock} | {"driftloop"}
     programs = (
-        "driftloop.cli.root", "driftloop.cli.console", "driftloop.cli.rollback", "driftloop.cli.promote", "driftloop.services.decision.__main__",
+        "driftloop.cli.root", "driftloop.cli.console", "driftloop.cli.rollback", "driftloop.cli.promote",
+        "driftloop.services.decision.__main__",
         "driftloop.services.analysis.__main__", "driftloop.console.serving",
     )  # fmt: skip
     done = subprocess.run(

@@ -2,7 +2,6 @@
 of the person."""
 
 import contextlib
-import os
 import re
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from driftloop.cluster.reader import ClusterError
+from driftloop.cluster.reader import ClusterError, is_in_pod
 from driftloop.contract.names import CLUSTER_DOMAIN
 
 _LISTENS = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
@@ -25,7 +24,7 @@ def reach_url(
     parts = urlsplit(url)
     service, _, rest = (parts.hostname or "").partition(".")
     namespace, _, domain = rest.partition(".")
-    inside = kubeconfig is None and context is None and "KUBERNETES_SERVICE_HOST" in os.environ
+    inside = kubeconfig is None and context is None and is_in_pod()
     if inside or domain not in ("svc", CLUSTER_DOMAIN):
         yield url
         return
