@@ -1,5 +1,5 @@
-"""Who gets in: on one machine the owner of the state folder, from this machine, with the key of this
-start; on a cluster whom the gateway names (`login`).
+"""Access: on one machine the owner of the state folder, from this machine, with the key of this start; on
+a cluster whom the gateway names (`login`).
 
 Each request passes four questions before any page sees it: is it for us (`Host`, against DNS
 rebinding), is it of this user (the kernel knows whose socket it is), has it the session's cookie,

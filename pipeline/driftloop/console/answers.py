@@ -1,4 +1,4 @@
-"""How pages are answered: the parts that all of them have, and refusals."""
+"""Answering of pages: the parts that all of them have, and refusals."""
 
 import contextlib
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ class Console:
 
     @property
     def source(self) -> Source:
-        """What is read, from where."""
+        """The source that pages are read from, in words."""
         return self.collector.source
 
 

@@ -26,7 +26,7 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended."""
+    """End of a command: its exit code and output."""
 
     code: int
     output: str

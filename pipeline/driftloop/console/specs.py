@@ -32,7 +32,7 @@ async def show_spec(request: Request) -> Response:
 
 
 async def check_spec(request: Request) -> Response:
-    """What is wrong with a draft; where nothing is, the plan is asked for."""
+    """List the problems of a draft; where there are none, the plan is asked for."""
     _, name = await require_pipeline(request)
     text = _read_text(await request.body())
     problems = await run_in_threadpool(list_problems, text, name)
@@ -42,7 +42,7 @@ async def check_spec(request: Request) -> Response:
 
 
 async def plan_spec(request: Request) -> Response:
-    """What a commit of a draft would change."""
+    """Plan a commit of a draft."""
     _, name = await require_pipeline(request)
     text = _read_text(await request.body())
     runner = get_console(request).runner

@@ -1,4 +1,4 @@
-"""What a pipeline needs of a person, and whether it can wait: the order of the overview."""
+"""Needs of a pipeline that only a person can meet, by urgency: the order of the overview."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
