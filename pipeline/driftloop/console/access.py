@@ -50,7 +50,7 @@ _SOCKET = re.compile(r"\s*\d+: (\S+) (\S+) \S+ \S+ \S+ \S+\s+(\d+)")
 
 
 class Access(Protocol):
-    """Who gets in: the owner of a state folder, or whom a login proxy names."""
+    """Access to a console: of the owner of a state folder, or of people whom a login names."""
 
     def find_refusal(self, scope: Scope) -> Response | None:
         """Return the answer to a request that is not let in; also to one that lets somebody in."""

@@ -1,4 +1,4 @@
-"""Who gets in on a cluster: whom the gateway has let in, by the name that it wrote into the request.
+"""Access on a cluster: of people whom the gateway has let in, by the name that it wrote into the request.
 
 The console reads no token itself. The gateway verifies it, lets only who has one in, and to what
 changes something only who has the role; nothing but the gateway reaches the console's port
