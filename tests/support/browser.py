@@ -2,18 +2,24 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from driftloop.console.answers import Console
 from driftloop.console.serving import listen, serve
 
 CHROMIUM = Path("/usr/bin/chromium")
+GRAVE = ("serious", "critical")
+"""What axe-core calls a barrier that keeps somebody from a part of a page."""
 
 
 @contextlib.contextmanager
@@ -94,6 +100,29 @@ class Visitor:
         pytest.fail(f"`{name}` is not reached by the keyboard")
 
 
+def list_barriers(page: Page) -> list[str]:
+    """What keeps people from using a page, as axe-core finds it, bright and dark."""
+    found = _run_axe(page)
+    scheme = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    page.emulate_media(color_scheme="light" if scheme else "dark")
+    found += _run_axe(page, "color-contrast", "link-in-text-block")
+    page.emulate_media(color_scheme="dark" if scheme else "light")
+    return sorted(set(found))
+
+
+def _run_axe(page: Page, *rules: str) -> list[str]:
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = {"type": "rule", "values": list(rules)}
+    results = Axe().run(page, options=options).response["violations"]
+    return [
+        f"{each['id']}: {node['html'][:200]} {' '.join(node['failureSummary'].split())[:300]}"
+        for each in results
+        if each["impact"] in GRAVE
+        for node in each["nodes"]
+    ]
+
+
 @contextlib.contextmanager
 def serve_console(console: Console) -> Iterator[str]:
     """A console that answers on its port, in a thread of its own; its address."""
@@ -155,6 +184,19 @@ def watch_running(visitor: Visitor, name: str, run: str, *, pictures: str | None
     expect(page.get_by_role("alert")).to_contain_text("has no previous version to roll back to")
     assert act(visitor, name, "trigger", "Start the run", Cause="from a page").endswith("done")
     visitor.visit("/runs")
+
+
+def watch_stopped(visitor: Visitor, path: str, pid: int, words: str) -> None:
+    """A page says what is missing, and since when, while a process is stopped, and follows when it goes on."""
+    page = visitor.visit(path)
+    notice = page.locator(".notice.bad", has_text=words)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        expect(notice).to_be_visible(timeout=120_000)
+        expect(notice).to_contain_text("Since ")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    expect(notice).to_have_count(0, timeout=120_000)
 
 
 def act(visitor: Visitor, name: str, action: str, button: str, **fields: str) -> str:

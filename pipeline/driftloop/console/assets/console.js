@@ -52,7 +52,10 @@
     const busy = document.activeElement;
     const typing = busy && live && live.contains(busy) && busy.matches("input, select, textarea");
     const chosen = live && live.querySelector("input[type=checkbox]:checked");
-    if (event.detail.target === live && (typing || chosen)) event.detail.shouldSwap = false;
+    if (event.detail.target !== live) return;
+    if (typing || chosen) event.detail.shouldSwap = false;
+    // what the page is about was removed: that is what it has to show
+    else if (event.detail.xhr.status === 404) { event.detail.shouldSwap = true; event.detail.isError = false; }
   });
 
   document.addEventListener("htmx:sendError", () => tell(true));
