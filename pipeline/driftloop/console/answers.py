@@ -1,8 +1,9 @@
 """How pages are answered: the parts that all of them have, and refusals."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -16,6 +17,9 @@ from driftloop.console.templating import render_page
 from driftloop.errors import PipelineError
 from driftloop.local.ground.state import StateFolder
 
+SHARED = 0.8
+"""Seconds that a page waits for what it asks a service: the next one has it."""
+T = TypeVar("T")
 TABS = (
     ("", "Loop"),
     ("drift", "Drift"),
@@ -68,6 +72,16 @@ async def require_pipeline(request: Request) -> tuple[Snapshot, str]:
             hint="It may have been removed: `driftloop remove` takes a pipeline out of the cluster repository.",
         )
     return snapshot, name
+
+
+async def within(asked: Awaitable[T], late: str, seconds: float = SHARED) -> tuple[T | None, str]:
+    """Return an answer, or None and why there is none yet."""
+    try:
+        return await asyncio.wait_for(asked, seconds), ""
+    except TimeoutError:
+        return None, late
+    except PipelineError as error:
+        return None, error.message
 
 
 def answer_page(

@@ -1,36 +1,28 @@
 """Pages of all pipelines and of one: overview, loop, drift, rollout, events."""
 
-import asyncio
-from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from driftloop.console.actions import list_offers
-from driftloop.console.answers import answer_page, get_console, look, require_pipeline
+from driftloop.console.answers import answer_page, get_console, look, require_pipeline, within
 from driftloop.console.snapshot import Snapshot
 from driftloop.console.views import drift, loop, overview, rollout
 from driftloop.console.views.needs import list_needs, list_platform_needs
 from driftloop.console.views.times import choose_span
 from driftloop.contract.verdicts import WindowRecord, read_small
-from driftloop.errors import PipelineError
 from driftloop.operations.rollouts.rollout_progress import RolloutProgress, read_progress
 from driftloop.operations.watching.why import LoopAnswer
 from driftloop.pages import column_charts, rollout_charts, time_charts
 from driftloop.pages.figures import MonitorLine
 
-SHARED = 0.8
-"""Seconds that a page waits for what it asks a service: the next one has it."""
 KEPT = 60.0
 """Seconds that a stored window is kept, which never changes."""
 MOST_EVENTS, MOST_TOLD = 12, 200
 MOST_COMMITS = 30
 MOST_LISTED = 30
 """Windows of the table; the charts have all."""
-
-T = TypeVar("T")
 
 
 async def show_overview(request: Request) -> Response:
@@ -89,16 +81,6 @@ async def _ask_why(
     return await within(asked, "the decision service has not answered yet")
 
 
-async def within(asked: Awaitable[T], late: str) -> tuple[T | None, str]:
-    """Return an answer, or None and why there is none yet."""
-    try:
-        return await asyncio.wait_for(asked, SHARED), ""
-    except TimeoutError:
-        return None, late
-    except PipelineError as error:
-        return None, error.message
-
-
 async def show_drift(request: Request) -> Response:
     """Columns by effect over time, and a window in full."""
     snapshot, name = await require_pipeline(request)
@@ -150,6 +132,7 @@ async def show_rollout(request: Request) -> Response:
         request, "rollout.html", snapshot, title=f"Rollout of {name}", pipeline=name, tab="rollout",
         release=release, progress=progress, trouble=trouble, actions=list_offers(snapshot, name),
         stages=rollout_charts.draw_stages(stages) if stages else "",
+        left=rollout.describe_left(progress) if progress is not None else "",
         commits=committed.commits[:MOST_COMMITS] if committed is not None else (),
         jobs_here=console.runner.list_jobs(name)[:5],
     )  # fmt: skip
