@@ -27,11 +27,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_POST(self):
         global now, most
-        if self.headers.defects:
-            # the parser has lost the headers behind such a name, the body's length among them
-            self.send_error(400)
+        if not self.read_body():
             return
-        self.read_body()
         if self.headers.get("ce-good"):
             with lock:
                 now += 1
@@ -42,16 +39,23 @@ class Handler(BaseHTTPRequestHandler):
                 seen.append(self.headers["ce-id"])
         self.answer(b"{}" if self.path.endswith("/predict") else b"")
     def do_GET(self):
+        if not self.read_body():
+            return
         self.answer(json.dumps({"seen": seen, "most": most}).encode())
     def read_body(self):
+        # what is left of a body would be taken for the next request of the connection
+        if self.headers.defects:
+            # the parser has lost the headers behind such a name, the body's length among them
+            self.send_error(400)
+            return False
         if "chunked" not in (self.headers.get("transfer-encoding") or "").lower():
             self.rfile.read(int(self.headers.get("content-length") or 0))
-            return
-        # what is left of a body would be taken for the next request of the connection
+            return True
         while size := int(self.rfile.readline().partition(b";")[0] or b"0", 16):
             self.rfile.read(size + 2)
         while self.rfile.readline().strip():
             pass
+        return True
     def answer(self, body):
         self.send_response(200)
         self.send_header("content-length", str(len(body)))

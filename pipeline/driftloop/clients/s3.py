@@ -4,6 +4,7 @@ A folder is a key prefix. boto3 is imported with the first store, since it is th
 library of the process.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from driftloop.contract.platform import ACCESS_KEY, S3_ENDPOINT, S3_REGION, SECR
 from driftloop.errors import StoreError
 
 if TYPE_CHECKING:
+    from boto3.session import Session
     from mypy_boto3_s3 import S3Client
 
 CHUNK = 1024 * 1024
@@ -97,26 +99,28 @@ class ObjectStore:
         patience: float = 60,
     ) -> "ObjectStore":
         """The store at an URL with scheme; every call is tried `attempts` times, about ten
-        seconds in all, and a server that says nothing is waited for `patience` seconds each."""
-        import boto3
+        seconds in all."""
         from botocore.config import Config
 
-        client = boto3.session.Session().client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name=region,
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
-            config=Config(
-                s3={"addressing_style": "path"},
-                retries={"total_max_attempts": attempts, "mode": "standard"},
-                connect_timeout=5,
-                read_timeout=patience,
-                # the trailing checksums that boto3 adds by default are beyond many S3 servers
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
+        config = Config(
+            s3={"addressing_style": "path"},
+            retries={"total_max_attempts": attempts, "mode": "standard"},
+            connect_timeout=5,
+            read_timeout=patience,
+            # the trailing checksums that boto3 adds by default are beyond many S3 servers
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
         )
+        # a session may make clients for one thread at a time
+        with _ONE_AT_A_TIME:
+            client = _open_session().client(
+                "s3",
+                endpoint_url=endpoint,
+                region_name=region,
+                aws_access_key_id=access_key,
+                aws_secret_access_key=secret_key,
+                config=config,
+            )
         return cls(client, endpoint)
 
     def until_stopped(self, stop: threading.Event) -> "ObjectStore":
@@ -431,6 +435,18 @@ def combined_digest(digests: Mapping[str, str]) -> str:
     for name in sorted(digests):
         whole.update(f"{digests[name]}  {name}\n".encode())
     return f"sha256:{whole.hexdigest()}"
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@functools.cache
+def _open_session() -> "Session":
+    """Return the session of this process: with one of its own each client would read and keep 12 MB of
+    descriptions, in 60 ms."""
+    import boto3
+
+    return boto3.session.Session()
 
 
 def _as_folder(prefix: StoreLocation) -> StoreLocation:
