@@ -128,6 +128,12 @@ def test_a_draft_is_checked_and_planned_as_one_types(browser: Browser, address: 
     text = draft.input_value()
     draft.fill(text.replace("window: 50", "window: many"))
     expect(page.get_by_text("line 15", exact=True)).to_be_visible(timeout=60_000)
+    draft.fill(f"{text}  ro")
+    draft.press("End")
+    page.get_by_role("button", name="rollout:").wait_for()
+    draft.press("Control+ ")
+    page.keyboard.press("Enter")
+    assert draft.input_value().endswith("  rollout:")
     draft.fill(text.replace("window: 50", "window: 70"))
     expect(page.get_by_text("monitors.drift.window")).to_be_visible(timeout=120_000)
     assert visitor.complaints == []

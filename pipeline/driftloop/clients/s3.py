@@ -99,7 +99,7 @@ class ObjectStore:
         patience: float = 60,
     ) -> "ObjectStore":
         """The store at an URL with scheme; every call is tried `attempts` times, about ten
-        seconds in all."""
+        seconds in all, and a server that says nothing is waited for `patience` seconds each."""
         from botocore.config import Config
 
         config = Config(

@@ -1,4 +1,4 @@
-"""What a person may do here: each action says what it will do, and is the command of the same name, so
+"""The actions of a person: each one says what it will do, and is the command of the same name, so
 that it is refused for the same reason."""
 
 import json

@@ -1,4 +1,4 @@
-"""How pages are answered: the parts that all of them have, and refusals."""
+"""Answers of pages: the parts that all of them have, and refusals."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -43,7 +43,7 @@ class Console:
 
     @property
     def source(self) -> Source:
-        """What is read, from where."""
+        """The place that everything is read from."""
         return self.collector.source
 
 

@@ -57,6 +57,7 @@ ROUTES = (
 FORMS = (
     ("/pipelines/{name}/act/{action}", acting.start_action),
     ("/pipelines/{name}/spec/check", specs.check_spec),
+    ("/pipelines/{name}/spec/complete", specs.complete_spec),
     ("/pipelines/{name}/spec/plan", specs.plan_spec),
     ("/pipelines/{name}/spec/commit", specs.commit_spec),
 )

@@ -26,7 +26,7 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class CommandResult:
-    """How a command ended."""
+    """The end of a command."""
 
     code: int
     output: str

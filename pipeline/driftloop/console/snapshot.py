@@ -1,4 +1,4 @@
-"""What all visitors see: one picture of every pipeline, taken by the collector."""
+"""The snapshot that all visitors see: one picture of every pipeline, taken by the collector."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

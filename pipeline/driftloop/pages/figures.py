@@ -1,4 +1,4 @@
-"""What charts are drawn from. Times are aware; shares and effects are between 0 and 1, weights percent."""
+"""The figures that charts are drawn from. Times are aware; shares and effects are between 0 and 1, weights percent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ class CommitTick:
 
 @dataclass(frozen=True)
 class TrafficSplit:
-    """How traffic is split from a moment on."""
+    """The split of the traffic from a moment on."""
 
     at: datetime
     weights: Mapping[str, int]
@@ -91,7 +91,7 @@ class MonitorLine:
 
 @dataclass(frozen=True)
 class ColumnEffect:
-    """How far a column has moved in one window."""
+    """The effect of one window on a column: its distance from the reference."""
 
     column: str
     window: WindowPoint

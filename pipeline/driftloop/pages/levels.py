@@ -1,4 +1,4 @@
-"""How high a score is drawn: as a multiple of its threshold, on a logarithmic scale."""
+"""The height of a score in a chart: a multiple of its threshold, on a logarithmic scale."""
 
 import math
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ P_VALUES = ("ks", "cvm", "chi2")
 
 
 class ScoredWindow(Protocol):
-    """What tells how a window was judged."""
+    """Anything that tells the verdict on a window."""
 
     @property
     def alarm(self) -> bool:

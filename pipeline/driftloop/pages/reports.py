@@ -79,7 +79,7 @@ class WindowPicture:
 
 @dataclass(frozen=True)
 class MonitorSummary:
-    """What one monitor saw."""
+    """Everything that one monitor saw."""
 
     line: MonitorLine
     effects: tuple[ColumnEffect, ...] = ()
@@ -111,7 +111,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Detail:
-    """How much of everything is shown; a report that is too large is drawn again with less."""
+    """The amount of everything that is shown; a report that is too large is drawn again with less."""
 
     rows: int
     bars: int

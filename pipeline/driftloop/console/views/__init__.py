@@ -1,1 +1,1 @@
-"""What each page shows: plain data of the snapshot, one module per page. Nothing here asks anybody."""
+"""The contents of each page: plain data of the snapshot, one module per page. Nothing here asks anybody."""

@@ -1,4 +1,4 @@
-"""What a pipeline needs of a person, and whether it can wait: the order of the overview."""
+"""The needs of a pipeline that a person has to see to, and whether it can wait: the order of the overview."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

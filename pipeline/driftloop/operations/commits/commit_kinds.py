@@ -1,4 +1,4 @@
-"""What a commit of a release.yaml did to the release: charts, reports and the console say it alike."""
+"""The kind of a commit, by what it did to the release: charts, reports and the console say it alike."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from driftloop.release.record import Release, Version
 
 @dataclass(frozen=True)
 class ReleaseStand:
-    """Who had which part of the traffic after a commit, by release id."""
+    """The parts of the traffic after a commit, by release id."""
 
     phase: str = ""
     production: str | None = None

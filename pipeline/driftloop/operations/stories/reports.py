@@ -36,7 +36,7 @@ AT_LEAST_BOUNDS = ("min", "productionMinus")
 
 @dataclass(frozen=True, kw_only=True)
 class ReportChoice:
-    """What a report is of."""
+    """The subject of a report."""
 
     pipeline: str
     release: str | None = None

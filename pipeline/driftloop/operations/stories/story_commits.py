@@ -1,4 +1,4 @@
-"""What the commits of a pipeline tell of a time: who had the traffic, which rollouts there were and how far
+"""The story that the commits of a pipeline tell of a time: who had the traffic, which rollouts there were and how far
 they came, and each commit in a sentence."""
 
 import re
@@ -50,7 +50,7 @@ class StoryCommit:
 
     @property
     def at(self) -> datetime:
-        """When it was committed."""
+        """Time of the commit."""
         return datetime.fromtimestamp(self.logged.at, UTC)
 
     @property

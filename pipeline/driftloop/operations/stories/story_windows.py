@@ -1,4 +1,4 @@
-"""What the verdicts of a pipeline's monitors tell of a time: windows, columns that moved, and what these look like."""
+"""The story that the verdicts of a pipeline's monitors tell of a time: windows, columns that moved, and what these look like."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
