@@ -13,6 +13,7 @@ from support.processes import Process, free_port, nats, url
 from driftloop.retrain.decision import is_claimed
 from driftloop.retrain.state import ClaimEvent
 from driftloop.retrain.store import apply_once
+from tests.support.commands import type_command
 
 TOKEN = "s3cret"
 
@@ -33,13 +34,7 @@ class World:
             | {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
             | environment
         )
-        command = [sys.executable, "-m", "driftloop.cli", *arguments]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=60
-        )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
+        return type_command(*arguments, folder=self.state, environment=environment, code=code)
 
     def claims(self, run: str) -> bool:
         state = apply_once(url(self.server), "n", "p", ClaimEvent(run, run, "person eve"))

@@ -4,7 +4,6 @@ in."""
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from driftloop.local.ground.state import StateFolder
 from driftloop.local.up import prepare
 from tests.pipelines import SPEC
 from tests.spec.specs import MINIMAL
+from tests.support.commands import type_command
 
 
 class Projects:
@@ -49,18 +49,12 @@ class Projects:
     def types(
         self, where: str, *arguments: str, code: int = 0, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
-            [sys.executable, "-m", "driftloop.cli", *arguments],
-            cwd=self.home / where,
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=90,
+        return type_command(
+            *arguments,
+            folder=self.home / where,
+            environment=self.environment | environment,
+            code=code,
         )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
 
 
 @pytest.fixture

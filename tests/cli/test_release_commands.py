@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +15,7 @@ from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.commits.releases import TransitionMessage
 from driftloop.release import record
 from tests.pipelines import SPEC, version
+from tests.support.commands import type_command
 
 A, B = version("digits-a"), version("digits-b")
 
@@ -36,18 +36,12 @@ class Person:
     def types(
         self, *arguments: str, code: int = 0, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
-            [sys.executable, "-m", "driftloop.cli", *arguments],
-            cwd=self.folder,
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=90,
+        return type_command(
+            *arguments,
+            folder=self.folder,
+            environment=self.environment | environment,
+            code=code,
         )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
 
     def git(self, *arguments: str) -> str:
         done = subprocess.run(

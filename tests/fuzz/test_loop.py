@@ -1,9 +1,11 @@
 """Hostile predictions and events at a loop that runs: the model server, the detectors and the judge go on with the good ones."""
 
 import asyncio
+import contextlib
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
@@ -70,15 +72,19 @@ async def attack(
 
 
 def list_pids(status: str) -> dict[str, tuple[int, int, tuple[int, ...]]]:
-    """Process id, restarts and processes below, of everything that `driftloop status` lists."""
+    """Process id, restarts and workers, of everything that `driftloop status` lists."""
     return {
-        each["name"]: (
-            each["pid"],
-            each["restarts"],
-            tuple(child.pid for child in psutil.Process(each["pid"]).children(recursive=True)),
-        )
+        each["name"]: (each["pid"], each["restarts"], tuple(list_workers(each["pid"])))
         for each in json.loads(status)["processes"]
     }
+
+
+def list_workers(pid: int) -> Iterator[int]:
+    """The processes below one, without the git that the decision and Flux's stand-in ask now and then."""
+    for child in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if not child.name().startswith("git"):
+                yield child.pid
 
 
 @pytest.fixture(scope="session")

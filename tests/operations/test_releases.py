@@ -9,6 +9,7 @@ from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.commits.releases import TransitionMessage
 from driftloop.release import record
 from tests.pipelines import PLAIN, SPEC, version
+from tests.support.committed import copy_committed
 
 A, B = version("digits-a"), version("digits-b")
 
@@ -23,8 +24,8 @@ def moved(repository, step):
 
 
 @pytest.fixture
-def committed(repository):
-    pipelines.commit_spec(repository, SPEC, cause="person eve")
+def committed(remote, repository):
+    copy_committed(SPEC, remote, "person eve")
     return repository
 
 

@@ -5,7 +5,6 @@ HTTP_PROXY as the local runtime's Envoy does.
 """
 
 import contextlib
-import io
 import json
 import os
 import signal
@@ -20,12 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
-from urllib.request import install_opener
 
 import pytest
 
-from driftloop.cli.lazy import run_group
-from driftloop.cli.root import root
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.git.repository import Repository
 from driftloop.local.ground.binaries import find_nats_server, find_rclone
@@ -33,6 +29,8 @@ from driftloop.operations.commits import releases as pipelines
 from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.commits.releases import CommittedPipeline
 from tests.pipelines import SPEC
+from tests.support.commands import type_command
+from tests.support.committed import copy_committed
 from tests.support.processes import free_port
 
 KEY, SECRET = "testtesttest", "secretsecretsecret"
@@ -167,21 +165,15 @@ class World:
     def step(
         self, name: str, *arguments: str, code: int = 0, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
-        """Run `driftloop step NAME …` to its end, in this process: the libraries load once for all tests."""
-        out, err = io.StringIO(), io.StringIO()
-        with pytest.MonkeyPatch.context() as patch:
-            for key, value in (self.environment | environment).items():
-                patch.setenv(key, value)
-            patch.setattr(sys, "argv", ["driftloop", "step", name, *arguments])
-            install_opener(None)  # urllib keeps the proxies of its first call
-            with (
-                contextlib.redirect_stdout(out),
-                contextlib.redirect_stderr(err),
-                pytest.raises(SystemExit) as ended,
-            ):
-                run_group(root)
-        assert ended.value.code == code, err.getvalue()
-        return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
+        """Run `driftloop step NAME …` to its end."""
+        return type_command(
+            "step",
+            name,
+            *arguments,
+            folder=self.folder,
+            environment=self.environment | environment,
+            code=code,
+        )
 
     def begin(self, name: str, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
         """Start a step and go on."""
@@ -221,7 +213,7 @@ def world(tmp_path: Path, nats_url: str, s3_url: str) -> Iterator[World]:
 def make_world(tmp_path: Path, nats_url: str, s3_url: str) -> Iterator[World]:
     """A platform with the committed spec, in empty buckets."""
     remote = tmp_path / "cluster.git"
-    subprocess.run(["git", "init", "-q", "--bare", "--initial-branch=main", remote], check=True)
+    copy_committed(SPEC, remote)
     store = ObjectStore.from_endpoint(s3_url, access_key=KEY, secret_key=SECRET)
     for bucket in (BUCKET, DATA):
         store.create_bucket(bucket.bucket)
@@ -249,9 +241,7 @@ def make_world(tmp_path: Path, nats_url: str, s3_url: str) -> Iterator[World]:
     }
     # one nats-server serves all tests of a session: each has a namespace, and so a decision, of its own
     namespace = f"n{server.server_port}"
-    found = World(tmp_path, remote, environment, store, around, namespace)
-    pipelines.commit_spec(found.repository, SPEC)
-    yield found
+    yield World(tmp_path, remote, environment, store, around, namespace)
     server.shutdown()
     thread.join()
     server.server_close()

@@ -1,21 +1,14 @@
 """A state folder with an object store and a cluster repository beside it, and runs as their steps leave them."""
 
-import contextlib
 import hashlib
-import io
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from driftloop.cli.lazy import run_group
-from driftloop.cli.root import root
 from driftloop.clients.s3 import ObjectStore, StoreLocation, combined_digest
 from driftloop.contract import platform
 from driftloop.contract.documents import to_json
@@ -35,6 +28,8 @@ from driftloop.services.trainer.record import write_metadata
 from driftloop.text.dump import dump_yaml
 from tests.pipelines import SPEC, version
 from tests.steps.conftest import BUCKET, DATA, KEY, SECRET
+from tests.support.commands import type_command
+from tests.support.committed import copy_committed
 
 LOG = [{"epoch": 1, "loss": 0.5}, {"text": "code:\n- none\nlog: again", "long": "word " * 60}]
 
@@ -65,16 +60,13 @@ class Shelf:
             {setting.key: value for setting, value in settings.items()},
             {setting.key: value for setting, value in keys.items()},
         ).save(state)
-        command = ["git", "init", "-q", "--bare", f"--initial-branch={addresses.BRANCH}"]
-        subprocess.run([*command, state.repository], check=True)
+        copy_committed(spec, state.repository)
         store = ObjectStore.from_endpoint(s3_url, access_key=KEY, secret_key=SECRET)
         for bucket in (BUCKET, DATA):
             store.create_bucket(bucket.bucket)
             for entry in store.list_objects(StoreLocation(bucket.bucket)):
                 store.delete_object(StoreLocation(bucket.bucket, entry.key))
-        shelf = cls(state, store, BUCKET, folder)
-        pipelines.commit_spec(shelf.repository, spec)
-        return shelf
+        return cls(state, store, BUCKET, folder)
 
     @property
     def repository(self) -> Repository:
@@ -86,19 +78,8 @@ class Shelf:
         )
 
     def types(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-        """Type a command in the folder of the project, in this process: the libraries load once."""
-        out, err = io.StringIO(), io.StringIO()
-        with (
-            pytest.MonkeyPatch.context() as patch,
-            contextlib.chdir(self.home),
-            contextlib.redirect_stdout(out),
-            contextlib.redirect_stderr(err),
-        ):
-            patch.setattr(sys, "argv", ["driftloop", *arguments])
-            with pytest.raises(SystemExit) as ended:
-                run_group(root)
-        assert ended.value.code == code, out.getvalue() + err.getvalue()
-        return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
+        """Type a command in the folder of the project."""
+        return type_command(*arguments, folder=self.home, code=code)
 
     def move(self, step: Callable[[Release], Release], subject: Version, **message: Any) -> str:
         """Commit a transition of the release, as a step or a person does; the commit."""
