@@ -49,7 +49,7 @@ def test_each_page_in_a_browser(browser: Browser, address: str, width: int, sche
         barriers += [f"{path} {barrier}" for barrier in list_barriers(page)]
     page = visitor.visit(f"{PIPELINE}/releases")
     page.locator("td a.mono").first.click()
-    expect(page.get_by_text("has no `card`")).to_be_visible()
+    expect(page.get_by_text("has no `card`")).to_be_visible(timeout=60_000)
     barriers += list_barriers(page)
     page.wait_for_timeout(500)
     assert visitor.complaints == []

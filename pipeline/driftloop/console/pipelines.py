@@ -19,6 +19,8 @@ from driftloop.pages.figures import MonitorLine
 
 KEPT = 60.0
 """Seconds that a stored window is kept, which never changes."""
+MOST_CELLS = 64
+"""Cells of a column in the map: each is a link, and a page has at most 300 KB."""
 MOST_EVENTS, MOST_TOLD = 12, 200
 MOST_COMMITS = 30
 MOST_LISTED = 30
@@ -102,7 +104,7 @@ async def show_drift(request: Request) -> Response:
         request, "drift.html", snapshot, title=f"Drift of {name}", pipeline=name, tab="drift",
         monitors=monitors, monitor=monitor, span=query.get("span", ""),
         chart=time_charts.draw_drift(line, span, commits=loop.list_ticks(committed, span)) if points else "",
-        heat=column_charts.draw_effects(effects, span) if effects else "",
+        heat=column_charts.draw_effects(effects, span, cells=MOST_CELLS) if effects else "",
         windows=windows[::-1][:MOST_LISTED], detail=detail, trouble=trouble,
         distributions=[column_charts.draw_distribution(each) for each in detail.distributions] if detail else (),
         small=read_small(record.details) if record is not None else (),
