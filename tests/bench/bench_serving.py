@@ -6,8 +6,8 @@ recording them on top of that.
 One run, four ways to the same real model (the digits example, seldon-core-microservice), in turns, so that a busy
 machine is busy for all: direct; through Envoy; through Envoy with the logger, which posts both bodies as CloudEvents to
 the broker, which stores them on JetStream; the same with a recorder behind the broker, which writes both bodies as Parquet.
-Nothing may be lost: the stored events are counted at the end, and the recorded rows. Prints predictions/s, p50, p99 and
-the ratios.
+Nothing may be lost: the stored events are counted at the end, and the recorded rows. Prints predictions/s, p50, p99,
+the ratios, the CPU that each part took for a prediction, and how far the recorder was behind when a round ended.
 """
 
 import argparse
@@ -20,11 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
+import psutil
 import uvloop
 
 ROOT = Path(__file__).parents[2]
@@ -37,10 +38,12 @@ from support.recorder import RecorderWorld  # noqa: E402
 from driftloop.clients.nats import open_connection  # noqa: E402
 from driftloop.contract.events import INFERENCE  # noqa: E402
 from driftloop.contract.names import CLUSTER_DOMAIN  # noqa: E402
+from driftloop.contract.recorders import NICENESS  # noqa: E402
 from driftloop.local.ground import binaries  # noqa: E402
 from driftloop.local.istio import envoy  # noqa: E402
 from driftloop.local.istio.routes import EnvoyRoutes, LoggerSidecar, ServiceEndpoints  # noqa: E402
 from driftloop.local.kubelet.environments import build_environment  # noqa: E402
+from driftloop.local.up.supervisor import RECORDER_NICENESS  # noqa: E402
 from driftloop.resources.serving.logger import RequestLogger, envoy_bootstrap  # noqa: E402
 
 DIGITS = ROOT / "examples" / "digits"
@@ -50,6 +53,7 @@ HOST = "digits-bench.bench.svc.cluster.local"
 BROKER = "broker-ingress.knative-eventing.svc.cluster.local"
 ENVS = ROOT / ".driftloop" / "envs"
 STREAM = "KN_BENCH__DEFAULT"
+WAYS = ("direct", "envoy", "logged", "recorded")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Round:
 
     latencies: tuple[float, ...]
     seconds: float
+    cpu: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of CPU by part."""
 
     @property
     def rate(self) -> float:
@@ -95,9 +101,28 @@ def model() -> Path:
     return out
 
 
+@dataclass(frozen=True)
+class ServingPlatform:
+    """URLs of each way, of NATS and of the recorder's state; processes by part."""
+
+    addresses: Mapping[str, str]
+    processes: Mapping[str, int]
+
+    def read_cpu(self) -> dict[str, float]:
+        """Seconds of CPU so far by part, with those of its children that have ended."""
+        found = {"load": sum(os.times()[:2])}
+        for name, pid in self.processes.items():
+            own = psutil.Process(pid)
+            found[name] = sum(own.cpu_times()[:4])
+            for child in own.children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    found[name] += sum(child.cpu_times()[:4])
+        return found
+
+
 @contextlib.contextmanager
-def platform(folder: Path) -> Iterator[dict[str, str]]:
-    """Everything running; yields the URL of each way and of NATS."""
+def platform(folder: Path) -> Iterator[ServingPlatform]:
+    """Everything running."""
     server = build_environment(
         ENVS, [DIGITS / "server" / "requirements.txt"], python="3.11", name="server"
     )
@@ -124,12 +149,12 @@ def platform(folder: Path) -> Iterator[dict[str, str]]:
     world.nats = stream
     recorder = f"digits-recorder.record.{CLUSTER_DOMAIN}:80"
     write(folder / "run" / "addresses.json", {recorder: f"127.0.0.1:{world.recorder.port}"})
-    world.recorder.environment = world.environment
-    parts = [
-        stream,
-        world.s3,
-        world.recorder,
-        Process(
+    world.recorder.environment = {**world.environment, NICENESS: RECORDER_NICENESS}
+    parts = {
+        "nats": stream,
+        "s3": world.s3,
+        "recorder": world.recorder,
+        "model": Process(
             [str(server / "bin" / "seldon-core-microservice"), "Digits", "--service-type", "MODEL"],
             folder / "model.log",
             ports["model"],
@@ -143,12 +168,12 @@ def platform(folder: Path) -> Iterator[dict[str, str]]:
                 "PREDICTIVE_UNIT_PARAMETERS": json.dumps(parameters),
             },
         ),
-        Process(
+        "broker": Process(
             [sys.executable, "-m", "driftloop.local.knative", "--state", str(folder)],
             folder / "broker.log",
             ports["broker"],
         ),
-        Process(
+        "envoy": Process(
             [
                 *(
                     binaries.find_envoy(),
@@ -163,13 +188,13 @@ def platform(folder: Path) -> Iterator[dict[str, str]]:
             folder / "envoy.log",
             ports["gateway"],
         ),
-    ]
+    }
     with contextlib.ExitStack() as stack:
-        for part in parts:
+        for part in parts.values():
             part.start()
             stack.callback(part.kill)
         gateway = f"http://127.0.0.1:{ports['gateway']}"
-        yield {
+        addresses = {
             "direct": f"http://127.0.0.1:{ports['model']}/api/v1.0/predictions",
             "envoy": f"{gateway}/plain/api/v1.0/predictions",
             "logged": f"{gateway}/logged/api/v1.0/predictions",
@@ -177,6 +202,7 @@ def platform(folder: Path) -> Iterator[dict[str, str]]:
             "nats": url(stream),
             "state": f"{world.address}/state",
         }
+        yield ServingPlatform(addresses, {name: part.pid for name, part in parts.items()})
 
 
 def recorded_objects(broker: dict[str, object]) -> list[dict[str, object]]:
@@ -341,37 +367,51 @@ async def run(seconds: float, clients: int, rounds: int) -> bool:
     """Measure, print, and say whether the target was met and nothing was lost."""
     pixels = await asyncio.to_thread(one_row)
     body = json.dumps({"data": {"ndarray": [pixels]}}).encode()
-    ways = ("direct", "envoy", "logged", "recorded")
-    found: dict[str, list[Round]] = {way: [] for way in ways}
+    found: dict[str, list[Round]] = {way: [] for way in WAYS}
+    asked = late = 0
     with (
         tempfile.TemporaryDirectory(prefix="driftloop-bench-") as folder,
-        platform(Path(folder)) as addresses,
+        platform(Path(folder)) as running,
     ):
-        warm = [await measure(addresses[way], body, clients=clients, seconds=1) for way in ways]
-        await asyncio.sleep(1)
+        addresses = running.addresses
+        for way in WAYS:
+            warm = await measure(addresses[way], body, clients=clients, seconds=1)
+        asked = len(warm.latencies)
+        await catch_up(addresses["state"], asked)
         before = await stored(addresses["nats"])
+        behind: list[tuple[int, float]] = []
         for _ in range(rounds):
-            for way in ways:
-                found[way].append(
-                    await measure(addresses[way], body, clients=clients, seconds=seconds)
-                )
+            for way in WAYS:
+                cpu = running.read_cpu()
+                measured = await measure(addresses[way], body, clients=clients, seconds=seconds)
+                if way == "recorded":
+                    # what is left is done before the next way is measured, and is this one's CPU
+                    asked += len(measured.latencies)
+                    late = asked - await recorded(addresses["state"])
+                    behind.append((late, await catch_up(addresses["state"], asked)))
+                spent = {part: after - cpu[part] for part, after in running.read_cpu().items()}
+                found[way].append(replace(measured, cpu=spent))
         expected = 2 * sum(len(measured.latencies) for measured in found["logged"])
-        arrived = 0
         for _ in range(50):
-            arrived = await stored(addresses["nats"]) - before
-            if arrived >= expected:
+            if (arrived := await stored(addresses["nats"]) - before) >= expected:
                 break
             await asyncio.sleep(0.1)
-        asked = sum(len(measured.latencies) for measured in (warm[-1], *found["recorded"]))
-        rows = 0
-        for _ in range(300):
-            rows = await recorded(addresses["state"])
-            if rows >= asked:
-                break
-            await asyncio.sleep(0.2)
+        rows = await recorded(addresses["state"])
+    shown = show(found, clients=clients, seconds=seconds)
+    show_cpu(found)
+    late, took = max(behind)
+    print(f"  at the end of a round {late} requests were not recorded yet, {took:.1f} s later all")
     print(f"  rows: {rows} recorded of {asked} expected")
-    shown = show(found, expected=expected, arrived=arrived, clients=clients, seconds=seconds)
-    return shown and rows == asked
+    print(f"  events: {arrived} stored of {expected} expected")
+    return shown and rows == asked and arrived == expected
+
+
+async def catch_up(state: str, asked: int, *, within: float = 120) -> float:
+    """Seconds until all is recorded, or `within`."""
+    started = time.perf_counter()
+    while time.perf_counter() - started < within and await recorded(state) < asked:  # noqa: ASYNC110
+        await asyncio.sleep(0.2)
+    return time.perf_counter() - started
 
 
 async def recorded(state: str) -> int:
@@ -380,9 +420,7 @@ async def recorded(state: str) -> int:
         return int((await answer.json())["counts"].get("pairs", 0))
 
 
-def show(
-    found: dict[str, list[Round]], *, expected: int, arrived: int, clients: int, seconds: float
-) -> bool:
+def show(found: dict[str, list[Round]], *, clients: int, seconds: float) -> bool:
     """The table; medians of the rounds."""
     rates = {
         way: statistics.median(measured.rate for measured in rounds)
@@ -409,8 +447,19 @@ def show(
     print(f"  logging keeps {kept:.0%} of Envoy (target {TARGET:.0%})")
     recording = rates["recorded"] / rates["logged"]
     print(f"  recording keeps {recording:.0%} of logging (target {RECORDED_TARGET:.0%})")
-    print(f"  events: {arrived} stored of {expected} expected")
-    return kept >= TARGET and recording >= RECORDED_TARGET and arrived == expected
+    return kept >= TARGET and recording >= RECORDED_TARGET
+
+
+def show_cpu(found: dict[str, list[Round]]) -> None:
+    """CPU for a prediction, by part; of all rounds, with what was done after them."""
+    parts = [part for part in found["direct"][0].cpu if part != "s3"]
+    print(
+        f"  {'µs of CPU for a prediction':<30}" + "".join(f"{part:>9}" for part in (*parts, "all"))
+    )
+    for way, rounds in found.items():
+        count = sum(len(measured.latencies) for measured in rounds)
+        each = [sum(measured.cpu[part] for measured in rounds) / count * 1e6 for part in parts]
+        print(f"    {way:<28}" + "".join(f"{value:9.0f}" for value in (*each, sum(each))))
 
 
 def main() -> None:

@@ -18,18 +18,24 @@ GOOD = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
 
 class Door:
-    """Echoes the size of what it got."""
+    """Echoes how many requests it had got."""
 
     def __init__(self) -> None:
         self.got: list[ServerRequest] = []
+        self.told = asyncio.Event()
         self.port = free_port()
         self.server = EventServer(self.handle, limit=LIMIT)
 
     async def handle(self, request: ServerRequest) -> ServerAnswer:
         self.got.append(request)
+        number = len(self.got)
         if request.path == "/slow":
             await asyncio.sleep(0.1)
-        return ServerAnswer(413 if request.body is None else 200, str(len(self.got)).encode())
+        if request.path == "/tell":
+            self.told.set()
+        if request.path == "/wait":
+            await self.told.wait()
+        return ServerAnswer(413 if request.body is None else 200, str(number).encode())
 
     async def say(self, data: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -67,6 +73,16 @@ async def test_pipelined_requests_are_answered_in_order(door: Door) -> None:
     answer = await door.say(one + one + last)
     assert answer.count(b"HTTP/1.1 200 OK") == 3
     assert [part[:1] for part in answer.split(b"\r\n\r\n")[1:]] == [b"1", b"2", b"3"]
+
+
+async def test_pipelined_requests_are_worked_on_at_once(door: Door) -> None:
+    """The first one is answered when the last one has come, and before it; more than are taken at once wait."""
+    first = b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n"
+    most = (http.DEPTH - 2) * b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    rest = 200 * b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" + GOOD
+    answer = await door.say(first + most + b"GET /tell HTTP/1.1\r\nhost: x\r\n\r\n" + rest)
+    numbers = [part.partition(b"HTTP")[0] for part in answer.split(b"\r\n\r\n")[1:]]
+    assert [int(number) for number in numbers] == [*range(1, http.DEPTH + 202)]
 
 
 async def test_chunked_bodies_and_expectations(door: Door) -> None:

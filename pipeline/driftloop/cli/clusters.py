@@ -12,7 +12,7 @@ from driftloop.cli import options
 
 @dataclass(frozen=True)
 class ClusterChoice:
-    """What `--cluster` and the options that go with it say."""
+    """Values of `--cluster` and of the options that go with it."""
 
     chosen: bool
     kubeconfig: Path | None

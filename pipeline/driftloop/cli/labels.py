@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from driftloop.cli import halt, options
+from driftloop.clients.label_files import LABEL, REQUEST
 from driftloop.operations.ground.place import StateChoice
-from driftloop.operations.traces.labels import LABEL, REQUEST, load_labels
+from driftloop.operations.traces.labels import load_labels
 from driftloop.operations.watching.suspend import find_decision
 from driftloop.text.words import count_noun
 

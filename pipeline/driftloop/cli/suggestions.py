@@ -1,4 +1,4 @@
-"""What a backtest proposes, as lines of YAML to put into the spec, with the reasons."""
+"""Proposals of a backtest, as lines of YAML to put into the spec, with the reasons."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

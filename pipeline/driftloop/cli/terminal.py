@@ -1,4 +1,4 @@
-"""What commands print on a terminal: words that matter in colour, and a line that moves while something is
+"""Printing on a terminal: words that matter in colour, and a line that moves while something is
 waited for. In a pipe, and with NO_COLOR, it is the plain text."""
 
 import os

@@ -36,7 +36,7 @@ class RegistryLogin:
 
 @dataclass(frozen=True)
 class DockerConfig:
-    """What a config.json says; registries are host names, with a port where one was given."""
+    """The logins of a config.json; registries are host names, with a port where one was given."""
 
     path: Path | None = None
     auths: Mapping[str, RegistryLogin] = field(default_factory=dict)

@@ -25,6 +25,12 @@ HEAD_TIME, REQUEST_TIME = 10.0, 30.0
 SWEEP = 1.0
 """Seconds between two looks for connections that are late."""
 
+DEPTH_HEADER = "driftloop-depth"
+"""Header of each answer: how many requests a client may have under way on one connection."""
+DEPTH = 64
+"""Requests of one connection that are worked on at once; their answers go out in order, as many as are
+ready with one write."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerRequest:
@@ -49,13 +55,17 @@ class ServerAnswer:
     def encode_answer(self, keep: bool) -> bytes:
         """As it goes over the wire."""
         reason = http.HTTPStatus(self.status).phrase
-        head = f"HTTP/1.1 {self.status} {reason}\r\ncontent-length: {len(self.body)}\r\n"
+        head = (
+            f"HTTP/1.1 {self.status} {reason}\r\ncontent-length: {len(self.body)}\r\n{_DEPTH_LINE}"
+        )
         if self.body:
             head += f"content-type: {self.content_type}\r\n"
         if self.retry_after is not None:
             head += f"retry-after: {self.retry_after}\r\n"
         return (head + ("\r\n" if keep else "connection: close\r\n\r\n")).encode() + self.body
 
+
+_DEPTH_LINE = f"{DEPTH_HEADER}: {DEPTH}\r\n"
 
 Handler = Callable[[ServerRequest], Awaitable[ServerAnswer]]
 
@@ -110,6 +120,17 @@ class EventServer:
                 connection.close_late(now)
 
 
+class _Exchange:
+    """A request that is being answered, and its answer once it is there."""
+
+    __slots__ = ("answer", "keep", "task")
+
+    def __init__(self, keep: bool) -> None:
+        self.keep = keep
+        self.answer: bytes | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
 class _ServerConnection(asyncio.Protocol):
     """One client. The methods with `on_` are what httptools calls."""
 
@@ -124,7 +145,8 @@ class _ServerConnection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport
         self._waiting: deque[tuple[ServerRequest, bool]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._exchanges: deque[_Exchange] = deque()
+        self._flushing = False
         self._begin_message()
 
     def _begin_message(self) -> None:
@@ -139,7 +161,7 @@ class _ServerConnection(asyncio.Protocol):
 
     def is_waiting(self) -> bool:
         """Return True while no request of it is being answered, and it is not hanging up."""
-        return self._task is None and not self._transport.is_closing()
+        return not self._exchanges and not self._transport.is_closing()
 
     def close_late(self, now: float) -> None:
         """Hang up when a request takes too long to arrive."""
@@ -153,8 +175,10 @@ class _ServerConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._server.drop_connection(self)
-        if self._task is not None:
-            self._task.cancel()
+        self._waiting.clear()
+        for exchange in self._exchanges:
+            if exchange.task is not None:
+                exchange.task.cancel()
 
     def data_received(self, data: bytes) -> None:
         number = self._begun
@@ -205,28 +229,49 @@ class _ServerConnection(asyncio.Protocol):
             self._parser.get_method().decode("latin-1"), path, self._headers, body
         )
         self._waiting.append((request, self._parser.should_keep_alive()))
-        if self._task is None:
-            self._task = self._loop.create_task(self._answer_waiting())
-        elif len(self._waiting) > 16:
+        if len(self._exchanges) < DEPTH:
+            self._start_next()
+        else:
             self._transport.pause_reading()
 
-    async def _answer_waiting(self) -> None:
-        """Answer what is waiting, in order."""
+    def _start_next(self) -> None:
+        request, keep = self._waiting.popleft()
+        exchange = _Exchange(keep)
+        self._exchanges.append(exchange)
+        exchange.task = self._loop.create_task(self._answer_request(exchange, request))
+
+    async def _answer_request(self, exchange: _Exchange, request: ServerRequest) -> None:
         try:
-            while self._waiting:
-                request, keep = self._waiting.popleft()
-                answer = await self._handler(request)
-                self._transport.write(answer.encode_answer(keep))
-                if not keep:
-                    self._transport.close()
-                    return
+            answer = await self._handler(request)
+            exchange.answer = answer.encode_answer(exchange.keep)
         except BaseException:
             self._transport.close()
             raise
-        finally:
-            self._task = None
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
+        if not self._flushing and exchange is self._exchanges[0]:
+            if len(self._exchanges) == 1:
+                self._write_answers()
+            else:
+                # others are likely to be ready in the same turn
+                self._flushing = True
+                self._loop.call_soon(self._write_answers)
+
+    def _write_answers(self) -> None:
+        """Write the answers that are ready and have none before them that is not."""
+        self._flushing = False
+        ready: list[bytes] = []
+        ends = False
+        while self._exchanges and not ends and (answer := self._exchanges[0].answer) is not None:
+            ready.append(answer)
+            ends = not self._exchanges.popleft().keep
+        if self._transport.is_closing():
+            return
+        self._transport.write(b"".join(ready))
+        if ends:
+            self._transport.close()
+            return
+        while self._waiting and len(self._exchanges) < DEPTH:
+            self._start_next()
+        self._transport.resume_reading()
 
     def _count_head(self, size: int) -> None:
         self._head += size

@@ -59,7 +59,7 @@ class Publisher:
                 future.set_exception(StoreError("the publisher was stopped"))
 
     async def publish(self, subject: str, payload: bytes, *, message_id: str) -> bool:
-        """Whether it was stored now; False: it had been stored before. StoreError: NATS is away,
+        """Publish a message and return True when it was stored now; False: it had been stored before. StoreError: NATS is away,
         full or refuses.
 
         TooLargeError, one of them, is for good.
@@ -139,7 +139,7 @@ class Puller:
             await self._subscription.unsubscribe()
 
     async def next_batch(self, longest: float | None = None) -> list[Msg]:
-        """What is there, at least one message; an empty list when nothing came for `longest`
+        """Return the messages that are there, at least one; an empty list when nothing came for `longest`
         seconds (None: those after which the server forgets what was asked).
 
         StoreError when the consumer is gone or NATS is away: make it again, and another Puller.

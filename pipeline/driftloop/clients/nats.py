@@ -211,7 +211,7 @@ async def ensure_stream(
 
 
 async def _call_when_available(call: Callable[[], Awaitable[T]]) -> T:
-    """What JetStream answers, once somebody is there to answer for this account."""
+    """Return JetStream's answer, once somebody is there to answer for this account."""
     deadline = asyncio.get_running_loop().time() + AVAILABLE
     while True:
         try:
@@ -387,7 +387,7 @@ class MessagePosition(NamedTuple):
 
 
 def read_position(message: Msg) -> MessagePosition:
-    """What a JetStream message's reply subject says; nats-py's `metadata` also parses times, at
+    """Read the position from a JetStream message's reply subject; nats-py's `metadata` also parses times, at
     four times the cost."""
     # $JS.ACK[.domain.account].stream.consumer.delivered.stream-seq.consumer-seq.time.pending[.token]
     parts = message.reply.split(".")

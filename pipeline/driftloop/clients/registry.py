@@ -239,7 +239,7 @@ async def _send_request(
 
 
 def _sent_on(url: URL, place: str, *, secret: bool) -> URL:
-    """Where a redirect leads, unless that is nowhere to go to."""
+    """Return the address that a redirect leads to, unless that is nowhere to go to."""
     if secret:
         raise RegistryError(f"{url.host} redirects a request with a login, which is not followed")
     relative = _build_url(place, relative=True)

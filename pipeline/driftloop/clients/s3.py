@@ -46,7 +46,7 @@ class StoreLocation:
     key: str = ""
 
     def relative_key(self, key: str) -> str:
-        """What a key that lies in this folder is called there."""
+        """Return the name, within this folder, of a key that lies in it."""
         return key[len(_as_folder(self).key) :]
 
     def __truediv__(self, name: str) -> "StoreLocation":

@@ -108,7 +108,7 @@ def flux(reader: Reader) -> Findings:
 
 
 def _find_lasting_checks(reader: Reader) -> Findings:
-    """Whether a revert waits for the health check of what it reverts."""
+    """Find Kustomizations whose revert waits for the health check of the commit that it reverts."""
     controller = reader.get(
         f"/apis/apps/v1/namespaces/{FLUX_NAMESPACE}/deployments/kustomize-controller"
     )

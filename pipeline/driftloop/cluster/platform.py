@@ -101,7 +101,7 @@ among them."""
 
 @dataclass(frozen=True)
 class Buckets:
-    """What a namespace's key of the object store opens."""
+    """Buckets and prefixes that a namespace's key of the object store opens."""
 
     own: str
     """Runs and models."""

@@ -1,4 +1,4 @@
-"""How good answers are, from the metrics of a detector that reads labels."""
+"""Quality of answers, from the metrics of a detector that reads labels."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What a recorder of a cluster says of itself, asked through the API server."""
+"""State of a cluster's recorder, asked through the API server."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The gate: it lets in the owner of the state folder, from this machine, with the key of this start.
+"""Access: the owner of the state folder, from this machine, with the key of this start.
 
 Each request passes four questions before any page sees it: is it for us (`Host`, against DNS
 rebinding), is it of this user (the kernel knows whose socket it is), has it the session's cookie,

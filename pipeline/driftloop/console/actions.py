@@ -1,4 +1,4 @@
-"""The actions of a person: each one says what it will do, and is the command of the same name, so
+"""Actions of the console: each says what it will do, and is the command of the same name, so
 that it is refused for the same reason."""
 
 import json

@@ -1,4 +1,4 @@
-"""Answers of pages: the parts that all of them have, and refusals."""
+"""Answering of pages: the parts that all of them have, and refusals."""
 
 import asyncio
 from collections.abc import Awaitable, Mapping
@@ -43,7 +43,7 @@ class Console:
 
     @property
     def source(self) -> Source:
-        """The place that everything is read from."""
+        """The source that pages are read from, in words."""
         return self.collector.source
 
 

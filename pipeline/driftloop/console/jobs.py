@@ -26,7 +26,7 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class CommandResult:
-    """The end of a command."""
+    """End of a command: its exit code and output."""
 
     code: int
     output: str

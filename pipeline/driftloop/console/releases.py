@@ -136,7 +136,7 @@ async def show_requests(request: Request) -> Response:
 
 
 async def show_trace(request: Request) -> Response:
-    """Everything that a thing comes of, as a part of another page: `driftloop trace` looks for it."""
+    """Show the trace of a thing as a part of another page: `driftloop trace` looks for it."""
     snapshot, query = await look(request), request.query_params
     id, kind, of = query.get("id", ""), query.get("kind", ""), query.get("pipeline", "")
     if kind not in TRACE_KINDS or not _ID.fullmatch(id) or (of and not snapshot.has_pipeline(of)):

@@ -1,4 +1,4 @@
-"""The places that the console reads: a state folder, or a cluster. Everything here blocks, and is
+"""Sources of the console: a state folder, or a cluster. Everything here blocks, and is
 called by the one collector for all visitors."""
 
 import contextlib

@@ -36,7 +36,7 @@ async def show_spec(request: Request) -> Response:
 
 
 async def check_spec(request: Request) -> Response:
-    """Everything that is wrong with a draft; where nothing is, the plan is asked for."""
+    """List the problems of a draft; where there are none, the plan is asked for."""
     _, name = await require_pipeline(request)
     text = _read_text(await request.body())
     problems = await run_in_threadpool(list_problems, text, name)
@@ -66,7 +66,7 @@ def _read_number(text: str) -> int:
 
 
 async def plan_spec(request: Request) -> Response:
-    """The plan of a draft: all that its commit would change."""
+    """Plan a commit of a draft."""
     _, name = await require_pipeline(request)
     text = _read_text(await request.body())
     runner = get_console(request).runner

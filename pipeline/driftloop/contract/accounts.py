@@ -16,7 +16,7 @@ _ANSWERS = ("_INBOX.>",)
 
 
 class _OfNamespace(StrEnum):
-    """What each namespace has one of."""
+    """Accounts that each namespace has one of."""
 
     def of(self, namespace: str) -> str:
         """Return its name at the server; a namespace has no `_`, so no two are the same."""

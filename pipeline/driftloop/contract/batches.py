@@ -128,7 +128,7 @@ class BatchRange:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchResult:
-    """What came of a look at the labels."""
+    """Result of a look at the labels."""
 
     rows: int = document_key("rows", "a number", lambda v: is_whole(v, 0), default=0)
     """Rows of the batch; 0: there were too few, and none was written."""
@@ -152,7 +152,7 @@ class BatchResult:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchState:
-    """What a recorder remembers of labelled batches."""
+    """State of labelled batches in a recorder's memory."""
 
     number: int = document_key("number", "a number", lambda v: is_whole(v, 0), default=0)
     """Number of the last batch."""

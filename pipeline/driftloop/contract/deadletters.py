@@ -63,7 +63,7 @@ class DeadLetterList:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayRecord:
-    """What became of some dead letters that were sent again."""
+    """Result of sending some dead letters again."""
 
     sent: int = _count("sent")
     """Letters that were taken now, and are no dead letters any more."""

@@ -1,4 +1,4 @@
-"""What columns looked like in the reference data and in a window, as the details of a verdict carry it.
+"""Distributions of columns in the reference data and in a window, as the details of a verdict carry it.
 
 A column is a handful of shares: small enough to be kept with each alarm, so that what moved can be looked at when
 the rows are gone.

@@ -1,4 +1,4 @@
-"""What a detector and the program of a user's function say to each other: settings, rows, answers.
+"""Messages between a detector and the program of a user's function: settings, rows, answers.
 
 The program is a container of the user's image beside the detector; it listens on the loopback of the pod. Rows
 cross as the detector keeps them: one line of JSON (`RowsHead`), then the values as little-endian doubles, one
@@ -173,7 +173,7 @@ def _are_parts(value: object) -> bool:
 
 @dataclass(frozen=True)
 class FunctionVerdict:
-    """What a function said of a window."""
+    """Verdict of a function on a window."""
 
     alarm: bool = document_key("alarm", "true or false", lambda v: isinstance(v, bool))
     """It alarms."""

@@ -88,7 +88,7 @@ def read_digests(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class AlarmCount:
-    """How many of a monitor's windows must alarm before it counts."""
+    """Number of a monitor's windows that must alarm before it counts."""
 
     least: int = document_key("least", "an integer from 1 to 100", lambda v: is_whole(v, 1, 100))
     """Windows that alarm."""

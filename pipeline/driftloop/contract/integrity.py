@@ -1,4 +1,4 @@
-"""How a program says that stored files are not those of their release, or a release not the
+"""Exit codes and words by which a program says that stored files are not those of their release, or a release not the
 platform's, and how others find that in its last words."""
 
 import re

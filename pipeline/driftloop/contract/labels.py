@@ -106,7 +106,7 @@ class LabelBatch:
 
 @dataclass(frozen=True)
 class SentLabels:
-    """What somebody sent to the door."""
+    """Labels as somebody sent them to the door."""
 
     labels: tuple[RequestLabel, ...]
     malformed: tuple[str, ...]
@@ -141,7 +141,7 @@ def _count(key: str, **default: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelReceipt:
-    """What became of labels that were sent."""
+    """Answer of the door to labels that were sent."""
 
     accepted: int = _count("accepted")
     """Labels that are stored; the first ones, when the broker took not all of them."""
@@ -173,7 +173,7 @@ def _sum(key: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelCounts:
-    """What a monitor of labels has seen of a release, up to an event of its stream."""
+    """Counts of labels that a monitor has seen of a release, up to an event of its stream."""
 
     rows: int = _count("rows", default=0)
     """Rows whose answer and label are there."""

@@ -1,4 +1,4 @@
-"""How a run ends: one vocabulary for status, JSON, events, metrics, commits and exit codes.
+"""Outcomes of a run: one vocabulary for status, JSON, events, metrics, commits and exit codes.
 
 A run ends once, and its outcome always has a reason and a time. What ends it writes the outcome
 into the run's folder (`outcome.json`), into the Workflow's last node and into the event; all other
@@ -42,7 +42,7 @@ def is_time(value: object) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOutcome:
-    """How a run ended, why and when."""
+    """Outcome of a run, its reason and time."""
 
     kind: OutcomeKind = document_key(
         "outcome", f"one of: {', '.join(OUTCOME_KINDS)}", lambda v: v in OUTCOME_KINDS
@@ -159,7 +159,7 @@ def read_outputs(workflow: Mapping[str, Any]) -> Iterator[Mapping[str, str]]:
 
 @dataclass(frozen=True)
 class WorkflowEnd:
-    """What the last step of a Workflow left: the outcome, or the Workflow of the rollout."""
+    """Result that the last step of a Workflow left: the outcome, or the Workflow of the rollout."""
 
     outcome: RunOutcome | None
     rollout: str | None

@@ -1,4 +1,4 @@
-"""How good answers are, as the details of a verdict say it: of a window, and of its slices.
+"""Quality of answers in the details of a verdict: of a window, and of its slices.
 
 A slice are the rows whose request has one value in a column: those of one carrier, say. Figures are pairs, of the
 held-out rows and of the window.
@@ -75,7 +75,7 @@ def _count(key: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class SliceQuality:
-    """How good the answers are to rows with one value in a column."""
+    """Quality of the answers to rows with one value in a column."""
 
     column: str = document_key("column", "a text", is_text)
     """Column of requests."""
@@ -152,7 +152,7 @@ class SlicedQuality:
 
 @dataclass(frozen=True, kw_only=True)
 class EstimatedQuality:
-    """How good the answers of a window are expected to be, without their labels."""
+    """Quality expected of the answers of a window, without their labels."""
 
     by: EstimateMethod = document_key(
         "by", f"one of: {', '.join(ESTIMATE_METHODS)}", lambda v: v in ESTIMATE_METHODS

@@ -59,7 +59,7 @@ def moment_key(key: str) -> Any:
 
 @dataclass(frozen=True)
 class PruneRecord:
-    """What was last removed of what a pipeline's runs have left."""
+    """Record of the last removal of files that a pipeline's runs have left."""
 
     time: str = document_key("time", "a time", is_text)
     removed: int = document_key("removed", "a number", lambda v: is_whole(v, 0))
@@ -85,7 +85,7 @@ class PruneRecord:
 
 @dataclass(frozen=True)
 class StoredReference:
-    """Where the reference data of a release's detector are, which other releases have, too."""
+    """Location of the reference data of a release's detector, which other releases have, too."""
 
     key: str = document_key("key", "a key", is_text)
     """Key in the bucket of runs."""

@@ -1,4 +1,4 @@
-"""What a detector says of rows of files that are replayed through it: asked by `driftloop backtest`, answered
+"""Verdicts of a detector on rows of files that are replayed through it: asked by `driftloop backtest`, answered
 by `driftloop-detector replay`."""
 
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ class InjectedChange:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayOrder:
-    """What `driftloop-detector replay` is told."""
+    """Order to `driftloop-detector replay`."""
 
     rate: float | None = document_key(
         "rate",

@@ -1,4 +1,4 @@
-"""What a tracking server is told, and what is known of it: tracking.json of a run, what still waits,
+"""Records of what a tracking server is told: tracking.json of a run, what still waits,
 and the answer of the decision service."""
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ def _count(key: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingStatus:
-    """How far a tracking server has been told of a pipeline."""
+    """Progress of telling a tracking server of a pipeline."""
 
     server: str = document_key("server", "an address", is_text)
     """Address of the server."""

@@ -175,7 +175,7 @@ CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnChange:
-    """What a window says of one column, as the details of a verdict carry it. Of a detector of outliers, what
+    """Change of one column in a window, as the details of a verdict carry it. Of a detector of outliers, what
     these say: they are its rows of the window."""
 
     column: str = document_key("column", "a text", is_text)
@@ -328,7 +328,7 @@ def describe_verdict(details: Mapping[str, Any], most: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class LastingRecord:
-    """What the last windows said together, as the details of verdicts carry it in `lasting`: an alarm until
+    """Verdict of the last windows together, as the details of verdicts carry it in `lasting`: an alarm until
     as many windows are quiet again, else the last judgement."""
 
     alarm: bool = document_key("alarm", "true or false", lambda v: isinstance(v, bool))

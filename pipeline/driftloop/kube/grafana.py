@@ -55,7 +55,7 @@ class ThresholdsStyle(ObjectPart):
 
 
 class Scale(ObjectPart):
-    """How an axis grows."""
+    """Scale of an axis."""
 
     type: Literal["linear", "log"]
     log: int | None = None
@@ -71,7 +71,7 @@ class Custom(ObjectPart):
 
 
 class MappedValue(ObjectPart):
-    """What is shown in place of a value."""
+    """Text shown in place of a value."""
 
     text: str
     color: str
@@ -86,7 +86,7 @@ class ValueMapping(ObjectPart):
 
 
 class FieldColor(ObjectPart):
-    """How values get their colours."""
+    """Rule by which values get their colours."""
 
     mode: Literal["thresholds", "palette-classic"]
 
@@ -120,7 +120,7 @@ class Legend(ObjectPart):
 
 
 class ReduceOptions(ObjectPart):
-    """Which value of a series a stat shows."""
+    """Choice of the value of a series that a stat shows."""
 
     calcs: tuple[Literal["lastNotNull"], ...] = ("lastNotNull",)
     fields: str = ""

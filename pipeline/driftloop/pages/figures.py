@@ -1,4 +1,4 @@
-"""The figures that charts are drawn from. Times are aware; shares and effects are between 0 and 1, weights percent."""
+"""Data that charts are drawn from. Times are aware; shares and effects are between 0 and 1, weights percent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ class CommitTick:
 
 @dataclass(frozen=True)
 class TrafficSplit:
-    """The split of the traffic from a moment on."""
+    """Split of traffic from a moment on."""
 
     at: datetime
     weights: Mapping[str, int]
@@ -91,7 +91,7 @@ class MonitorLine:
 
 @dataclass(frozen=True)
 class ColumnEffect:
-    """The effect of one window on a column: its distance from the reference."""
+    """Effect of one window on a column."""
 
     column: str
     window: WindowPoint

@@ -1,4 +1,4 @@
-"""The height of a score in a chart: a multiple of its threshold, on a logarithmic scale."""
+"""Height of a score in a chart: as a multiple of its threshold, on a logarithmic scale."""
 
 import math
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ P_VALUES = ("ks", "cvm", "chi2")
 
 
 class ScoredWindow(Protocol):
-    """Anything that tells the verdict on a window."""
+    """Window with the score and threshold it was judged by."""
 
     @property
     def alarm(self) -> bool:

@@ -79,7 +79,7 @@ class WindowPicture:
 
 @dataclass(frozen=True)
 class MonitorSummary:
-    """Everything that one monitor saw."""
+    """Summary of one monitor."""
 
     line: MonitorLine
     effects: tuple[ColumnEffect, ...] = ()
@@ -111,7 +111,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Detail:
-    """The amount of everything that is shown; a report that is too large is drawn again with less."""
+    """Detail of a report; one that is too large is drawn again with less."""
 
     rows: int
     bars: int

@@ -32,7 +32,7 @@ _LABEL = re.compile(r"^[a-z]+ +")
 
 
 class Stream(Protocol):
-    """Anything that text is written to."""
+    """Stream that text is written to."""
 
     def isatty(self) -> bool:
         """Return True for a terminal."""

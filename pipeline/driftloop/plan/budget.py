@@ -1,4 +1,4 @@
-"""How often a window of each monitor may alarm though nothing has changed: its part of `falseAlarms`."""
+"""Rate at which a window of each monitor may alarm though nothing has changed: its part of `falseAlarms`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from driftloop.spec.model import Spec
 
 @dataclass(frozen=True)
 class WindowRate:
-    """How often a window of a monitor may alarm falsely."""
+    """Rate of false alarms that a window of a monitor may have."""
 
     rate: float
     budget: AlarmBudget | None = None

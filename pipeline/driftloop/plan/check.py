@@ -366,7 +366,7 @@ def _list_features(data: Data) -> tuple[str, ...]:
 
 
 def _check_column_uses(pipeline: Pipeline) -> Iterator[SpecFinding]:
-    """What `data.columns` names: columns that the detectors may get."""
+    """Check the columns that `data.columns` names: those that the detectors may get."""
     data = pipeline.spec.data
     features = _list_features(data)
     for name, use in data.columns.items():

@@ -1,4 +1,4 @@
-"""What the alarms of each monitor do: start a run, only raise an alert, halt the loop, or go back."""
+"""Effects of each monitor's alarms: start a run, only raise an alert, halt the loop, or go back."""
 
 from collections.abc import Mapping
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What is found in a valid spec that does not fit together, and how it is said."""
+"""Findings in a valid spec that does not fit together, and their words."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

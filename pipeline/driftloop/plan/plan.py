@@ -262,7 +262,7 @@ class Plan:
 
     @property
     def retrain_policy(self) -> RetrainPolicy:
-        """What the decision service is told of alarms."""
+        """Return the policy that the decision service is told."""
         retrain = self.retrain
         counts = ((each.name, each.detector.alarms) for each in self.monitors)
         return RetrainPolicy(

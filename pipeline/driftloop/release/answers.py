@@ -1,4 +1,4 @@
-"""What a model answered, reduced to what can be compared: a class, a number, a word, or a
+"""Answers of a model, reduced to what can be compared: a class, a number, a word, or a
 fingerprint of the bytes."""
 
 import hashlib

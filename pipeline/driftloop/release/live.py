@@ -1,4 +1,4 @@
-"""How good two versions are by labels that have come: figures of labelled rows, and the bound on one of them.
+"""Quality of two versions by labels that have come: figures of labelled rows, and the bound on one of them.
 
 A bound is broken when what was measured lies beyond it by more than chance: three standard deviations, of both versions where
 they are compared. So a candidate that is as good as production is hardly ever rejected, however often one looks.
@@ -72,7 +72,7 @@ LiveMetric = Literal["accuracy", "mae", "rmse"]
 
 @dataclass(frozen=True)
 class LiveQuality:
-    """How good both versions are by labels, for a bound that needs so many of them."""
+    """Quality of both versions by labels, for a bound that needs so many of them."""
 
     metric: LiveMetric
     needed: int
@@ -82,7 +82,7 @@ class LiveQuality:
 
     @property
     def few(self) -> str:
-        """What is missing, in words; empty when nothing is."""
+        """Return the labels that are missing, in words; empty when none are."""
         parts = (
             f"{count} of {self.needed} labelled rows of {name}"
             for name, count in (

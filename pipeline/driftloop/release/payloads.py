@@ -1,4 +1,4 @@
-"""What models are asked and answer, in the words of each protocol: the values, and the shape
+"""Requests and answers of models, in the words of each protocol: the values, and the shape
 written beside them.
 
 Events carry the protocol (`ce-protocol`); without it, the keys say which one it is. Nothing is

@@ -176,7 +176,7 @@ def _judge_refusals(
 
 @dataclass(frozen=True)
 class Skew:
-    """What a server's answers are worth beside what the evaluation measured."""
+    """Metrics of a server's answers beside those of the evaluation."""
 
     accuracy: float | None = None
     """Share of right answers; None for answers that are numbers."""

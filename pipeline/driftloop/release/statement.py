@@ -1,4 +1,4 @@
-"""What the platform's key signs of a release.
+"""Statement of a release that the platform's key signs.
 
 The signed text names the digests, so that a pod can be given it and compare files with it; it ends
 with a digest of all that release.yaml says of the version, which programs compare that read the file.
@@ -30,7 +30,7 @@ _KIND = f"{API_GROUP}/release"
 
 @dataclass(frozen=True)
 class Statement:
-    """What is signed of one version."""
+    """Signed facts of one version."""
 
     namespace: str = document_key("namespace", "a name", is_text)
     pipeline: str = document_key("pipeline", "a name", is_text)

@@ -272,7 +272,7 @@ def _step_resume(state: RetrainState, now: float) -> RetrainState:
 def _list_effects(
     state: RetrainState, now: float, policy: RetrainPolicy
 ) -> tuple[RetrainState, tuple[Effect, ...]]:
-    """What is due now, and the state that knows when it is due again."""
+    """List the effects that are due now, and the state that knows when they are due again."""
     effects: tuple[Effect, ...] = ()
     if state.phase == "pending" and now >= state.next_fire and (decision := state.decision):
         wait = _compute_patience(policy, state.fires)

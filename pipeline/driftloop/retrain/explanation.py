@@ -1,4 +1,4 @@
-"""What the loop waits for, in words: one line for `status`, one paragraph for `why`."""
+"""Explanation of what the loop waits for: one line for `status`, one paragraph for `why`."""
 
 import math
 from dataclasses import dataclass

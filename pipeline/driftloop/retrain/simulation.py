@@ -1,4 +1,4 @@
-"""What the decision would have done with the windows of a replay: the very state machine, by a clock that jumps
+"""Simulation of the decision over the windows of a replay: the very state machine, by a clock that jumps
 from one moment in which something can happen to the next.
 
 Nothing is trained, so two things are assumed: a run takes so long, and ends as released. Then alarms count for
@@ -72,7 +72,7 @@ class SimulatedRun:
 
 @dataclass(frozen=True)
 class SimulatedLoop:
-    """What the decision did."""
+    """Record of a simulated decision."""
 
     runs: tuple[SimulatedRun, ...]
     halts: tuple[SimulatedRun, ...]

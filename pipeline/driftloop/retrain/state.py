@@ -158,7 +158,7 @@ class RollbackOrder:
 
 @dataclass(frozen=True)
 class RollbackEnd:
-    """How the last order to go back ended."""
+    """End of the last order to roll back."""
 
     outcome: RollbackOutcome
     release: str

@@ -1,4 +1,4 @@
-"""What is recorded of a pipeline's traffic, and for how long."""
+"""Recording of a pipeline's traffic, and for how long it is kept."""
 
 from datetime import timedelta
 from typing import Annotated, Self

@@ -1,4 +1,4 @@
-"""What only a person can say of a model, for its card."""
+"""Facts of a model that only a person can say, for its card."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What becomes of labels besides monitors of them."""
+"""Uses of labels besides monitors of them."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -21,7 +21,7 @@ class LabelledBatches(SpecModel):
 
 
 class Labels(SpecModel):
-    """What becomes of labels besides monitors of them."""
+    """Uses of labels besides monitors of them."""
 
     batches: LabelledBatches | None = None
     """Make training data of labelled traffic: `batches: {}` does once a day. It needs `capture`. When left

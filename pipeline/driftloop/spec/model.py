@@ -486,7 +486,7 @@ class Spec(SpecModel):
     """Recorded traffic: `capture: {}` records all requests with their answers for 30 days. When left out, or
     `off`, nothing is recorded."""
     labels: Labels = Labels()
-    """What becomes of labels besides monitors of them."""
+    """Uses of labels besides monitors of them."""
     retrain: Retrain = Retrain()
     """Training runs that alarms start."""
     rollout: Rollout = Rollout()
@@ -494,7 +494,7 @@ class Spec(SpecModel):
     events: Events = Events()
     """Room of the events on their way."""
     retention: Retention = Retention()
-    """How long what runs leave in the bucket is kept."""
+    """Retention of what runs leave in the bucket."""
     card: Card | None = None
     """What a person says of the model, for its card; `driftloop card` needs it."""
     tracking: Tracking | None = None

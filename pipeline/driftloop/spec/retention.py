@@ -1,4 +1,4 @@
-"""How long what runs leave in the bucket is kept."""
+"""Retention of what runs leave in the bucket."""
 
 from datetime import timedelta
 

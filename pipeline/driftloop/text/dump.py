@@ -30,7 +30,7 @@ _LONGEST_KEY = 100
 
 
 class _Unusual(Exception):  # noqa: N818 - no error: a sign to leave all of it to libyaml
-    """What is not written here."""
+    """Values that are not written here."""
 
 
 class _Beyond(Exception):  # noqa: N818 - no error: a sign to take the other dumper

@@ -1,1 +1,1 @@
-"""What a tracking server (MLflow) is told of runs and releases: made of their records, as often as needed."""
+"""Contents of a tracking server (MLflow) on runs and releases: made of their records, as often as needed."""

@@ -1,4 +1,4 @@
-"""Which run is production, candidate and previous: the roles in the text of a release.yaml."""
+"""Runs that are production, candidate and previous: the roles in the text of a release.yaml."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class SyncResult:
-    """What one look has done."""
+    """Result of one look."""
 
     sent: tuple[str, ...]
     """Runs that the server has now as they are stored."""

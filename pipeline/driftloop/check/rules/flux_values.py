@@ -162,7 +162,7 @@ def ready_too_early(world: World) -> Iterator[RuleMatch]:
     fix="seal it again for this name and namespace, or with a wider scope (`kubeseal --scope`)",
 )
 def sealed_elsewhere(world: World) -> Iterator[RuleMatch]:
-    """What is sealed in the strict scope opens under its own name in its own namespace only: the
+    """A Secret sealed in the strict scope opens under its own name in its own namespace only: the
     controller reports `no key could decrypt secret`, and no Secret is made."""
     for item in world.of(_SEALED):
         metadata = item.spec.get("template", "metadata")

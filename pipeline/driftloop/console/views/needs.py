@@ -1,4 +1,4 @@
-"""The needs of a pipeline that a person has to see to, and whether it can wait: the order of the overview."""
+"""Needs of a pipeline that only a person can meet, by urgency: the order of the overview."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -36,7 +36,7 @@ def _are_objects(value: object) -> bool:
 
 @dataclass(frozen=True)
 class AppliedKustomization:
-    """What one Kustomization has applied."""
+    """Objects that one Kustomization has applied."""
 
     revision: str | None = document_key("revision", "a commit or null", _is_commit)
     """The commit; None before it was applied whole."""
@@ -55,7 +55,7 @@ def _read_kustomizations(value: Mapping[str, Any]) -> Mapping[str, AppliedKustom
 
 @dataclass(frozen=True)
 class AppliedRecord:
-    """What all Kustomizations have applied."""
+    """Objects that all Kustomizations have applied."""
 
     complete: str | None = document_key("complete", "a commit or null", _is_commit)
     """The last commit that was applied completely."""

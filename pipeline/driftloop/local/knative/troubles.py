@@ -1,4 +1,4 @@
-"""What keeps the broker from its work now, and since when: read by `driftloop status`."""
+"""Troubles that keep the broker from its work now, and since when: read by `driftloop status`."""
 
 import contextlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the loop does not see: predictions that are answered and not logged, a broker or subscriber
+"""Blind spots of the loop: predictions that are answered and not logged, a broker or subscriber
 that takes nothing, dead letters, a detector that is behind, traffic that is not written. Said with since when
 and why."""
 

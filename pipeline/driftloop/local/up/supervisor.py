@@ -18,6 +18,7 @@ from driftloop.clients.applications import build_runner
 from driftloop.clients.nats import connect_client
 from driftloop.contract.integrity import find_mismatch
 from driftloop.contract.platform import NATS
+from driftloop.contract.recorders import NICENESS
 from driftloop.errors import LocalError
 from driftloop.local.flux import source
 from driftloop.local.flux.reconciler import Reconciler
@@ -44,6 +45,9 @@ CHECKS = 10.0
 
 KEEP = 1.0
 """Seconds between two looks at the files that programs find the parts by."""
+
+RECORDER_NICENESS = "5"
+"""Recording waits for predictions, and catches up."""
 
 _TOLD_DEATHS = 5
 
@@ -102,7 +106,10 @@ class Supervisor:
         )
         self._fleet = PodFleet(
             state,
-            environment=addresses.proxy_environment(self.ports["proxy"]),
+            environment={
+                **addresses.proxy_environment(self.ports["proxy"]),
+                NICENESS: RECORDER_NICENESS,
+            },
             on_event=self._on_event,
         )
         self.reconciler = Reconciler(

@@ -71,7 +71,7 @@ def choose_changes(profiles: Iterable[TableProfile]) -> tuple[InjectedChange, ..
 
 @dataclass(frozen=True)
 class AnswerFiles:
-    """What monitors of answers and of labels are fitted on, and what they judge."""
+    """Files that monitors of answers and of labels are fitted on, and those that they judge."""
 
     rehearsed: Path
     """The answers.jsonl of a rehearsal."""

@@ -1,4 +1,4 @@
-"""What a backtest found: windows and alarms of each monitor, the runs of the decision, how soon changes are seen."""
+"""Results of a backtest: windows and alarms of each monitor, the runs of the decision, how soon changes are seen."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Detection:
-    """What one monitor said of a change."""
+    """Detection of a change by one monitor."""
 
     monitor: str
     looks: bool
@@ -51,7 +51,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class ChangeResult:
-    """What came of a change: one that was injected, or one that the rows are known to have."""
+    """Result of a change: one that was injected, or one that the rows are known to have."""
 
     name: str
     start: int
@@ -64,7 +64,7 @@ class ChangeResult:
 
 @dataclass(frozen=True)
 class MonitorReplay:
-    """What one monitor said of the rows."""
+    """Verdicts of one monitor on the rows."""
 
     monitor: Monitor
     columns: tuple[str, ...]

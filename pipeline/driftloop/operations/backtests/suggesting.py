@@ -29,7 +29,7 @@ TryPipeline = Callable[[Pipeline], BacktestResult | None]
 
 @dataclass(frozen=True)
 class Trial:
-    """What a monitor said with one window and count."""
+    """Result of a monitor with one window and count."""
 
     monitor: Monitor
     count: AlarmCount
@@ -55,7 +55,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What is proposed for a monitor."""
+    """Proposal for a monitor."""
 
     own: Trial
     """As the spec has it."""

@@ -1,1 +1,1 @@
-"""What becomes a commit: specs, releases and secrets, what a change does, what is refused."""
+"""Commits: specs, releases and secrets, what a change does, what is refused."""

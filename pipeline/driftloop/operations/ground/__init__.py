@@ -1,1 +1,1 @@
-"""Where things are: the state folder, files, addresses and keys of a platform, its store."""
+"""Places: the state folder, files, addresses and keys of a platform, its store."""

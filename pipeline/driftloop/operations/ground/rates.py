@@ -1,4 +1,4 @@
-"""How sure a count is: bounds of shares and of rates, exact, in which 19 of 20 lie."""
+"""Confidence of a count: bounds of shares and of rates, exact, in which 19 of 20 lie."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Where the console of a running `up` is, and the address that lets in."""
+"""Address of the console of a running `up`, and the one that lets in."""
 
 from driftloop.local.ground import files
 from driftloop.local.ground.state import StateFolder

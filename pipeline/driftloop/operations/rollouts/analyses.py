@@ -1,4 +1,4 @@
-"""What the analyses of this machine's rollouts have measured last, asked of their services."""
+"""Last measurements of the analyses of this machine's rollouts, asked of their services."""
 
 import json
 from collections.abc import Mapping

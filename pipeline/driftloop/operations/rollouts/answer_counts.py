@@ -1,4 +1,4 @@
-"""How many requests each release on this machine has answered, as the gateway counts them."""
+"""Number of requests that each release on this machine has answered, as the gateway counts them."""
 
 import contextlib
 import re

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AutomaticRollback:
-    """What became of an order to go back."""
+    """Result of an order to roll back."""
 
     outcome: RollbackOutcome | Literal["stale"]
     reason: str = ""

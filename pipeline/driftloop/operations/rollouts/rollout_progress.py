@@ -1,4 +1,4 @@
-"""How far a rollout on this machine is: its stages, and what its traffic measures now beside the limits."""
+"""Progress of a rollout on this machine: its stages, and what its traffic measures now beside the limits."""
 
 import json
 from collections.abc import Mapping

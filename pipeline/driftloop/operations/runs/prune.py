@@ -44,7 +44,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class PrunePlan:
-    """What may go of one pipeline, and which releases stay."""
+    """Files of one pipeline that may go, and the releases that stay."""
 
     pipeline: str
     removals: tuple[Removal, ...]

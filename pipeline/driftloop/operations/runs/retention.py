@@ -1,4 +1,4 @@
-"""Which files of a run may go: a decision of its own, without the store."""
+"""Files of a run that may go: a decision of its own, without the store."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What differs between two runs: parameters, data, code, environment, metrics."""
+"""Differences between two runs: parameters, data, code, environment, metrics."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass

@@ -56,7 +56,7 @@ class RunFolder:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownRun:
-    """What its caller knows of a run besides its Workflow and its files; None is not known."""
+    """Facts of a run that its caller knows besides its Workflow and its files; None is not known."""
 
     pipeline: str
     namespace: str = ""

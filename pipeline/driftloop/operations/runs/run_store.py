@@ -48,7 +48,7 @@ class RunPlace:
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs are listed; None and empty mean all."""
+    """Filter of the runs that are listed; None and empty mean all."""
 
     pipeline: str | None = None
     outcomes: tuple[OutcomeKind, ...] = ()

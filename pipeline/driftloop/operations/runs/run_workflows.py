@@ -1,4 +1,4 @@
-"""What a Workflow tells of its run: cause, steps with times, trials, options of its templates."""
+"""Facts of a run in its Workflow: cause, steps with times, trials, options of its templates."""
 
 import itertools
 import json

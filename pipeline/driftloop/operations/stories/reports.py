@@ -36,7 +36,7 @@ AT_LEAST_BOUNDS = ("min", "productionMinus")
 
 @dataclass(frozen=True, kw_only=True)
 class ReportChoice:
-    """The subject of a report."""
+    """Choice of the release or time that a report is of."""
 
     pipeline: str
     release: str | None = None

@@ -1,4 +1,4 @@
-"""The story that the commits of a pipeline tell of a time: who had the traffic, which rollouts there were and how far
+"""Story of a time by the commits of a pipeline: who had the traffic, which rollouts there were and how far
 they came, and each commit in a sentence."""
 
 import re

@@ -1,4 +1,4 @@
-"""The story that the verdicts of a pipeline's monitors tell of a time: windows, columns that moved, and what these look like."""
+"""Story of a time by the verdicts of a pipeline's monitors: windows, columns that moved, and what these look like."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

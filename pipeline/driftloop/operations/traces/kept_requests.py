@@ -39,7 +39,7 @@ class KeptEvent:
 
 @dataclass(frozen=True)
 class KeptRequest:
-    """What the streams have of a request, and since when they have any."""
+    """Events of a request in the streams, and the time since when they have any."""
 
     events: tuple[KeptEvent, ...]
     since: dict[str, str]

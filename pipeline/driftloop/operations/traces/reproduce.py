@@ -45,7 +45,7 @@ _INPUT = re.compile(r"\{\{inputs\.parameters\.([a-z-]+)\}\}")
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came out of a run that was run again."""
+    """Result of a run that was run again."""
 
     run: str
     same: bool

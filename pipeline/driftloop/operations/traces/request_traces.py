@@ -44,7 +44,7 @@ MOST_COMMITS = 2000
 
 @dataclass(frozen=True)
 class TrafficReader:
-    """How recorded traffic is read: its files are Parquet, which the command line has no library for."""
+    """Reader of recorded traffic: its files are Parquet, which the command line has no library for."""
 
     make_image: Callable[[], LocalImage]
     work: Path
@@ -53,7 +53,7 @@ class TrafficReader:
 
 @dataclass(frozen=True)
 class _Search:
-    """What one pipeline keeps of a request."""
+    """Search for a request in one pipeline."""
 
     pipeline: str
     kept: KeptRequest

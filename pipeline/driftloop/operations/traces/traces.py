@@ -76,7 +76,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class TracePlace:
-    """Where a trace looks."""
+    """Place that a trace looks in."""
 
     runs: RunPlace
     repository: Repository

@@ -47,7 +47,7 @@ class StoredFile:
 
 @dataclass
 class TrafficCount:
-    """What there is of one day and release."""
+    """Files and rows of one day and release."""
 
     day: str
     release: str
@@ -58,7 +58,7 @@ class TrafficCount:
 
 @dataclass(frozen=True)
 class TrafficChoice:
-    """Which traffic is asked for."""
+    """Choice of the traffic that is asked for."""
 
     since: datetime | None = None
     release: str | None = None

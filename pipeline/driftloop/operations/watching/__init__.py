@@ -1,1 +1,1 @@
-"""What runs now and why the loop waits: status, verdicts, windows, dead letters."""
+"""The present: status, verdicts, windows, dead letters."""

@@ -1,4 +1,4 @@
-"""What the budget of false alarms is for each monitor, in words."""
+"""Budget of false alarms of each monitor, in words."""
 
 from collections.abc import Iterator
 

@@ -279,7 +279,7 @@ def temporary_volumes(containers: tuple[core.Container, ...]) -> tuple[core.Volu
 
 @dataclass(frozen=True)
 class Microservice:
-    """What a class behind seldon-core's microservice is told about itself: the operator sets it."""
+    """Environment that a class behind seldon-core's microservice is told about itself by: the operator sets it."""
 
     deployment: str
     predictor: str

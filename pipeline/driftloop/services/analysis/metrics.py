@@ -114,7 +114,7 @@ def _sum_buckets(samples: Iterator[Sample], *, scale: float) -> dict[float, int]
 
 @dataclass
 class PredictorCounting:
-    """What a predictor has answered since a time, added up over scrapes of processes that come,
+    """Counts of a predictor's answers since a time, added up over scrapes of processes that come,
     go and start again."""
 
     since: float

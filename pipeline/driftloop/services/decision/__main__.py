@@ -3,9 +3,10 @@
 import argparse
 import os
 
+from driftloop.clients.s3 import StoreLocation
 from driftloop.contract.accounts import NatsRole
 from driftloop.contract.handovers import RetrainPolicy
-from driftloop.contract.platform import KUBERNETES_URL, NATS_ROLES, WEBHOOK_TOKEN
+from driftloop.contract.platform import KUBERNETES_URL, NATS_ROLES, S3_BUCKET, WEBHOOK_TOKEN
 from driftloop.services import bootstrap
 from driftloop.services.decision.data import DataLook
 from driftloop.services.decision.head import HeadReader
@@ -68,6 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
         look=DataLook.from_environment(os.environ, arguments.pipeline, arguments.data),
         data=arguments.data,
         labels=arguments.labels,
+        bucket=StoreLocation(bucket) if (bucket := os.environ.get(S3_BUCKET.environment)) else None,
         tracking=arguments.tracking,
         tracking_name=arguments.tracking_name,
         environment=os.environ,

@@ -165,7 +165,7 @@ class DecisionHandlers:
         return replace(alarm, event=words, lasting=stored.verdict.lasting)
 
     def _read_meaning(self, event: events.Event) -> AlarmEvent | EndEvent | None:
-        """What an event says to the decision; None: nothing. MalformedEventError when its data
+        """Read the meaning of an event to the decision; None: it has none. MalformedEventError when its data
         are not as agreed."""
         if event.get(PIPELINE) != self._pipeline or not is_own_type(event.type):
             return None

@@ -92,9 +92,11 @@ class LabelDoor:
         malformed = len(sent.malformed)
         self._labels.labels("malformed").inc(malformed)
         accepted = 0
-        for part in _split_labels(sent.labels):
+        for part in split_labels(sent.labels):
+            self._given = max(self._given + 1, time.time_ns() // 1000)
+            event = self._make_event(part, given=self._given)
             try:
-                await events.post_event(self._session, self._broker, self._make_event(part))
+                await events.post_event(self._session, self._broker, event)
             except EventRefusedError as error:
                 self._labels.labels("refused").inc(len(sent.labels) - accepted)
                 log.warning("the broker did not take labels: %s", error.message)
@@ -106,17 +108,30 @@ class LabelDoor:
             self._labels.labels("accepted").inc(len(part))
         return LabelReceipt(accepted=accepted, malformed=malformed, reasons=reasons)
 
-    def _make_event(self, labels: tuple[RequestLabel, ...]) -> events.Event:
-        self._given = max(self._given + 1, time.time_ns() // 1000)
+    async def pass_on(self, part: tuple[RequestLabel, ...], *, id: str, given: int) -> None:
+        """Store labels that one event may have, as given at a time (microseconds since 1970); LabelsRefusedError when
+        the broker does not take them. The same event however often it is made."""
+        event = self._make_event(part, given=given, id=id)
+        try:
+            await events.post_event(self._session, self._broker, event)
+        except EventRefusedError as error:
+            self._labels.labels("refused").inc(len(part))
+            raise LabelsRefusedError(error.message, LabelReceipt(accepted=0)) from error
+        self._labels.labels("accepted").inc(len(part))
+
+    def _make_event(
+        self, labels: tuple[RequestLabel, ...], *, given: int, id: str | None = None
+    ) -> events.Event:
         return events.make_event(
             LABELS_GIVEN,
             f"{event_source(self._namespace, self._pipeline)}/{LABELS}",
-            to_json(LabelBatch(given=self._given, labels=labels)),
+            to_json(LabelBatch(given=given, labels=labels)),
+            id=id,
             **{PIPELINE: self._pipeline, NAMESPACE: self._namespace},
         )
 
 
-def _split_labels(labels: Iterable[RequestLabel]) -> Iterator[tuple[RequestLabel, ...]]:
+def split_labels(labels: Iterable[RequestLabel]) -> Iterator[tuple[RequestLabel, ...]]:
     """Yield labels in parts that one event may have."""
     part: list[RequestLabel] = []
     size = 0

@@ -1,4 +1,4 @@
-"""What was last removed of what runs have left, as metrics."""
+"""Metrics of the last removal of files that runs have left."""
 
 import asyncio
 import logging

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.clients.nats import connect_client, ensure_contract_stream
+from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.streams import DEAD_LETTERS
 from driftloop.retrain.store import DecisionStore
@@ -18,6 +19,7 @@ from driftloop.services.decision.data import DataLook
 from driftloop.services.decision.deadletters import DeadLetters
 from driftloop.services.decision.handler import DecisionHandlers
 from driftloop.services.decision.head import HeadReader
+from driftloop.services.decision.inbox import InboxFolder, InboxWatch
 from driftloop.services.decision.labels import LabelDoor
 from driftloop.services.decision.loop import DecisionLoop
 from driftloop.services.decision.pruned import PruneWatch
@@ -45,6 +47,8 @@ class DecisionOptions:
     """Folder of the batches."""
     labels: bool
     """A monitor of the pipeline reads labels."""
+    bucket: StoreLocation | None
+    """Bucket of runs; None without one."""
     tracking: str
     """URL of a tracking server; empty without one."""
     tracking_name: str
@@ -129,6 +133,17 @@ async def serve_decision(options: DecisionOptions) -> None:
                     look = options.look
                     pruned = PruneWatch(look.store, look.bucket, pipeline, registry)
                     group.create_task(pruned.watch())
+                if options.labels and options.bucket is not None:
+                    inbox = InboxWatch(
+                        InboxFolder(
+                            ObjectStore.from_environment(options.environment),
+                            options.bucket,
+                            pipeline,
+                        ),
+                        labels,
+                        registry,
+                    )
+                    group.create_task(inbox.watch())
                 if tracking is not None:
                     group.create_task(tracking.run())
     finally:

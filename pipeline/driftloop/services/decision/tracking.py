@@ -1,4 +1,4 @@
-"""What a tracking server is told: runs that wait to be sent, and aliases that follow git.
+"""Messages to a tracking server: runs that wait to be sent, and aliases that follow git.
 
 Beside the decision and in no way of it: each look runs in a thread, and what fails is tried again
 later, with longer pauses.

@@ -10,10 +10,11 @@ from driftloop.clients import cancellation
 from driftloop.contract.accounts import NatsRole
 from driftloop.contract.documents import to_json
 from driftloop.contract.platform import NATS_ROLES
-from driftloop.contract.recorders import RecorderSettings, WriteOrder
+from driftloop.contract.recorders import NICENESS, RecorderSettings, WriteOrder
 from driftloop.contract.streams import RECORDER_BYTES, RecorderStreams
 from driftloop.services import bootstrap
 from driftloop.services.imports import pandas_left_out
+from driftloop.services.recorder.priority import lower_priority
 
 EXAMPLE = """\
 driftloop-recorder serve --namespace ml --pipeline digits --config '{"keep": 2592000}'
@@ -86,6 +87,8 @@ def _export_parts(arguments: argparse.Namespace) -> None:
 
 
 def _serve_recorder(arguments: argparse.Namespace) -> None:
+    if niceness := os.environ.get(NICENESS):
+        lower_priority(int(niceness))
     from driftloop.services.recorder.service import serve_recorder
 
     service = serve_recorder(

@@ -1,4 +1,4 @@
-"""When labelled traffic is looked at for a batch, and what the recorder remembers of it: decisions without I/O."""
+"""Schedule of labelled batches, and the recorder's memory of them: decisions without I/O."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -48,7 +48,7 @@ _NUMBERS = {int, float}
 
 @dataclass
 class BodyColumns:
-    """What was read of a body."""
+    """Columns read of a body."""
 
     count: int = 0
     """Rows."""

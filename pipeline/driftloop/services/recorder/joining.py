@@ -71,7 +71,7 @@ class Exchange:
 
 @dataclass
 class JoinedEvents:
-    """What became of some events."""
+    """Result of joining some events."""
 
     exchanges: list[Exchange] = field(default_factory=list)
     """In the order of their first events."""

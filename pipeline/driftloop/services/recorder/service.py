@@ -68,7 +68,7 @@ LIMIT_WRITE = 600.0
 
 @dataclass(frozen=True)
 class StreamPicture:
-    """What the stream holds, by the server's answer."""
+    """State of the stream, by the server's answer."""
 
     mark: str
     last: int

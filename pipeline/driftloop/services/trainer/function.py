@@ -93,7 +93,7 @@ def takes_parameter(function: UserFunction, name: str) -> bool:
 def build_arguments(
     function: UserFunction, parameters: Mapping[str, Any], given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What to call the function with, and the parameters among it, defaults included.
+    """Build the arguments of the function, and the parameters among them, defaults included.
 
     `parameters` come from the spec and must be wanted and of the annotated type; `given`
     (folders, seed) are passed where the function names them.

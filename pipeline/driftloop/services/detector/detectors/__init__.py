@@ -18,7 +18,7 @@ MOST_SHOWN = 20
 
 @dataclass(frozen=True)
 class WindowVerdict:
-    """What a detector says of a window. It alarms when `score` is beyond `threshold`; which side
+    """Verdict of a detector on a window. It alarms when `score` is beyond `threshold`; which side
     is the detector's business."""
 
     alarm: bool

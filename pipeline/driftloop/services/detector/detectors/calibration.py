@@ -1,4 +1,4 @@
-"""What turns p-values of random windows into those of windows as they come.
+"""Calibration of p-values of random windows to those of windows as they come.
 
 Rows that come together are alike: sessions of one user, hours, nights, rows that are sent twice. A window of
 them moves further from the reference than one of random rows, by the square root of an *inflation*: the
@@ -28,7 +28,7 @@ ROWS = "rows"
 
 @dataclass(frozen=True)
 class OrderEffect:
-    """How much further windows in order move in a column than random ones."""
+    """Factor by which windows in order move further in a column than random ones."""
 
     inflation: float = document_key(
         "inflation", "a number of at least 1", lambda v: is_number(v) and v >= 1, read=float
@@ -54,7 +54,7 @@ def _are_effects(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a fit learnt of the order of its rows."""
+    """Order of a fit's rows, as learnt."""
 
     rows: int = document_key("rows", "a number of rows", lambda v: isinstance(v, int) and v >= 0)
     """Rows in order that were looked at."""
@@ -140,7 +140,7 @@ class Calibration:
 
     @property
     def summary(self) -> str:
-        """What was learnt, in a few words."""
+        """Summary of the calibration in a few words."""
         if not self.longest:
             return "too few training rows to learn from their order"
         if not self.usable:

@@ -66,7 +66,7 @@ def _pool_violators(means: Rows, weights: Rows) -> Rows:
 
 @dataclass(frozen=True)
 class ChanceCalibration:
-    """What probabilities of classes mean, learnt from labelled ones."""
+    """Meaning of probabilities of classes, learnt from labelled ones."""
 
     curves: tuple[IsotonicCurve | None, ...]
     """Of each class; of two only the second's. None: they are taken as they are."""

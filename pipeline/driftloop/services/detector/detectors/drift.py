@@ -1,4 +1,4 @@
-"""What the univariate drift tests share: one p-value per feature, Bonferroni-corrected so that
+"""Base of the univariate drift tests: one p-value per feature, Bonferroni-corrected so that
 windows alarm no oftener than asked, also those of one release, which share its reference."""
 
 from collections.abc import Callable

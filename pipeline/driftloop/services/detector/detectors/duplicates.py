@@ -44,7 +44,7 @@ class DuplicateCount:
 
 
 class DuplicateReference:
-    """How often each row of the training data is there."""
+    """Count of each distinct row of the training data."""
 
     def __init__(self, reference: Rows) -> None:
         self._keys, self._counts = np.unique(_make_keys(reference), return_counts=True)

@@ -1,4 +1,4 @@
-"""How good answers are expected to be before their labels come (`chances`): less so than the held-out rows' were?
+"""Quality that answers are expected to have before their labels come (`chances`), against that of the held-out rows.
 
 Each answer has a chance to be wrong. The chances of a window are tested against those of the answers to held-out rows by
 their ranks, for a loss only, as absolute errors are (`losses.ErrorTest`). A loss of the estimated accuracy below `atLeast` is

@@ -1,4 +1,4 @@
-"""What a window's rows, or its outliers, say of single columns, for detectors that look at whole rows."""
+"""Changes of single columns in a window's rows, or in its outliers, for detectors that look at whole rows."""
 
 import math
 from collections.abc import Mapping

@@ -58,7 +58,7 @@ class FunctionFailedError(Exception):
 
 @dataclass(frozen=True)
 class FunctionProgram:
-    """Where the user's function is asked."""
+    """Program that the user's function is asked through."""
 
     url: str
     strict: bool = False

@@ -82,7 +82,7 @@ def find_part(config: DetectorSettings) -> float:
 
 @dataclass(frozen=True)
 class LastingChange:
-    """What windows together say."""
+    """Verdict of windows together."""
 
     windows: int
     rows: int

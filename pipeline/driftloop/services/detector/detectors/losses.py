@@ -40,7 +40,7 @@ TWO = math.log10(2)
 
 @dataclass(frozen=True)
 class QualityLoss:
-    """What rows say of the answers."""
+    """Losses of answers, row by row."""
 
     score: float
     """-log10 p of a loss, without any correction; 0 without a loss."""

@@ -1,4 +1,4 @@
-"""When a window has too many outliers, and which columns make them.
+"""Test of a window for too many outliers, and the columns that make them.
 
 A row is an outlier when it scores above the j-th largest of m calibration rows the detector was
 not fitted on. How often a new row of the same kind does so is Beta(j, m + 1 - j) distributed; its upper

@@ -33,7 +33,7 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Feature:
-    """Which functions of single columns a feature is of: one, or the product of two."""
+    """Functions of single columns that a feature is of: one, or the product of two."""
 
     singles: tuple[int, ...]
     columns: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""How good a model's answers are, by their labels: worse than on the held-out rows?
+"""Quality of a model's answers by their labels, against that on the held-out rows.
 
 Rows are labelled answers (`rows.labelled`). All rows of a window are tested for a loss (`losses`), and so are those of each
 slice: the rows whose request has one value in a column, where a slice has at least 10 of the window. All rows have half of

@@ -1,4 +1,4 @@
-"""What a request may look like: each share of rows that the training data do not have, held against theirs.
+"""Schema of requests: each share of rows that the training data do not have, held against theirs.
 
 * every column: the share of missing values, and of values that do not fit its type (*unreadable*);
 * numbers, and lengths of texts: the shares below the smallest and above the largest value of the training

@@ -1,4 +1,4 @@
-"""Which columns of a window may have moved, by its counts between edges: their tests take a hundred times as long.
+"""Screening of columns of a window that may have moved, by its counts between edges: their tests take a hundred times as long.
 
 Of a column of numbers that hardly repeat, without gaps, the counts bound what its tests could say:
 
@@ -38,7 +38,7 @@ STEPS = 40
 
 @dataclass(frozen=True)
 class ColumnBounds:
-    """What the counts of a window say of its columns."""
+    """Bounds of columns by the counts of a window."""
 
     plain: Mask
     """Columns whose tests they bound."""

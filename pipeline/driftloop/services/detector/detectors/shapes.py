@@ -1,4 +1,4 @@
-"""What columns look like in the reference data and in a window: shares of rows, few enough to be kept with an
+"""Shapes of columns in the reference data and in a window: shares of rows, few enough to be kept with an
 alarm. They decide nothing; tests are made of the rows themselves.
 """
 

@@ -103,7 +103,7 @@ def _find_moments(sample: SortedSample) -> tuple[RankMoments, RankMoments] | Non
 
 @dataclass(frozen=True)
 class SampleGaps:
-    """How windows lie in the samples that they are held against, one of each."""
+    """Gaps of windows in the samples that they are held against, one of each."""
 
     gaps: Numbers
     """Largest gaps between the distribution functions."""

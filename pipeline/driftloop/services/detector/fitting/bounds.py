@@ -1,4 +1,4 @@
-"""How far a window must be beyond a detector's own threshold for its rate to be the stated one: of classes of
+"""Bounds beyond a detector's own threshold that a window must pass for its rate to be the stated one: of classes of
 alibi-detect, whose p-values are those of random rows, and of a person's functions, whose thresholds are guesses.
 
 Windows of the training data are judged by detectors that are fitted on other rows, drawn at random and as they lie

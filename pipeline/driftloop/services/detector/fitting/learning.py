@@ -67,7 +67,7 @@ REPEATED = 5
 
 @dataclass(frozen=True)
 class LearntTable:
-    """What training data taught."""
+    """Table of columns learnt from training data."""
 
     profile: TableProfile
     rows: Rows

@@ -47,7 +47,7 @@ NO_ORDER = Calibration(rows=0, longest=0, window=1, effects={}, sorted=(), usabl
 
 @dataclass(frozen=True)
 class OrderEstimate:
-    """What was found in one column."""
+    """Estimate of the order in one column."""
 
     effect: OrderEffect
     share: float

@@ -69,7 +69,7 @@ class WindowTrial:
 
 @dataclass(frozen=True)
 class SelfTest:
-    """What a fit saw of itself."""
+    """Results of a fit's test of itself."""
 
     rows: int
     """Rows of a window of the reference."""

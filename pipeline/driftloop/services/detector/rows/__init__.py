@@ -1,1 +1,1 @@
-"""What a request or a file says, as rows of typed values."""
+"""Rows of typed values, read from requests and files."""

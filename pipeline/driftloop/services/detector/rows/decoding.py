@@ -1,4 +1,4 @@
-"""Which decoder reads a detector's events: that of what its artifact was fitted on.
+"""Choice of the decoder of a detector's events: that of what its artifact was fitted on.
 
 When the spec changes what a monitor reads, its running release still has the artifact of the other side.
 Comparing answers with training data, or requests with answers, means nothing: no row is judged until the next

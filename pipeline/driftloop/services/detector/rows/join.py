@@ -55,7 +55,7 @@ class _Request:
 
 @dataclass
 class LabelJoin:
-    """What waits, and what was joined."""
+    """Requests and labels that wait, and those that were joined."""
 
     reader: LabelledReader
     wait: int

@@ -29,7 +29,7 @@ from driftloop.services.detector.stream.windows import EventWindow
 
 @dataclass(frozen=True)
 class _Counted:
-    """What is kept of a window."""
+    """Counts that are kept of a window."""
 
     counts: Counts
     since: str | None

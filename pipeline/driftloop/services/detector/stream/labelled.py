@@ -43,7 +43,7 @@ GIVEN_UP = 0.25
 
 @dataclass(frozen=True)
 class _Start:
-    """Where a reader goes on."""
+    """Position that a reader goes on from."""
 
     judged: int
     """Last event of the last verdict."""
@@ -67,7 +67,7 @@ class LabelledEvents:
 
     @property
     def counts(self) -> LabelCounts:
-        """What was counted, and what waits."""
+        """Counts of labels, and of those that wait."""
         return self._join.current
 
     def restart(self, judged: int, counts: LabelCounts) -> None:
@@ -156,7 +156,7 @@ class LabelledRoom(EventRoom):
         self._labelled = labelled
 
     async def add_scored(self, first: int, last: int, *, age: float = 0.0) -> None:
-        """What was scored is needed still: its labels may be corrected."""
+        """Keep what was scored: its labels may be corrected."""
 
     async def look_at_stream(self, size: int, first_row: int, describe: Callable[[], str]) -> None:
         """Count the bytes of an event that was read (0: none came); now and then, purge what is needed no

@@ -1,4 +1,4 @@
-"""How many rows a second come, over weeks: what a budget of false alarms is derived for, and what it is.
+"""Rate of rows over weeks: what a budget of false alarms is derived for, and what it is.
 
 The verdicts keep it, so that a restart goes on with it. After a week older rows count half.
 """

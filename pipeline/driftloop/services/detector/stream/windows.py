@@ -24,7 +24,7 @@ WindowEnd = Literal["rows", "time"]
 
 @dataclass(frozen=True)
 class WindowRule:
-    """When a window closes."""
+    """Rule by which a window closes."""
 
     rows: int
     least: int
@@ -79,7 +79,7 @@ class EventWindow:
 
 @dataclass(frozen=True)
 class TakenEvent:
-    """What an event brought."""
+    """Rows and answers that an event brought."""
 
     windows: list[EventWindow] = field(default_factory=list)
     """Those that closed before it, and with it."""

@@ -1,0 +1,77 @@
+"""Files of labels that are put into a folder of the bucket of runs: where they are, how far one was read, and what became of
+it."""
+
+from dataclasses import dataclass
+
+from driftloop.contract.documents import document_key, from_json, is_text, is_whole
+
+
+def inbox_key(pipeline: str) -> str:
+    """Return the key of the folder that people put files of labels into."""
+    return f"labels/{pipeline}/inbox"
+
+
+def read_key(pipeline: str, etag: str, name: str) -> str:
+    """Return the key of a file that was read."""
+    return f"labels/{pipeline}/read/{etag[:12]}-{name}"
+
+
+def refused_key(pipeline: str, etag: str, name: str) -> str:
+    """Return the key of a file that is none of labels."""
+    return f"labels/{pipeline}/refused/{etag[:12]}-{name}"
+
+
+def reading_key(pipeline: str) -> str:
+    """Return the key of the record of how far a file was read."""
+    return f"labels/{pipeline}/reading.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InboxPlace:
+    """How far a file was read."""
+
+    source: str = document_key("source", "a digest", is_text)
+    """Digest of its key and its ETag."""
+    parts: int = document_key("parts", "a number", lambda v: is_whole(v, 0))
+    """Parts of it that were passed on."""
+
+    @classmethod
+    def read(cls, document: object) -> "InboxPlace":
+        """Read it from plain data; DocumentError."""
+        return from_json(cls, document, label="the record of a file of labels", closed=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InboxResult:
+    """What became of a file of labels, beside it as `NAME.json`."""
+
+    time: str = document_key("time", "a time", is_text)
+    """When it was read."""
+    accepted: int = document_key("accepted", "a number", lambda v: is_whole(v, 0))
+    """Labels that were passed on."""
+    malformed: int = document_key("malformed", "a number", lambda v: is_whole(v, 0), default=0)
+    """Rows without a label."""
+    reasons: tuple[str, ...] = document_key(
+        "reasons",
+        "a list of texts",
+        lambda v: isinstance(v, list) and all(isinstance(each, str) for each in v),
+        default=(),
+        read=tuple,
+        write=list,
+    )
+    """A line for each of the first of these."""
+    refused: str = document_key("refused", "a text", lambda v: isinstance(v, str), default="")
+    """Why it could not be read, or not to its end; empty for one that was."""
+
+    @classmethod
+    def read(cls, document: object) -> "InboxResult":
+        """Read it from plain data; DocumentError."""
+        return from_json(cls, document, label="what became of a file of labels", closed=False)
+
+    @property
+    def text(self) -> str:
+        """The result in words."""
+        said = f"{self.accepted} labels are passed on"
+        if self.malformed:
+            said += f", {self.malformed} rows have none ({self.reasons[0]})"
+        return f"{said}; it is refused: {self.refused}" if self.refused else said
