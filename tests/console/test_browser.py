@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, expect
-from support.browser import Visitor, list_barriers, open_browser, serve_console
+from support.barriers import list_barriers
+from support.browser import Visitor, open_browser, serve_console
 from support.console_world import StoredSource, build_status, keep, open_console
 from support.stored_runs import Shelf
 

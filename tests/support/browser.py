@@ -8,18 +8,14 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from driftloop.console.answers import Console
 from driftloop.console.serving import listen, serve
 
 CHROMIUM = Path("/usr/bin/chromium")
-GRAVE = ("serious", "critical")
-"""What axe-core calls a barrier that keeps somebody from a part of a page."""
 
 
 @contextlib.contextmanager
@@ -98,29 +94,6 @@ class Visitor:
             if self.page.evaluate("document.activeElement.textContent.trim()") == name:
                 return
         pytest.fail(f"`{name}` is not reached by the keyboard")
-
-
-def list_barriers(page: Page) -> list[str]:
-    """What keeps people from using a page, as axe-core finds it, bright and dark."""
-    found = _run_axe(page)
-    scheme = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
-    page.emulate_media(color_scheme="light" if scheme else "dark")
-    found += _run_axe(page, "color-contrast", "link-in-text-block")
-    page.emulate_media(color_scheme="dark" if scheme else "light")
-    return sorted(set(found))
-
-
-def _run_axe(page: Page, *rules: str) -> list[str]:
-    options: dict[str, Any] = {"resultTypes": ["violations"]}
-    if rules:
-        options["runOnly"] = {"type": "rule", "values": list(rules)}
-    results = Axe().run(page, options=options).response["violations"]
-    return [
-        f"{each['id']}: {node['html'][:200]} {' '.join(node['failureSummary'].split())[:300]}"
-        for each in results
-        if each["impact"] in GRAVE
-        for node in each["nodes"]
-    ]
 
 
 @contextlib.contextmanager
