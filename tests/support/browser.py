@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -157,19 +155,6 @@ def watch_running(visitor: Visitor, name: str, run: str, *, pictures: str | None
     expect(page.get_by_role("alert")).to_contain_text("has no previous version to roll back to")
     assert act(visitor, name, "trigger", "Start the run", Cause="from a page").endswith("done")
     visitor.visit("/runs")
-
-
-def watch_stopped(visitor: Visitor, path: str, pid: int, words: str) -> None:
-    """A page says what is missing, and since when, while a process is stopped, and follows when it goes on."""
-    page = visitor.visit(path)
-    notice = page.locator(".notice.bad", has_text=words)
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        expect(notice).to_be_visible(timeout=120_000)
-        expect(notice).to_contain_text("Since ")
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    expect(notice).to_have_count(0, timeout=120_000)
 
 
 def act(visitor: Visitor, name: str, action: str, button: str, **fields: str) -> str:
