@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -51,6 +52,46 @@ def test_every_requirement_of_an_image_has_a_hash() -> None:
         for requirement in requirements:
             assert re.fullmatch(r"[A-Za-z0-9._-]+==\S+", requirement.name), requirement
             assert re.search(r"--hash=sha256:[0-9a-f]{64}", requirement.text), requirement
+
+
+STARTED = """\
+import importlib, importlib.abc, importlib.metadata, pkgutil, sys
+
+owners, locked = importlib.metadata.packages_distributions(), set(sys.argv[1].split(","))
+for package in [name for name in sys.modules if "." not in name and name in owners]:
+    sys.modules.pop(package)
+
+
+class Image(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        own = {each.lower().replace("_", "-") for each in owners.get(name, ())}
+        if own and not own & locked:
+            raise ModuleNotFoundError(f"the image has no {name}")
+
+
+sys.meta_path.insert(0, Image())
+for module in sys.argv[2].split(","):
+    importlib.import_module(module)
+import driftloop.steps
+for each in pkgutil.iter_modules(driftloop.steps.__path__):
+    importlib.import_module(f"driftloop.steps.{each.name}")
+"""
+"""Imports what an image starts, as if nothing but its libraries were installed."""
+
+
+def test_all_that_the_image_of_the_command_line_starts_finds_its_libraries() -> None:
+    lock = read_requirements(IMAGES / "driftloop" / "requirements.txt")
+    names = {_canonical(each.name.partition("==")[0]) for each in lock} | {"driftloop"}
+    programs = (
+        "driftloop.cli.root", "driftloop.cli.console", "driftloop.cli.rollback", "driftloop.cli.promote",
+        "driftloop.services.decision.__main__",
+        "driftloop.services.analysis.__main__", "driftloop.console.serving",
+    )  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED, ",".join(names), ",".join(programs)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_lock_has_all_that_is_asked_for_and_what_is_lifted() -> None:

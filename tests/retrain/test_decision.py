@@ -10,8 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from driftloop.contract.handovers import AlarmCount, RetrainPolicy
 from driftloop.contract.outcomes import Obstacle
+from driftloop.contract.quiet import QuietHours
 from driftloop.retrain.causes import DAY, is_cooling
 from driftloop.retrain.decision import find_watched, is_claimed, step_decision
+from driftloop.retrain.effects import FireWebhook, TellLoss, TellWait
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import (
     AlarmEvent,
@@ -19,17 +21,15 @@ from driftloop.retrain.state import (
     DecisionError,
     EndEvent,
     Event,
-    FireWebhook,
     HaltEvent,
     HeadEvent,
     LostEvent,
     MoveEvent,
     NewDataEvent,
+    RecheckEvent,
     ResumeEvent,
     RetrainCause,
     RetrainState,
-    TellLoss,
-    TellWait,
     TickEvent,
     ToldEvent,
     WaitToldEvent,
@@ -693,6 +693,7 @@ class Loop(RuleBasedStateMachine):
         hold=st.sampled_from([0.0, 30.0]),
         halt_after=st.sampled_from([None, 1, 2]),
         count=st.sampled_from([None, AlarmCount(2, 3), AlarmCount(3, 5)]),
+        quiet=st.sampled_from([None, QuietHours(("08:00-16:00",))]),
     )
     def start(
         self,
@@ -703,6 +704,7 @@ class Loop(RuleBasedStateMachine):
         hold: float,
         halt_after: int | None,
         count: AlarmCount | None,
+        quiet: QuietHours | None,
     ) -> None:
         self.policy = RetrainPolicy(
             consecutive,
@@ -715,6 +717,7 @@ class Loop(RuleBasedStateMachine):
             refire_limit=4.0,
             halt_on=("rows",),
             counts={"rows": AlarmCount(2, 3)} | ({"drift": count} if count is not None else {}),
+            quiet=quiet,
         )
         self.rows: dict[str, list[int]] = {"r1": [], "r2": []}
         self.odd: dict[str, int] = {"r1": 0, "r2": 0}
@@ -777,6 +780,7 @@ class Loop(RuleBasedStateMachine):
         """A new decision: nothing was in its way, and its alarms are about production."""
         if not isinstance(event, ResumeEvent | HeadEvent):
             assert before.hold is None or self.now >= before.hold.since + self.policy.hold
+        assert not self.is_quiet(), "an alarm starts a run in quiet hours"
         production = read_production(event)
         waits = before.waits
         if production is not None and waits is not None and waits.cause.is_stale(production):
@@ -785,6 +789,9 @@ class Loop(RuleBasedStateMachine):
         if production is not None:
             assert self.state.alarm is not None
             assert self.state.alarm.release == production, "decided by an alarm about another"
+
+    def is_quiet(self) -> bool:
+        return self.policy.quiet is not None and self.policy.quiet.is_quiet(self.now)
 
     def is_dropped(self, before: RetrainState, event: Event) -> bool:
         """The event knows production, and what is pending is about another release."""
@@ -858,6 +865,7 @@ class Loop(RuleBasedStateMachine):
         """Git was just read: no cause that is kept is about another release."""
         waits = self.state.waits
         causes = [self.state.remembered, waits.cause if waits and not self.state.live else None]
+        causes += [alarm.cause for alarm in self.state.postponed]
         causes += [self.state.alarm if self.state.phase == "pending" else None]
         assert {cause.release for cause in causes if cause is not None} <= {self.production}
 
@@ -865,6 +873,7 @@ class Loop(RuleBasedStateMachine):
     def new_data_comes(self, times: int) -> None:
         kept = self.state.waits
         free = self.state.phase == "waiting" and not is_cooling(self.state, self.now, self.policy)
+        free = free and not self.is_quiet()
         before = len(self.decided)
         for _ in range(times):
             self.apply(NewDataEvent())
@@ -886,9 +895,8 @@ class Loop(RuleBasedStateMachine):
         self.apply(replace(event, production=production))
         assert not waiting or self.state.fired == fired or self.state.phase == "pending"
         if expected and self.policy.while_running == "remember":
-            assert self.state.remembered is not None or self.state.phase == "pending", (
-                "a remembered alarm is lost"
-            )
+            kept_on = self.state.remembered is not None or bool(self.state.postponed)
+            assert kept_on or self.state.phase == "pending", "a remembered alarm is lost"
 
     @rule(seconds=st.sampled_from([0.1, 2.0, 2.0, 40.0, DAY / 3]))
     def wait(self, seconds: float) -> None:
@@ -900,6 +908,21 @@ class Loop(RuleBasedStateMachine):
         assert not due or len(self.fired) == count + 1, (
             "an unclaimed decision is fired again when it is due"
         )
+
+    @precondition(lambda self: self.state.postponed)
+    @rule(still=st.booleans(), known=st.booleans())
+    def postponed_alarms_are_looked_at(self, still: bool, known: bool) -> None:
+        """Once more than once, and too early."""
+        sources = tuple(alarm.source for alarm in self.state.postponed)
+        production = self.production if known else None
+        quiet, before = self.is_quiet(), self.state.phase
+        for _ in range(2):
+            self.apply(RecheckEvent(sources if still else (), () if still else sources, production))
+        if quiet or before != "postponed":
+            assert self.state.phase == before or known, "looked at in quiet hours"
+        else:
+            assert not self.state.postponed
+            assert still or self.state.phase == "idle"
 
     @precondition(lambda self: self.fired)
     @rule(data=st.data())
@@ -1026,9 +1049,15 @@ class Loop(RuleBasedStateMachine):
         if self.state.waits is not None:
             owed = True
             self.apply(NewDataEvent())
+        kept = tuple(alarm.source for alarm in self.state.postponed)
+        owed = owed or bool(kept)
         for _ in range(3):
             self.now += DAY + self.policy.cooldown + 1
+            if self.is_quiet():
+                self.now += DAY / 3
             self.apply(TickEvent())
+            kept = tuple(alarm.source for alarm in self.state.postponed)
+            self.apply(RecheckEvent(kept))
         assert set(self.lost) <= set(self.tells), "a lost run is never told of"
         assert len(self.lost) == len(set(self.lost)), "a run was lost twice"
         if owed:

@@ -5,15 +5,14 @@ import json
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.retrain.causes import DAY
 from driftloop.retrain.decision import is_claimed, step_decision
+from driftloop.retrain.effects import FireWebhook, TellWait
 from driftloop.retrain.state import (
     AlarmEvent,
     ClaimEvent,
     EndEvent,
     Event,
-    FireWebhook,
     NewDataEvent,
     RetrainState,
-    TellWait,
     TickEvent,
     WaitToldEvent,
 )

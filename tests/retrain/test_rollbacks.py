@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from driftloop.contract.handovers import AlarmCount, RetrainPolicy
 from driftloop.retrain.decision import find_watched_rollback, step_decision
+from driftloop.retrain.effects import FireRollback, FireWebhook, TellWait
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.rollbacks import describe_rollback, find_claimed
 from driftloop.retrain.state import (
@@ -18,8 +19,6 @@ from driftloop.retrain.state import (
     ClaimRollbackEvent,
     EndEvent,
     Event,
-    FireRollback,
-    FireWebhook,
     HaltEvent,
     HeadEvent,
     LostEvent,
@@ -27,7 +26,6 @@ from driftloop.retrain.state import (
     RetrainState,
     RollbackEndEvent,
     RollbackOrder,
-    TellWait,
     TickEvent,
 )
 from driftloop.retrain.store import KEEP

@@ -1,5 +1,6 @@
 """The reference of the spec as Markdown, made from the models: each field, its type, default and docstring."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -26,13 +27,13 @@ def reference() -> str:
     parts = [_INTRO]
     for title, model in _models("", "", Pipeline, set()):
         described = definitions.get(model.__name__, {"properties": whole["properties"]})
-        parts.append(f"\n## {title or 'The file'}\n\n{(model.__doc__ or '').strip()}\n\n")
+        parts.append(f"\n## {title or 'The file'}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n")
         parts.append("| field | type | default | |\n|---|---|---|---|\n")
         for name, field in model.model_fields.items():
             key = field.alias or name
             shown = described["properties"][key]
             parts.append(
-                f"| `{key}` | {_type(shown)} | {_default(field, shown)} | {field.description or ''} |\n"
+                f"| `{key}` | {_type(shown)} | {_default(field, shown)} | {' '.join((field.description or '').split())} |\n"
             )
     return "".join(parts)
 

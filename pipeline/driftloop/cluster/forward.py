@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from driftloop.cluster.reader import ClusterError
+from driftloop.cluster.reader import ClusterError, is_in_pod
 from driftloop.contract.names import CLUSTER_DOMAIN
 
 _LISTENS = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
@@ -20,11 +20,12 @@ def reach_url(
     url: str, *, kubeconfig: Path | None = None, context: str | None = None
 ) -> Iterator[str]:
     """Yield an URL that leads from this machine to `url`: itself, unless it names a Service inside
-    the cluster, which is forwarded while the `with` lasts."""
+    the cluster, which is forwarded while the `with` lasts. In a pod nothing needs forwarding."""
     parts = urlsplit(url)
     service, _, rest = (parts.hostname or "").partition(".")
     namespace, _, domain = rest.partition(".")
-    if domain not in ("svc", CLUSTER_DOMAIN):
+    inside = kubeconfig is None and context is None and is_in_pod()
+    if inside or domain not in ("svc", CLUSTER_DOMAIN):
         yield url
         return
     port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -2,6 +2,7 @@
 forbidden is said."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +31,11 @@ class TextReader(Reader, Protocol):
         """The body at an API path, as it is; None when there is nothing."""
 
 
+def is_in_pod() -> bool:
+    """Return True in a pod of a cluster where nobody has named another one."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
+
+
 class ApiReader:
     """A cluster by way of a kubeconfig, or of the pod's own service account."""
 
@@ -37,8 +43,11 @@ class ApiReader:
         from kubernetes import client, config
 
         try:
-            file = str(kubeconfig) if kubeconfig else None
-            config.load_config(config_file=file, context=context)  # type: ignore[no-untyped-call]
+            if kubeconfig is None and context is None and is_in_pod():
+                config.load_incluster_config()  # type: ignore[no-untyped-call]
+            else:
+                file = str(kubeconfig) if kubeconfig else None
+                config.load_config(config_file=file, context=context)  # type: ignore[no-untyped-call]
         except (config.ConfigException, OSError) as error:
             raise ClusterError(
                 f"no cluster is configured: {error}", hint="set KUBECONFIG, or pass --kubeconfig"

@@ -1,4 +1,5 @@
-"""Access: the owner of the state folder, from this machine, with the key of this start.
+"""Access: on one machine the owner of the state folder, from this machine, with the key of this start; on
+a cluster whom the gateway names (`login`).
 
 Each request passes four questions before any page sees it: is it for us (`Host`, against DNS
 rebinding), is it of this user (the kernel knows whose socket it is), has it the session's cookie,
@@ -11,10 +12,11 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -27,6 +29,8 @@ OPEN_PATHS = ("/healthz", "/assets/")
 """What needs no session: that it lives, and files that anybody can download elsewhere."""
 LARGEST_BODY = 256 * 1024
 """Bytes of a form; a spec is the largest."""
+METHODS = ("GET", "HEAD", "POST")
+OTHER_METHOD = "GET, HEAD and POST are answered\n"
 FORM_TOKEN = "token"  # noqa: S105 - the name of a field
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -43,6 +47,22 @@ HEADERS = {
 _NAMES = ("127.0.0.1", "localhost")
 _SOCKETS = Path("/proc/net/tcp")
 _SOCKET = re.compile(r"\s*\d+: (\S+) (\S+) \S+ \S+ \S+ \S+\s+(\d+)")
+
+
+class Access(Protocol):
+    """Access to a console: of the owner of a state folder, or of people whom a login names."""
+
+    def find_refusal(self, scope: Scope) -> Response | None:
+        """Return the answer to a request that is not let in; also to one that lets somebody in."""
+
+    def is_own_origin(self, headers: Headers) -> bool:
+        """Return True when a change was asked for by a page of ours, or by no page."""
+
+    def derive_form_token(self, headers: Headers) -> str:
+        """Return the token that the forms of a visitor carry."""
+
+    def find_person(self, headers: Headers) -> str | None:
+        """Return who asks; None for the user whose process this is."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +111,55 @@ class AccessKey:
 
     def is_own_origin(self, headers: Headers) -> bool:
         """Return True when a change was asked for by a page of ours, or by no page."""
-        site = headers.get("sec-fetch-site")
-        origin = headers.get("origin")
-        if site not in (None, "same-origin", "none"):
-            return False
-        return origin is None or self.is_own_host(urlsplit(origin).netloc)
+        return is_same_site(headers, self.is_own_host)
+
+    def derive_form_token(self, headers: Headers) -> str:
+        """Return the token that forms carry: there is one owner."""
+        return self.form_token
+
+    def find_person(self, headers: Headers) -> str | None:
+        """Return None: the owner is the user whose process this is."""
+        return None
+
+    def find_refusal(self, scope: Scope) -> Response | None:
+        """Return the answer to a request that is not let in, or that brings the key."""
+        headers, path = Headers(scope=scope), scope["path"]
+        if not self.is_own_host(headers.get("host", "")):
+            return PlainTextResponse("this host name is not the console's\n", 421)
+        if path == "/healthz":
+            return None
+        if is_foreign(scope):
+            return PlainTextResponse("the console belongs to another user of this machine\n", 403)
+        if scope["method"] not in METHODS:
+            return PlainTextResponse(OTHER_METHOD, 405)
+        if path == ENTER:
+            return self._enter(parse_qs(scope["query_string"].decode("latin-1")))
+        if path.startswith(OPEN_PATHS) or self.has_session(headers):
+            return None
+        return PlainTextResponse(
+            "This page needs the key of this console.\n\nOpen the address that `driftloop up` or `driftloop console` "
+            "printed; `driftloop console` in the same folder prints it again.\n",
+            401,
+        )
+
+    def _enter(self, query: Mapping[str, list[str]]) -> Response:
+        if not self.knows_secret(query.get("key", [""])[0]):
+            return PlainTextResponse(
+                "this key is of an earlier start: `driftloop console` prints the address of this one\n",
+                403,
+            )
+        answer = RedirectResponse("/", 303)
+        session = self.derive_token("session")
+        answer.set_cookie(self.cookie, session, httponly=True, samesite="strict", path="/")
+        return answer
+
+
+def is_same_site(headers: Headers, is_own_host: Callable[[str], bool]) -> bool:
+    """Return True for a request that no page of another site has made."""
+    if headers.get("sec-fetch-site") not in (None, "same-origin", "none"):
+        return False
+    origin = headers.get("origin")
+    return origin is None or is_own_host(urlsplit(origin).netloc)
 
 
 def find_peer(client: tuple[str, int], server: tuple[str, int], table: str) -> int | None:
@@ -128,16 +192,16 @@ def is_foreign(scope: Scope) -> bool:
 class AccessGate:
     """The ASGI application before all others."""
 
-    def __init__(self, application: ASGIApp, key: AccessKey) -> None:
+    def __init__(self, application: ASGIApp, access: Access) -> None:
         self._application = application
-        self._key = key
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the request through."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
-        refusal = self._find_refusal(scope)
+        refusal = self._access.find_refusal(scope)
         if refusal is not None:
             _add_headers(refusal.headers)
             await refusal(scope, receive, send)
@@ -160,44 +224,14 @@ class AccessGate:
 
         await self._application(scope, receive, send_guarded)
 
-    def _find_refusal(self, scope: Scope) -> Response | None:
-        headers, path = Headers(scope=scope), scope["path"]
-        if not self._key.is_own_host(headers.get("host", "")):
-            return PlainTextResponse("this host name is not the console's\n", 421)
-        if path == "/healthz":
-            return None
-        if is_foreign(scope):
-            return PlainTextResponse("the console belongs to another user of this machine\n", 403)
-        if scope["method"] not in ("GET", "HEAD", "POST"):
-            return PlainTextResponse("GET, HEAD and POST are answered\n", 405)
-        if path == ENTER:
-            return self._enter(parse_qs(scope["query_string"].decode("latin-1")))
-        if path.startswith(OPEN_PATHS) or self._key.has_session(headers):
-            return None
-        return PlainTextResponse(
-            "This page needs the key of this console.\n\nOpen the address that `driftloop up` or `driftloop console` "
-            "printed; `driftloop console` in the same folder prints it again.\n",
-            401,
-        )
-
-    def _enter(self, query: Mapping[str, list[str]]) -> Response:
-        if not self._key.knows_secret(query.get("key", [""])[0]):
-            return PlainTextResponse(
-                "this key is of an earlier start: `driftloop console` prints the address of this one\n",
-                403,
-            )
-        answer = RedirectResponse("/", 303)
-        session = self._key.derive_token("session")
-        answer.set_cookie(self._key.cookie, session, httponly=True, samesite="strict", path="/")
-        return answer
-
     def _find_forgery(self, scope: Scope, body: bytes | None) -> Response | None:
         if body is None:
             return PlainTextResponse(f"a form has at most {LARGEST_BODY} bytes\n", 413)
         headers = Headers(scope=scope)
         given = headers.get("x-driftloop-token") or read_form(body).get(FORM_TOKEN, "")
-        right = hmac.compare_digest(given.encode(), self._key.form_token.encode())
-        if right and self._key.is_own_origin(headers):
+        wanted = self._access.derive_form_token(headers)
+        right = hmac.compare_digest(given.encode(), wanted.encode())
+        if right and self._access.is_own_origin(headers):
             return None
         return PlainTextResponse(
             "this form is not of a page of this console: load the page again\n", 403

@@ -13,11 +13,11 @@ from driftloop.console.answers import (
     answer_page,
     get_console,
     look,
+    require_options,
     require_pipeline,
 )
 from driftloop.console.jobs import Job
 from driftloop.console.views.places import HOME
-from driftloop.errors import PipelineError
 
 _SHOWN = {"commit": "commit", "run": "run", "production": "production is", "phase": "the loop is"}
 """Keys of what commands print, and their words."""
@@ -27,6 +27,7 @@ async def ask_action(request: Request) -> Response:
     """Say what an action will do, and ask."""
     snapshot, name = await require_pipeline(request)
     given = dict(request.query_params)
+    require_options(get_console(request), request.path_params["action"])
     action = find_action(snapshot, name, request.path_params["action"], given)
     return answer_page(
         request, "act.html", snapshot, title=action.title, pipeline=name, action=action
@@ -37,16 +38,14 @@ async def start_action(request: Request) -> Response:
     """Start a confirmed action: the command of the same name."""
     snapshot, name = await require_pipeline(request)
     console = get_console(request)
-    if console.state is None:
-        raise PipelineError(
-            "the console only reads a cluster", hint="Use the command line, with your own rights."
-        )
+    options = require_options(console, request.path_params["action"])
     given = read_form(await request.body())
     given.pop(FORM_TOKEN, None)
     action = find_action(snapshot, name, request.path_params["action"], given)
     job = console.runner.start_job(
-        name, action.title, action.build_arguments(given), action.write_files(given)
-    )
+        name, action.title, (*action.build_arguments(given), *options), action.write_files(given),
+        person=console.access.find_person(request.headers),
+    )  # fmt: skip
     return RedirectResponse(f"/jobs/{job.id}", 303)
 
 

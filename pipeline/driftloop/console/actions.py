@@ -12,6 +12,8 @@ from driftloop.errors import PipelineError
 LONGEST_REASON = 200
 """Characters of a reason, as the commands take it."""
 LABELS_FILE = "labels.jsonl"
+ON_CLUSTERS: Mapping[str, tuple[str, ...]] = {"promote": (), "rollback": ("--cluster",)}
+"""Actions that end as a commit and need nothing else, and how their commands find a cluster."""
 _ID = re.compile(r"[a-z0-9][a-z0-9.-]{0,99}")
 
 
@@ -72,6 +74,21 @@ def find_action(snapshot: Snapshot, pipeline: str, key: str, given: Mapping[str,
         listed = ", ".join(f"`{name}`" for name in ACTIONS)
         raise PipelineError(f"`{key}` is not an action, must be one of: {listed}")
     return build(snapshot, pipeline, given)
+
+
+def find_options(key: str, repository: str | None) -> tuple[str, ...]:
+    """Return how the command of an action finds a cluster, whose repository is given where people may
+    commit to it. PipelineError for an action that is not done from there."""
+    if repository is None:
+        raise PipelineError(
+            "the console only reads a cluster", hint="Use the command line, with your own rights."
+        )
+    if key not in ON_CLUSTERS:
+        raise PipelineError(
+            f"the console of a cluster commits, and does not {key}",
+            hint="Use the command line, with your own rights.",
+        )
+    return (*ON_CLUSTERS[key], f"--repository={repository}")
 
 
 def _clean(text: str) -> str:

@@ -1,6 +1,7 @@
 """Answering of pages: the parts that all of them have, and refusals."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -8,7 +9,8 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from driftloop.console.access import AccessKey
+from driftloop.console.access import Access, AccessKey
+from driftloop.console.actions import find_options, list_offers
 from driftloop.console.collector import Collector
 from driftloop.console.jobs import CommandRunner
 from driftloop.console.snapshot import Snapshot
@@ -34,12 +36,22 @@ TABS = (
 class Console:
     """Everything that pages are made of."""
 
-    key: AccessKey
+    access: Access
     collector: Collector
     runner: CommandRunner
     state: StateFolder | None
     """None for a cluster."""
     environment: Mapping[str, str]
+    repository: str | None = None
+    """Of a cluster: address of the repository that people may commit to from here; None for a
+    cluster that is only read."""
+
+    @property
+    def key(self) -> AccessKey:
+        """The key of this start; a cluster's console has none."""
+        if not isinstance(self.access, AccessKey):
+            raise TypeError("a console behind a login has no key")
+        return self.access
 
     @property
     def source(self) -> Source:
@@ -60,6 +72,21 @@ def get_console(request: Request) -> Console:
 async def look(request: Request) -> Snapshot:
     """Return the snapshot of a page."""
     return await get_console(request).collector.look()
+
+
+def require_options(console: Console, action: str) -> tuple[str, ...]:
+    """Return where the command of an action works; PipelineError for an action that is not done here."""
+    return () if console.state is not None else find_options(action, console.repository)
+
+
+def offer_actions(request: Request, snapshot: Snapshot, name: str) -> tuple[tuple[str, str], ...]:
+    """Return the actions that a pipeline's page offers as things stand, and their words."""
+    console, offered = get_console(request), []
+    for action, words in list_offers(snapshot, name):
+        with contextlib.suppress(PipelineError):
+            require_options(console, action)
+            offered.append((action, words))
+    return tuple(offered)
 
 
 async def require_pipeline(request: Request) -> tuple[Snapshot, str]:
@@ -107,7 +134,7 @@ def answer_page(
         tabs=TABS,
         tab=tab,
         path=request.url.path + (f"?{query}" if query else ""),
-        form_token=get_console(request).key.form_token,
+        form_token=get_console(request).access.derive_form_token(request.headers),
         **values,
     )
     return HTMLResponse(text, status)

@@ -94,7 +94,7 @@ def build_application(console: Console) -> ASGIApp:
         lifespan=look_while_running,
     )
     application.state.console = console
-    return AccessGate(application, console.key)
+    return AccessGate(application, console.access)
 
 
 async def answer_health(_: Request) -> Response:

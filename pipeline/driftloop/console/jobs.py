@@ -98,14 +98,16 @@ class CommandRunner:
         files: Mapping[str, str],
         *,
         module: str = COMMAND_LINE,
+        person: str | None = None,
     ) -> Job:
-        """Start a command, or another program of ours, and return its job."""
+        """Start a command, or another program of ours, and return its job. It works for the person who
+        is named, else for the user of this process."""
         words = ("driftloop", *arguments) if module == COMMAND_LINE else ()
         job = Job(str(next(self._numbers)), pipeline, title, words)
         self._jobs[job.id] = job
         for id in [id for id, each in self._jobs.items() if each.code is not None][:-MOST_JOBS]:
             del self._jobs[id]
-        task = asyncio.create_task(self._run_job(job, (module, *arguments), files))
+        task = asyncio.create_task(self._run_job(job, (module, *arguments), files, person))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return job
@@ -133,13 +135,15 @@ class CommandRunner:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run_job(self, job: Job, words: Sequence[str], files: Mapping[str, str]) -> None:
+    async def _run_job(
+        self, job: Job, words: Sequence[str], files: Mapping[str, str], person: str | None
+    ) -> None:
         async def hear(line: str) -> None:
             if len(job.lines) < MOST_LINES:
                 job.lines.append(line)
                 await self._changed()
 
-        code, job.output = await self._run(words, files, hear, LIMIT)
+        code, job.output = await self._run(words, files, hear, LIMIT, person)
         job.code = code
         await self._changed()
 
@@ -149,6 +153,7 @@ class CommandRunner:
         files: Mapping[str, str],
         hear: Callable[[str], Awaitable[None]],
         limit: float,
+        person: str | None = None,
     ) -> tuple[int, str]:
         async with self._room:
             with tempfile.TemporaryDirectory(prefix="driftloop-console-") as folder:
@@ -158,7 +163,7 @@ class CommandRunner:
                     sys.executable, "-m", *words, *self._place,
                     cwd=folder, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.PIPE, start_new_session=True,
-                    env={**os.environ, "NO_COLOR": "1"},
+                    env={**os.environ, "NO_COLOR": "1", **(sign_as(person) if person is not None else {})},
                 )  # fmt: skip
                 try:
                     async with asyncio.timeout(limit):
@@ -168,6 +173,17 @@ class CommandRunner:
                     return 124, ""
                 finally:
                     await _end(process)
+
+
+def sign_as(person: str) -> dict[str, str]:
+    """Return the environment in which git's author is this person, as its own settings would say."""
+    name = person.partition("@")[0] or person
+    email = person if "@" in person else f"{name}@users.noreply.localhost"
+    settings = {"user.name": name, "user.email": email}
+    variables = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for number, (key, value) in enumerate(settings.items()):
+        variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return variables
 
 
 async def _follow(

@@ -5,8 +5,14 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 from starlette.responses import Response
 
-from driftloop.console.actions import list_offers
-from driftloop.console.answers import answer_page, get_console, look, require_pipeline, within
+from driftloop.console.answers import (
+    answer_page,
+    get_console,
+    look,
+    offer_actions,
+    require_pipeline,
+    within,
+)
 from driftloop.console.snapshot import Snapshot
 from driftloop.console.views import drift, loop, overview, rollout
 from driftloop.console.views.needs import list_needs, list_platform_needs
@@ -59,7 +65,7 @@ async def show_pipeline(request: Request) -> Response:
         stations=loop.list_stations(snapshot, name, now), axis=axis, span=wanted,
         split=time_charts.draw_split(axis.splits, axis.span, commits=axis.commits, lines=axis.lines),
         drift=[time_charts.draw_drift(each, axis.span, commits=axis.commits) for each in axis.monitors],
-        answer=answer, trouble=trouble, actions=list_offers(snapshot, name),
+        answer=answer, trouble=trouble, actions=offer_actions(request, snapshot, name),
         jobs_here=console.runner.list_jobs(name)[:5], events=_list_events(snapshot, name),
     )  # fmt: skip
 
@@ -132,7 +138,7 @@ async def show_rollout(request: Request) -> Response:
     stages = rollout.list_stages(progress) if progress is not None else ()
     return answer_page(
         request, "rollout.html", snapshot, title=f"Rollout of {name}", pipeline=name, tab="rollout",
-        release=release, progress=progress, trouble=trouble, actions=list_offers(snapshot, name),
+        release=release, progress=progress, trouble=trouble, actions=offer_actions(request, snapshot, name),
         stages=rollout_charts.draw_stages(stages) if stages else "",
         left=rollout.describe_left(progress) if progress is not None else "",
         commits=committed.commits[:MOST_COMMITS] if committed is not None else (),

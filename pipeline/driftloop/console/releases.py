@@ -7,12 +7,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from driftloop.console.actions import list_offers
 from driftloop.console.answers import (
     UnknownThingError,
     answer_page,
     get_console,
     look,
+    offer_actions,
     require_pipeline,
     within,
 )
@@ -46,7 +46,7 @@ async def show_releases(request: Request) -> Response:
     return answer_page(
         request, "releases.html", snapshot, title=f"Releases of {name}", pipeline=name, tab="releases",
         entries=committed.releases if committed is not None else (),
-        actions=list_offers(snapshot, name), jobs_here=get_console(request).runner.list_jobs(name)[:5],
+        actions=offer_actions(request, snapshot, name), jobs_here=get_console(request).runner.list_jobs(name)[:5],
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Listening: on 127.0.0.1 only, with bounds for what a client may hold."""
+"""Listening: on 127.0.0.1 only, or on a cluster for its gateway, with bounds for what a client may hold."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 import uvicorn
 
-from driftloop.console.access import AccessKey
+from driftloop.console.access import Access, AccessKey
 from driftloop.console.answers import Console
 from driftloop.console.application import build_application
 from driftloop.console.collector import Collector
@@ -18,6 +18,7 @@ from driftloop.local.ground.state import StateFolder
 from driftloop.operations.rollouts.answer_counts import AnswerCount, read_answer_counts
 
 HOST = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - a pod's; a NetworkPolicy lets the gateway alone in
 MOST_CONNECTIONS = 200
 """Requests at once; more are answered 503."""
 GRACE = 2
@@ -26,11 +27,12 @@ GRACE = 2
 
 def build_console(
     source: Source,
-    key: AccessKey,
+    access: Access,
     *,
     state: StateFolder | None,
     place: Sequence[str],
     environment: Mapping[str, str],
+    repository: str | None = None,
 ) -> Console:
     """Return a console of a source; `place` are the options by which commands find it."""
 
@@ -39,7 +41,7 @@ def build_console(
 
     collector = Collector(source, read_counts=read_counts)
     runner = CommandRunner(place, collector.tell_change)
-    return Console(key, collector, runner, state, environment)
+    return Console(access, collector, runner, state, environment, repository)
 
 
 def build_local_console(state: StateFolder, key: AccessKey) -> Console:
@@ -55,15 +57,15 @@ def build_local_console(state: StateFolder, key: AccessKey) -> Console:
 
 
 @contextlib.contextmanager
-def listen(port: int) -> Iterator[socket.socket]:
+def listen(port: int, host: str = HOST) -> Iterator[socket.socket]:
     """A listening socket; LocalError when something else listens there."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((HOST, port))
+            listener.bind((host, port))
         except OSError as error:
             raise LocalError(
-                f"port {port} of {HOST} can't be listened on: {error.strerror}",
+                f"port {port} of {host} can't be listened on: {error.strerror}",
                 hint="choose another one with --port",
             ) from error
         yield listener

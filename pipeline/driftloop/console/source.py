@@ -2,8 +2,10 @@
 called by the one collector for all visitors."""
 
 import contextlib
+import math
 import os
 import tempfile
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -55,6 +57,8 @@ MOST_EVENTS = 400
 """Lines of the timeline that are kept."""
 PATIENCE = 3.0
 """Seconds that the store may take to say something."""
+GIT_PERIOD = 10.0
+"""Seconds between two fetches of a cluster's repository."""
 TAIL = 256 * 1024
 """Bytes at the end of the timeline that are read."""
 
@@ -234,14 +238,20 @@ class LocalSource:
             )
 
 
-@dataclass(frozen=True)
 class ClusterSource:
-    """A cluster, read through its API server: what runs and why. Git, runs and windows are read
-    from the cluster's own stores by the command line only."""
+    """A cluster, read through its API server: what runs and why, and its repository where that is
+    named. Runs and windows are read from the cluster's own stores by the command line only."""
 
-    kubeconfig: Path | None
-    context: str | None
-    namespaces: tuple[str, ...]
+    def __init__(
+        self,
+        kubeconfig: Path | None,
+        context: str | None,
+        namespaces: tuple[str, ...],
+        repository: Repository | None = None,
+    ) -> None:
+        self.kubeconfig, self.context, self.namespaces = kubeconfig, context, namespaces
+        self._repository = repository
+        self._fetched = -math.inf
 
     @property
     def place(self) -> str:
@@ -253,12 +263,19 @@ class ClusterSource:
         return read_cluster_status(self.kubeconfig, self.context, self.namespaces)
 
     def find_tip(self) -> str | None:
-        """Return None: git is not read."""
-        return None
+        """Return the newest commit of the branch; None where the repository is not named."""
+        return self._repository.tip() if self._repository is not None else None
 
     def read_repository(self, before: RepositoryPicture) -> RepositoryPicture:
-        """Return what was there before: git is not read."""
-        return before
+        """Read the pipelines at the tip, now and then: it is fetched from a server. Where the repository
+        is not named, what was there before."""
+        if self._repository is None or time.monotonic() - self._fetched < GIT_PERIOD:
+            return before
+        tip = self._repository.tip()
+        self._fetched = time.monotonic()
+        if tip is None or tip == before.tip:
+            return before
+        return _read_pipelines(self._repository, tip, before)
 
     def read_runs(self, known: Mapping[str, ListedRun]) -> tuple[ListedRun, ...]:
         """Return none: the store is not read."""

@@ -26,7 +26,7 @@ _BAD = {
     "taken back",
 }  # fmt: skip
 _BUSY = {
-    "running", "rolling out", "rolling-out", "evaluating", "pending", "waiting", "held", "candidate",
+    "running", "rolling out", "rolling-out", "evaluating", "pending", "waiting", "held", "candidate", "postponed",
     "Running", "Pending", "cooling",
 }  # fmt: skip
 

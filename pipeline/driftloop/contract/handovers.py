@@ -26,6 +26,7 @@ from driftloop.contract.documents import (
 )
 from driftloop.contract.functions import FunctionSettings
 from driftloop.contract.quality import ESTIMATE_METHODS, EstimateMethod
+from driftloop.contract.quiet import QuietHours
 
 DetectorKind = Literal[
     "tabular",
@@ -200,6 +201,8 @@ class RetrainPolicy:
         default=None,
     )
     """Refused or rejected candidates in a row after which the loop halts itself; None: never."""
+    quiet: QuietHours | None = part_key("quietHours", QuietHours)
+    """Times in which alarms start no run; None: there are none."""
     refire: float = 2.0
     """Seconds before an unclaimed decision is fired again; doubles up to `refire_limit`."""
     refire_limit: float = 60.0

@@ -49,11 +49,13 @@ class ReleaseHead:
 
 def read_head(repository: Repository, pipeline: str) -> ReleaseHead | None:
     """Read it from the tip of the branch; None before the first release."""
-    tip = repository.tip()
-    if tip is None:
-        return None
+    return find_head(repository, pipeline, repository.tip())
+
+
+def find_head(repository: Repository, pipeline: str, tip: str | None) -> ReleaseHead | None:
+    """Read it from a commit that was fetched; None before the first release."""
     path = release_path(pipeline)
-    commits = repository.history(tip, path, MOST)
+    commits = repository.history(tip, path, MOST) if tip is not None else ()
     for entry in commits:
         after = _read_roles(repository, entry.commit.sha, path)
         before = None if entry.parent is None else _read_roles(repository, entry.parent, path)

@@ -27,7 +27,13 @@ class ProductionSince:
 def read_production(repository: Repository, pipeline: str) -> ProductionSince | None:
     """Return the newest commit that changed production, from the tip of the branch; None before the first
     release, and when it is further back than `MOST` commits of release.yaml."""
-    tip = repository.tip()
+    return find_production(repository, pipeline, repository.tip())
+
+
+def find_production(
+    repository: Repository, pipeline: str, tip: str | None
+) -> ProductionSince | None:
+    """Return the same from a commit that was fetched."""
     path = release_path(pipeline)
     commits = repository.history(tip, path, MOST) if tip is not None else ()
     for entry in commits:

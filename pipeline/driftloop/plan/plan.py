@@ -277,6 +277,7 @@ class Plan:
             or None,
             hold=(retrain.cooldown if retrain.hold is None else retrain.hold).total_seconds(),
             halt_after=retrain.halt_after,
+            quiet=None if retrain.quiet_hours is None else retrain.quiet_hours.hours,
         )
 
     @property

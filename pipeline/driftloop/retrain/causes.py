@@ -164,6 +164,14 @@ def drop_stale(state: RetrainState, production: str | None, now: float) -> Retra
             stale=state.stale + 1,
             dropped=explain_stale(waits.cause.release, production),
         )
+    for postponed in state.postponed:
+        if postponed.cause.is_stale(production):
+            state = replace(
+                state,
+                postponed=tuple(each for each in state.postponed if each != postponed),
+                stale=state.stale + 1,
+                dropped=explain_stale(postponed.cause.release, production),
+            )
     if remembered is not None and remembered.is_stale(production):
         state = replace(
             state,

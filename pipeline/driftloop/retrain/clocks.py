@@ -38,6 +38,10 @@ def _bound_pauses(state: RetrainState, now: float) -> RetrainState:
     if state.hold is not None and state.hold.since > latest:
         ahead = max(ahead, state.hold.since - now)
         after = replace(after, hold=replace(state.hold, since=now))
+    if any(alarm.since > latest for alarm in state.postponed):
+        ahead = max(ahead, max(alarm.since for alarm in state.postponed) - now)
+        postponed = tuple(replace(each, since=min(each.since, now)) for each in state.postponed)
+        after = replace(after, postponed=postponed)
     if any(time > latest for time in state.fired):
         ahead = max(ahead, max(state.fired) - now)
         after = replace(after, fired=tuple(min(time, now) for time in state.fired))

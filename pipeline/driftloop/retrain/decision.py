@@ -16,11 +16,12 @@ difference how often or in which order events come:
   was counted or remembered about another release while git could not be read.
 * Alarms of a detector that halts start no run, and halt the loop in whatever phase it is; those of one that rolls back
   do, too, and order that production is left (`rollbacks`).
+* Alarms that count in quiet hours are kept, and looked at again when these are over (`postponing`).
 * A run that found nothing new costs nothing: its alarms are kept, and new data starts a run with them as its cause.
 
 idle -> pending (alarms) -> running (claimed) -> evaluating -> rolling-out -> cooling -> idle;
-waiting: counted alarms wait for new data; held: a pause after a person's commit;
-halted: stopped by hand, or by the breaker after too many candidates that came to nothing.
+waiting: counted alarms wait for new data; postponed: they wait for the end of the quiet hours;
+held: a pause after a person's commit; halted: stopped by hand, or by the breaker after too many candidates that came to nothing.
 """
 
 from dataclasses import replace
@@ -35,6 +36,7 @@ from driftloop.retrain.causes import (
     withdraw_decision,
 )
 from driftloop.retrain.clocks import bound_times
+from driftloop.retrain.effects import Effect, FireRollback, FireWebhook, TellLoss, TellWait
 from driftloop.retrain.pauses import (
     count_strike,
     halt_by_hand,
@@ -43,6 +45,7 @@ from driftloop.retrain.pauses import (
     step_head,
     wait_for_data,
 )
+from driftloop.retrain.postponing import is_postponing, step_postponing, step_recheck
 from driftloop.retrain.rollbacks import (
     cancel_order,
     drop_stale_order,
@@ -56,21 +59,17 @@ from driftloop.retrain.state import (
     AlarmEvent,
     ClaimEvent,
     ClaimRollbackEvent,
-    Effect,
     EndEvent,
     Event,
-    FireRollback,
-    FireWebhook,
     HaltEvent,
     HeadEvent,
     LostEvent,
     MoveEvent,
     NewDataEvent,
+    RecheckEvent,
     ResumeEvent,
     RetrainState,
     RollbackEndEvent,
-    TellLoss,
-    TellWait,
     TickEvent,
     ToldEvent,
     UntoldRun,
@@ -113,6 +112,8 @@ def step_decision(
             state = halt_by_hand(state, event.reason, now)
         case ResumeEvent():
             state = _step_resume(state, now)
+        case RecheckEvent():
+            state = step_recheck(drop_stale(state, event.production, now), event, now, policy)
         case TickEvent():
             pass
         case _:
@@ -128,7 +129,9 @@ def _step_alarm(
     state = drop_stale(drop_stale_order(state, event.production, now), event.production, now)
     if policy.rolls_back(event.detector):
         return step_rolling_back(state, event, now, policy)
-    step = step_halting if policy.halts(event.detector) else step_alarm
+    if policy.halts(event.detector):
+        return step_halting(state, event, now, policy)
+    step = step_postponing if is_postponing(state, now, policy) else step_alarm
     return step(state, event, now, policy)
 
 
@@ -163,7 +166,13 @@ def _step_claim(state: RetrainState, event: ClaimEvent, now: float) -> RetrainSt
         or (state.hold is not None and is_automatic(event.cause))
     ):
         return state
-    if state.waits is not None and is_new_data(event.cause) and state.phase != "pending":
+    quiet = state.quiet_until is not None and now < state.quiet_until
+    if (
+        state.waits is not None
+        and is_new_data(event.cause)
+        and state.phase != "pending"
+        and not quiet
+    ):
         # the alarms that waited for it start the run, so that it is theirs
         return _step_new_data(state)
     own = state.phase == "pending" and state.decision == event.decision

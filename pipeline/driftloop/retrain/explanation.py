@@ -70,6 +70,8 @@ def _explain_phase(
             )
         case "waiting":
             return _explain_waiting(state, name, now, policy, data)
+        case "postponed":
+            return _explain_postponed(state, name, policy)
         case "held":
             return _explain_hold(state, name)
         case "halted":
@@ -94,16 +96,44 @@ def _explain_idle(
 ) -> tuple[str, tuple[str, ...]]:
     if policy is None or not policy.on:
         return "waits for alarms, schedules or people", _explain_halts(policy)
+    quiet = _explain_quiet(state, policy)
     if not within_budget(state, now, policy):
         return (
             f"the budget of {policy.budget} runs in 24 hours is spent until "
             f"{format_time(_budget_end(state, now, policy))}",
             (
                 "Alarms start nothing until then; schedules and people may start runs",
+                *quiet,
                 *_explain_halts(policy),
             ),
         )
-    return f"waits for {_list_counts(policy, policy.on)}", _explain_halts(policy)
+    return f"waits for {_list_counts(policy, policy.on)}", (*quiet, *_explain_halts(policy))
+
+
+def _explain_quiet(state: RetrainState, policy: RetrainPolicy) -> tuple[str, ...]:
+    if state.quiet_until is None or policy.quiet is None:
+        return ()
+    return (
+        f"Alarms are kept {_until(state.quiet_until)}for these are quiet hours, {policy.quiet.text}",
+    )
+
+
+def _explain_postponed(
+    state: RetrainState, name: str, policy: RetrainPolicy | None
+) -> tuple[str, tuple[str, ...]]:
+    causes = [alarm.cause for alarm in state.postponed]
+    listed = ", and of ".join(explain_cause(cause) for cause in causes)
+    if state.quiet_until is None:
+        return f"the quiet hours are over: looks whether the alarm goes on, {listed}", ()
+    hours = f", {policy.quiet.text}" if policy is not None and policy.quiet is not None else ""
+    return (
+        f"keeps an alarm {_until(state.quiet_until)}for these are quiet hours{hours}: {listed}",
+        (
+            *_explain_lasting(causes[0]),
+            "A run starts then if the last windows of its monitor alarm still",
+            f"`driftloop trigger {name}` starts one at once",
+        ),
+    )
 
 
 def _explain_halts(policy: RetrainPolicy | None) -> tuple[str, ...]:
@@ -149,6 +179,8 @@ def _explain_delay(state: RetrainState, now: float, policy: RetrainPolicy | None
     """Say what keeps a run from its new batches."""
     if policy is None:
         return "its run begins"
+    if state.quiet_until is not None and now < state.quiet_until:
+        return f"these are quiet hours, and its run waits for {format_time(state.quiet_until)}"
     if not within_budget(state, now, policy):
         end = format_time(_budget_end(state, now, policy))
         return f"the budget of runs in 24 hours is spent until {end}"

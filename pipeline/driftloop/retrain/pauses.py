@@ -1,16 +1,14 @@
-"""Pauses of the loop: it waits for data, holds its hand after a person's commit, or halts itself.
+"""Pauses of the loop: it waits for data, holds its hand after a person's commit, or halts itself. Those for
+quiet hours are in `postponing`.
 
 A pause is a field of the state beside its phase. `settle_state` applies what follows from both
 and the clock, so it makes no difference in which order pauses begin and end.
 """
 
-import hashlib
 from dataclasses import replace
 
 from driftloop.contract.handovers import RetrainPolicy
-from driftloop.contract.records import LoopWait
 from driftloop.retrain.causes import (
-    KEPT_ENDED,
     count_alarm,
     decide_run,
     drop_stale,
@@ -18,6 +16,7 @@ from driftloop.retrain.causes import (
     withdraw_decision,
     within_budget,
 )
+from driftloop.retrain.postponing import postpone_alarm, settle_quiet
 from driftloop.retrain.state import (
     AlarmEvent,
     DataWait,
@@ -25,8 +24,8 @@ from driftloop.retrain.state import (
     HeadEvent,
     ReleaseHold,
     RetrainState,
-    UntoldWait,
 )
+from driftloop.retrain.telling import tell_wait
 
 BAD_ENDS = ("refused", "rejected")
 """Outcomes that count towards the breaker."""
@@ -58,7 +57,7 @@ def wait_for_data(before: RetrainState, after: RetrainState, event: EndEvent) ->
 def count_strike(before: RetrainState, after: RetrainState, event: EndEvent) -> RetrainState:
     """Count the candidates that came to nothing; a release ends the row, and every wait."""
     if event.outcome == "released":
-        return replace(after, strikes=0, waits=None)
+        return replace(after, strikes=0, waits=None, postponed=())
     if before.alarm is not None:
         # its own run had the new data; alarms that go on count anew
         after = replace(after, waits=None)
@@ -123,16 +122,21 @@ def settle_state(state: RetrainState, now: float, policy: RetrainPolicy) -> Retr
     """Apply what follows from the state and the clock alone."""
     if state.phase != "idle" and state.remembered is not None and policy.while_running == "drop":
         state = replace(state, remembered=None, suppressed=state.suppressed + 1)
+    state = settle_quiet(state, now, policy)
     state = _settle_breaker(state, now, policy)
     state = _settle_hold(state, now, policy)
     state = _settle_phase(state, now, policy)
     if state.phase == "idle" and state.remembered is not None:
+        if state.quiet_until is not None:
+            cause = state.remembered
+            return postpone_alarm(replace(state, remembered=None, phase="postponed"), cause, now)
         if within_budget(state, now, policy):
             return decide_run(state, state.remembered, now, policy)
     elif (
         state.phase == "waiting"
         and state.waits is not None
         and state.waits.news
+        and state.quiet_until is None
         and not is_cooling(state, now, policy)
         and within_budget(state, now, policy)
     ):
@@ -197,13 +201,7 @@ def _settle_phase(state: RetrainState, now: float, policy: RetrainPolicy) -> Ret
         phase = "cooling"
     if phase == "cooling" and not is_cooling(state, now, policy):
         phase = "idle"
-    if phase in ("idle", "waiting"):
-        phase = "waiting" if state.waits is not None else "idle"
+    if phase in ("idle", "waiting", "postponed"):
+        waits, postponed = state.waits is not None, bool(state.postponed)
+        phase = "waiting" if waits else "postponed" if postponed else "idle"
     return state if phase == state.phase else replace(state, phase=phase, since=now)
-
-
-def tell_wait(state: RetrainState, key: str, waits_for: LoopWait, reason: str) -> RetrainState:
-    """Owe people the news of a wait; the same wait is told once."""
-    short = hashlib.sha256(f"{state.pipeline}|{key}".encode()).hexdigest()[:12]
-    untold = UntoldWait(short, waits_for, reason)
-    return replace(state, waits_untold=(*state.waits_untold, untold)[-KEPT_ENDED:])

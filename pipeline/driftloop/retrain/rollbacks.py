@@ -12,7 +12,7 @@ from typing import Literal
 
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.retrain.causes import count_alarm, explain_stale, record_end
-from driftloop.retrain.pauses import halt_loop, tell_wait
+from driftloop.retrain.pauses import halt_loop
 from driftloop.retrain.state import (
     AlarmEvent,
     ClaimRollbackEvent,
@@ -25,6 +25,7 @@ from driftloop.retrain.state import (
     RollbackOrder,
     RollbackOutcome,
 )
+from driftloop.retrain.telling import tell_wait
 
 
 def step_rolling_back(

@@ -12,22 +12,22 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.verdicts import VerdictRecord
 from driftloop.retrain.causes import DAY
 from driftloop.retrain.decision import step_decision
+from driftloop.retrain.effects import FireRollback, FireWebhook, TellLoss, TellWait
+from driftloop.retrain.postponing import still_alarms
 from driftloop.retrain.state import (
     AlarmEvent,
     ClaimEvent,
     ClaimRollbackEvent,
     EndEvent,
     Event,
-    FireRollback,
-    FireWebhook,
     HeadEvent,
+    RecheckEvent,
     ResumeEvent,
     RetrainState,
     RollbackEndEvent,
-    TellLoss,
-    TellWait,
     TickEvent,
     ToldEvent,
     WaitToldEvent,
@@ -107,6 +107,8 @@ class _Loop:
         self._newest: dict[str, int] = {}
         self._before: dict[str, int] = {}
         """Last window of each monitor, and that of the release before."""
+        self._verdicts: dict[str, list[VerdictRecord]] = {}
+        """Of each monitor and release."""
 
     def take(self, window: SimulatedWindow) -> None:
         """Step by the verdict of a window."""
@@ -128,6 +130,10 @@ class _Loop:
             release,
             window.lasting,
         )
+        verdict = VerdictRecord(
+            alarm.detector, release, alarm.window, alarm=alarm.alarm, lasting=alarm.lasting
+        )
+        self._verdicts.setdefault(alarm.source, []).append(verdict)
         self._apply(alarm)
         if self.state.halt is not None and not halted:
             self.halts.append(self._describe(window.monitor, window.number, window.number, key))
@@ -142,6 +148,8 @@ class _Loop:
                 self._apply(ResumeEvent())
             else:
                 self._apply(TickEvent())
+            if self.state.phase == "postponed" and self.state.quiet_until is None:
+                self._recheck_alarms()
         self._now = max(self._now, until)
 
     def _find_next(self) -> float | None:
@@ -154,9 +162,28 @@ class _Loop:
         moments = []
         if state.phase == "cooling" and state.ended_at is not None:
             moments.append(state.ended_at + policy.cooldown)
+        if state.phase == "postponed" and state.quiet_until is not None:
+            moments.append(state.quiet_until)
         if state.phase == "idle" and state.remembered is not None and state.fired:
             moments.append(min(state.fired) + DAY)
         return min((each for each in moments if each > self._now), default=None)
+
+    def _recheck_alarms(self) -> None:
+        """Look after the quiet hours whether the last windows of postponed alarms' monitors alarm still."""
+        still = {
+            alarm.source: still_alarms(
+                alarm.cause,
+                self._policy.count_of(alarm.cause.detector),
+                self._verdicts.get(alarm.source, ()),
+            )
+            for alarm in self.state.postponed
+        }
+        self._apply(
+            RecheckEvent(
+                tuple(source for source, is_so in still.items() if is_so),
+                tuple(source for source, is_so in still.items() if not is_so),
+            )
+        )
 
     def _end_run(self, run: str) -> None:
         self._release += 1

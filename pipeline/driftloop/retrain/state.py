@@ -19,6 +19,7 @@ Phase = Literal[
     "rolling-out",
     "cooling",
     "waiting",
+    "postponed",
     "held",
     "halted",
 ]
@@ -107,6 +108,19 @@ class DataWait:
     """What the run that was refused said."""
     news: bool = False
     """There are new batches; a run begins as soon as the budget and a person's commit let it."""
+
+
+@dataclass(frozen=True)
+class PostponedAlarm:
+    """A counted alarm that waits for the end of the quiet hours."""
+
+    cause: RetrainCause
+    since: float
+
+    @property
+    def source(self) -> str:
+        """Key of its detector and release."""
+        return f"{self.cause.detector}/{self.cause.release}"
 
 
 @dataclass(frozen=True)
@@ -228,6 +242,10 @@ class RetrainState:
     """The order that is not carried out yet; the loop is halted beside it."""
     went_back: RollbackEnd | None = None
     """How the last one ended."""
+    postponed: tuple[PostponedAlarm, ...] = ()
+    """Alarms that came in quiet hours, one of each source."""
+    quiet_until: float | None = None
+    """End of the quiet hours, as the service, which has the policy, has seen it last; None: it is not quiet."""
 
     @property
     def live(self) -> bool:
@@ -285,6 +303,9 @@ def _read_fields(document: dict[str, Any]) -> dict[str, Any]:
         "alarm": _read_cause,
         "waits": lambda wait: (
             None if wait is None else DataWait(**{**wait, "cause": RetrainCause(**wait["cause"])})
+        ),
+        "postponed": lambda alarms: tuple(
+            PostponedAlarm(**{**alarm, "cause": RetrainCause(**alarm["cause"])}) for alarm in alarms
         ),
         "hold": lambda hold: None if hold is None else ReleaseHold(**hold),
         "rollback": lambda order: (
@@ -346,6 +367,18 @@ class HeadEvent:
 @dataclass(frozen=True)
 class NewDataEvent:
     """There are batches that no run has read."""
+
+
+@dataclass(frozen=True)
+class RecheckEvent:
+    """The last windows of postponed alarms' sources were looked at after the quiet hours."""
+
+    still: tuple[str, ...] = ()
+    """Sources that alarm still: their windows would count again."""
+    over: tuple[str, ...] = ()
+    """Sources that don't."""
+    production: str | None = None
+    """Release that git calls production; None when it is not known."""
 
 
 @dataclass(frozen=True)
@@ -444,6 +477,7 @@ Event = (
     AlarmEvent
     | HeadEvent
     | NewDataEvent
+    | RecheckEvent
     | TickEvent
     | ClaimEvent
     | MoveEvent
@@ -456,42 +490,3 @@ Event = (
     | HaltEvent
     | ResumeEvent
 )
-
-
-@dataclass(frozen=True)
-class FireWebhook:
-    """Ask for a run: POST the webhook."""
-
-    decision: str
-    cause: str
-    attempt: int
-
-
-@dataclass(frozen=True)
-class FireRollback:
-    """Ask for a rollback: POST the webhook of rollbacks."""
-
-    decision: str
-    cause: str
-    attempt: int
-
-
-@dataclass(frozen=True)
-class TellLoss:
-    """Tell everybody that a run was lost, and answer with Told."""
-
-    run: str
-    decision: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class TellWait:
-    """Tell everybody that the loop waits, and answer with WaitTold."""
-
-    key: str
-    waits_for: LoopWait
-    reason: str
-
-
-Effect = FireWebhook | FireRollback | TellLoss | TellWait

@@ -18,7 +18,8 @@ from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.streams import DECISIONS, decision_key
 from driftloop.errors import StoreError
 from driftloop.retrain.decision import step_decision
-from driftloop.retrain.state import Effect, Event, RetrainState
+from driftloop.retrain.effects import Effect
+from driftloop.retrain.state import Event, RetrainState
 
 ATTEMPTS = 50
 

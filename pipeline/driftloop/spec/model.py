@@ -20,6 +20,7 @@ from driftloop.spec.detector import IMPLIED, Detector
 from driftloop.spec.events import Events
 from driftloop.spec.labels import Labels
 from driftloop.spec.observability import Observability
+from driftloop.spec.quiet import QuietTimes
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.retention import Retention
 from driftloop.spec.serve import Serve
@@ -342,6 +343,9 @@ class Retrain(SpecModel):
     """Alarms and schedules start nothing so long after a person's revert; default: the cooldown."""
     halt_after: Annotated[int, Field(ge=1, le=100)] = 3
     """Candidates in a row that are refused or rejected before the loop halts itself."""
+    quiet_hours: QuietTimes | None = None
+    """Times in which alarms start no run: one that counts is kept, and starts a run at their end if it goes
+    on."""
 
 
 class Shadow(SpecModel):

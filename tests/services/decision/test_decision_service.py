@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from driftloop.contract.events import run_id, verdict_id
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.labels import LabelBatch, LabelReceipt
 from driftloop.contract.outcomes import is_time
+from driftloop.contract.quiet import DAYS
 from driftloop.contract.streams import DECISIONS, VERDICTS, DetectorStreams, decision_key
 from driftloop.git.repository import Repository
 from driftloop.operations.commits import releases as pipelines
@@ -511,20 +513,54 @@ def restart_with(service: Service, repository: Repository) -> None:
     service.process.start()
 
 
+def start_with_releases(
+    service: Service, folder: Path, first: str, second: str
+) -> tuple[Repository, Version]:
+    """Start the service anew with a repository in which a release was replaced by a second; the first one."""
+    repository, name = empty_repository(folder), service.pipeline
+    pipelines.commit_spec(repository, SPEC.replace("name: digits", f"name: {name}"))
+    old, new = version("a", id=first), version("b", id=second)
+    commit_move(repository, name, lambda release: record.release_first(release, old), old)
+    commit_move(repository, name, lambda release: record.start_shadow(release, new), new)
+    commit_move(repository, name, record.promote_candidate, new)
+    restart_with(service, repository)
+    return repository, old
+
+
+TODAY = datetime.now(UTC).weekday()
+QUIET = f"{DAYS[TODAY]}-{DAYS[(TODAY + 1) % 7]}"
+"""Today and tomorrow."""
+
+
+@pytest.mark.parametrize("service", [{"quietHours": {"during": [QUIET]}}], indirect=True)
+async def test_an_alarm_of_quiet_hours_is_told_and_looked_at_again_when_they_are_over(
+    service: Service,
+) -> None:
+    for window in (1, 2):
+        assert await service.alarm(window) == 202
+    assert (await service.state()).phase == "postponed"
+    assert f"for these are quiet hours, {QUIET} (UTC)" in await why(service)
+    await until(lambda: bool(service.world.heard), within=10)
+    assert service.world.heard[0].parse_json()["waitsFor"] == "time"
+    assert service.world.fired == []
+    # the hours are taken out of the spec, and after two more windows the alarm is over
+    for window, loud in ((3, True), (4, False), (5, True)):
+        await service.store(service.verdict(window, alarm=loud))
+    service.process.kill()
+    policy = service.process.argv.index("--policy") + 1
+    service.process.argv[policy] = json.dumps({"consecutive": 2, "on": ["drift"]})
+    service.process.start()
+    await until(lambda: _phase_is(service, "idle"), within=10)
+    assert "drift did not alarm any longer after the quiet hours" in await why(service)
+    assert service.world.fired == []
+
+
 @pytest.mark.parametrize("service", [{"consecutive": 1, "hold": 3600}], indirect=True)
 async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
     service: Service, tmp_path: Path
 ) -> None:
-    repository = empty_repository(tmp_path)
     name = service.pipeline
-    pipelines.commit_spec(repository, SPEC.replace("name: digits", f"name: {name}"))
-    old, new = version("a", id="r1"), version("b", id="r2")
-    move = partial(commit_move, repository, name)
-
-    move(lambda release: record.release_first(release, old), old)
-    move(lambda release: record.start_shadow(release, new), new)
-    move(record.promote_candidate, new)
-    restart_with(service, repository)
+    repository, _ = start_with_releases(service, tmp_path, "r1", "r2")
     # r1 was replaced: its alarms are of what nobody asks any more
     assert await service.alarm(1) == 202
     state = await service.state()
@@ -553,15 +589,8 @@ async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
 async def test_a_rollback_is_ordered_once_whoever_is_killed_and_told_as_git_has_it(
     service: Service, tmp_path: Path
 ) -> None:
-    repository = empty_repository(tmp_path)
     name = service.pipeline
-    pipelines.commit_spec(repository, SPEC.replace("name: digits", f"name: {name}"))
-    old, new = version("a", id="r0"), version("b", id="r1")
-    move = partial(commit_move, repository, name)
-    move(lambda release: record.release_first(release, old), old)
-    move(lambda release: record.start_shadow(release, new), new)
-    move(record.promote_candidate, new)
-    restart_with(service, repository)
+    repository, old = start_with_releases(service, tmp_path, "r0", "r1")
     # a forged alarm, which no detector has stored, and one window less than it takes
     assert await service.post(service.verdict(2, detector="quality")) == 202
     assert await service.alarm(1, detector="quality") == 202

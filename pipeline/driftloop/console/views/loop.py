@@ -109,7 +109,7 @@ def _describe_decision(snapshot: Snapshot, name: str) -> Station:
     state: StationState = "off" if not phase else "calm"
     if phase in ("halted", "waiting", "held"):
         state = "alarm"
-    elif phase == "pending":
+    elif phase in ("pending", "postponed"):
         state = "busy"
     return Station("Decision", state, summary or phase or "not known", f"{HOME}/{name}#why")
 

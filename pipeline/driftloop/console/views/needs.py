@@ -78,7 +78,7 @@ def _list_loop(snapshot: Snapshot, name: str) -> Iterator[Need]:
         yield Need("person", f"the loop {summary}", f"{home}/act/resume")
     elif phase == "waiting":
         yield Need("person", f"the loop {summary}", home)
-    elif phase == "held":
+    elif phase in ("held", "postponed"):
         yield Need("watch", f"the loop {summary}", home)
     elif phase in LIVE:
         yield Need("busy", summary or phase, f"{home}/runs")

@@ -3,9 +3,6 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-import psutil
-
-from driftloop.local.ground import leftovers
 from driftloop.local.ground.state import StateFolder
 
 
@@ -20,6 +17,9 @@ def measure_share(pid: int) -> float:
 
 def measure_shares(pids: Iterable[int]) -> dict[int, float]:
     """MB of each process with all its descendants."""
+    # where only clusters are looked at, psutil is not installed
+    import psutil
+
     sizes: dict[int, float] = {}
     roots = set(pids)
     for pid in roots:
@@ -39,6 +39,8 @@ def measure_shares(pids: Iterable[int]) -> dict[int, float]:
 
 def measure_total(state: StateFolder) -> float:
     """MB of the supervisor and of everything that carries its mark."""
+    from driftloop.local.ground import leftovers
+
     pids = {process.pid for process in leftovers.find_leftovers(state)}
     if (holder := state.find_holder()) is not None:
         pids.add(holder)

@@ -75,6 +75,8 @@ def tell_phase(
             return f"the loop of {pipeline} rolls its candidate out", ""
         case "cooling":
             return f"the loop of {pipeline} cools down after its run", reason
+        case "postponed":
+            return f"the loop of {pipeline} keeps an alarm for later", _UUID.sub("", summary)
         case "waiting" | "held" | "halted":
             return f"the loop of {pipeline} is {phase}", _UUID.sub("", summary)
         case _:

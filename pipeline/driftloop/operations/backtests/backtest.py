@@ -23,10 +23,13 @@ from driftloop.errors import SpecError, StepError
 from driftloop.local.kubelet.images import LocalImage
 from driftloop.operations.backtests.replays import BacktestResult, MonitorReplay
 from driftloop.plan import Monitor, Plan, make_plan
+from driftloop.retrain.causes import DAY
 from driftloop.retrain.simulation import RUN
 from driftloop.spec import Pipeline
 from driftloop.spec.detector import AlibiDetect
 
+UNDATED = 365 * DAY
+"""Seconds since 1970 before which a first row has no date: its time counts from the beginning of the rows."""
 SIZES: dict[InjectedKind, float] = {"shift": 1.0, "noise": 1.0, "category": 0.1, "lost": 0.0}
 """How much a change is when nothing is said."""
 
@@ -142,9 +145,14 @@ class Backtest:
             self.report(
                 f"{late} rows are asked in another order than that of the files, by `{order.time}`"
             )
-        return BacktestResult(
-            self.plan.retrain_policy, replays, order.changes, self.run, changed_at
-        )
+        policy = self.plan.retrain_policy
+        result = BacktestResult(policy, replays, order.changes, self.run, changed_at)
+        if policy.quiet is not None and result.began < UNDATED:
+            self.report(
+                "quiet hours are left out: the rows have no dates (--time names their column)"
+            )
+            result = replace(result, policy=replace(policy, quiet=None))
+        return result
 
     def try_pipeline(
         self,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.contract.names import person_cause
-from driftloop.git.repository import Author, Credentials, Repository
+from driftloop.git.repository import Author, Credentials, Repository, refuse_writes
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.ground.place import StateChoice, choose_repository
@@ -49,8 +49,6 @@ def open_target(
         report(note)
     if "://" not in url and not url.startswith("git@"):
         url = f"file://{Path(url).expanduser().resolve()}"
-    password = environment.get("DRIFTLOOP_GIT_PASSWORD", "")
-    username = environment.get("DRIFTLOOP_GIT_USERNAME", "")
     author = _read_author()
     with tempfile.TemporaryDirectory(prefix="driftloop-git-") as workdir:
         repository = Repository(
@@ -58,10 +56,27 @@ def open_target(
             branch=branch,
             workdir=Path(workdir),
             guard=refuse_harm,
-            credentials=Credentials(username, password) if password else None,
+            credentials=_read_credentials(environment),
             author=author,
         )
         yield CommitTarget(repository, author.name if author is not None else getpass.getuser())
+
+
+def open_reading(
+    url: str, *, branch: str, workdir: Path, environment: Mapping[str, str]
+) -> Repository:
+    """Open the repository at `url` with the same credentials, to read it again and again."""
+    credentials = _read_credentials(environment)
+    return Repository(
+        url, branch=branch, workdir=workdir, guard=refuse_writes, credentials=credentials
+    )
+
+
+def _read_credentials(environment: Mapping[str, str]) -> Credentials | None:
+    password = environment.get("DRIFTLOOP_GIT_PASSWORD", "")
+    return (
+        Credentials(environment.get("DRIFTLOOP_GIT_USERNAME", ""), password) if password else None
+    )
 
 
 def find_runtime(

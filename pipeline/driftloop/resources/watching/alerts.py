@@ -331,7 +331,11 @@ def _unheeded_alarm(plan: Plan, monitor: Monitor, alarm: str, window: str) -> Al
     names, name = plan.names, monitor.name
     count = plan.retrain_policy.count_of(name).least
     halts = monitor.then in ("halt", "rollback")
-    phases = ("halted", *LIVE) if halts else ("pending", *LIVE, "cooling", "waiting", "held")
+    phases = (
+        ("halted", *LIVE)
+        if halts
+        else ("pending", *LIVE, "cooling", "waiting", "postponed", "held")
+    )
     busy = series.service_series(
         names, "driftloop_decision_phase", decision.COMPONENT, phase="~" + "|".join(phases)
     )

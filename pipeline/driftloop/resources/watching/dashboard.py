@@ -36,6 +36,7 @@ PHASES: dict[Phase, tuple[str, str]] = {
     "rolling-out": ("rolls out", "purple"),
     "cooling": ("cools down", "super-light-green"),
     "waiting": ("waits for data", "orange"),
+    "postponed": ("waits for the end of quiet hours", "light-yellow"),
     "held": ("held by a person", "dark-orange"),
     "halted": ("halted", "red"),
 }

@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 
 from driftloop.clients.nats import HINT
-from driftloop.contract.documents import parse_json
+from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.verdicts import VerdictRecord, describe_changes, read_changes
 from driftloop.errors import StoreError
@@ -41,7 +41,7 @@ async def find_stored(
         last = await js.get_last_msg(VERDICTS.name, subject)
         stored = _read(last, subject)
         if stored.verdict.window > verdict.window:
-            stored = await _find_window(js, subject, verdict.window, last)
+            stored, _ = await _find_window(js, subject, verdict.window, last)
     except nats.js.errors.NotFoundError:
         return None
     except (nats.errors.Error, TimeoutError) as error:
@@ -52,12 +52,39 @@ async def find_stored(
     return stored if same else None
 
 
+async def read_last(
+    js: JetStreamContext, streams: DetectorStreams, count: int
+) -> tuple[VerdictRecord, ...]:
+    """Return the verdicts of a detector's last windows of a release, `count` at most, in order; none when it
+    has stored none. StoreError when NATS is away, or one can't be read."""
+    subject = streams.verdicts
+    try:
+        last = await js.get_last_msg(VERDICTS.name, subject)
+        newest = _read(last, subject).verdict.window
+        first, place = await _find_window(js, subject, newest - count + 1, last)
+        found = [first.verdict]
+        while found[-1].window < newest:
+            message = await js.get_msg(VERDICTS.name, seq=place + 1, subject=subject, next=True)
+            place = message.seq or place + 1
+            found.append(_read(message, subject).verdict)
+    except nats.js.errors.NotFoundError:
+        return ()
+    except DocumentError as error:
+        raise StoreError(error.message) from error
+    except (nats.errors.Error, TimeoutError) as error:
+        raise StoreError(
+            f"stream {VERDICTS.name}: {error or type(error).__name__}", hint=HINT
+        ) from error
+    return tuple(found)
+
+
 async def _find_window(
     js: JetStreamContext, subject: str, window: int, last: RawStreamMsg
-) -> StoredVerdict:
-    """The first verdict whose window is at least `window`; `last` is one of those."""
-    candidate = _read(last, subject)
-    low, high = 1, last.seq or 1
+) -> tuple[StoredVerdict, int]:
+    """The first verdict whose window is at least `window`, and its place in the stream; `last` is one of
+    those."""
+    candidate, place = _read(last, subject), last.seq or 1
+    low, high = 1, place
     while low < high:
         middle = (low + high) // 2
         message = await js.get_msg(VERDICTS.name, seq=middle, subject=subject, next=True)
@@ -65,8 +92,8 @@ async def _find_window(
         if stored.verdict.window < window:
             low = (message.seq or middle) + 1
         else:
-            candidate, high = stored, middle
-    return candidate
+            candidate, place, high = stored, message.seq or middle, middle
+    return candidate, place
 
 
 def _read(message: RawStreamMsg, subject: str) -> StoredVerdict:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from driftloop.contract.platform import GIT_BRANCH, GIT_PASSWORD, GIT_URL, GIT_USERNAME
 from driftloop.contract.trees import release_path
 from driftloop.errors import PipelineError
-from driftloop.git.head import ReleaseHead, read_head
-from driftloop.git.production import ProductionSince, read_production
-from driftloop.git.repository import Credentials, Repository, refuse_writes
+from driftloop.git.head import ReleaseHead, find_head
+from driftloop.git.production import ProductionSince, find_production
+from driftloop.git.repository import Commit, Credentials, Repository, refuse_writes
 from driftloop.git.scratch import make_scratch
 from driftloop.retrain.state import HeadEvent
 
@@ -28,6 +28,8 @@ class HeadReader:
         self._pipeline = pipeline
         self._one_at_a_time = asyncio.Lock()
         self._tip: str | None = None
+        self._newest: Commit | None = None
+        """The last commit of the pipeline's release."""
         self._head: ReleaseHead | None = None
         self._text: str | None = None
         self._read_at = float("-inf")
@@ -70,9 +72,15 @@ class HeadReader:
         return self._tip, self._text
 
     def _read(self) -> None:
-        tip = self._repository.tip()
-        if tip != self._tip:
-            self._head = read_head(self._repository, self._pipeline)
-            self.production = read_production(self._repository, self._pipeline)
-            self._text = self._repository.tree(tip).get(release_path(self._pipeline))
-            self._tip = tip
+        """Fetch once; the history is read when there is another commit of the pipeline's release, and that of
+        production when it changed production or candidate."""
+        tip, path = self._repository.tip(), release_path(self._pipeline)
+        if tip == self._tip:
+            return
+        newest = None if tip is None else self._repository.last_touching(tip, path)
+        if newest is None or newest != self._newest:
+            before, self._head = self._head, find_head(self._repository, self._pipeline, tip)
+            self._text = self._repository.tree(tip).get(path)
+            if self._head != before:
+                self.production = find_production(self._repository, self._pipeline, tip)
+        self._newest, self._tip = newest, tip

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import assert_never, get_args
 
 import aiohttp
+from nats.js import JetStreamContext
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from driftloop.clients import events
@@ -20,30 +21,30 @@ from driftloop.clients.kubernetes import (
 from driftloop.contract.handovers import RetrainPolicy
 from driftloop.contract.names import release_id
 from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.streams import DetectorStreams
 from driftloop.errors import StoreError
 from driftloop.retrain.decision import find_watched, find_watched_rollback, is_claimed
+from driftloop.retrain.effects import Effect, FireRollback, FireWebhook, TellLoss, TellWait
+from driftloop.retrain.postponing import count_recheck, still_alarms
 from driftloop.retrain.rollbacks import ORDERED, describe_rollback
 from driftloop.retrain.state import (
     AlarmEvent,
-    Effect,
     Event,
-    FireRollback,
-    FireWebhook,
     HeadEvent,
     LostEvent,
     NewDataEvent,
     Outcome,
     Phase,
+    RecheckEvent,
     RetrainState,
     RollbackOutcome,
-    TellLoss,
-    TellWait,
     TickEvent,
     ToldEvent,
     WaitToldEvent,
 )
 from driftloop.retrain.store import AppliedEvent, DecisionStore
 from driftloop.services.decision.data import DataLook
+from driftloop.services.decision.evidence import read_last
 from driftloop.services.decision.head import HeadReader
 
 log = logging.getLogger("decision")
@@ -82,6 +83,7 @@ class DecisionLoop:
         kubernetes: KubernetesClient | None,
         head: HeadReader | None = None,
         look: DataLook | None = None,
+        verdicts: JetStreamContext | None = None,
         registry: CollectorRegistry,
         grace: float = GRACE,
     ) -> None:
@@ -97,6 +99,7 @@ class DecisionLoop:
         self._kubernetes = kubernetes
         self._head = head
         self._look = look
+        self._verdicts = verdicts
         self._grace = grace
         self._one_at_a_time = asyncio.Lock()
         # what git said is applied before it is read again, so that production never goes back
@@ -130,7 +133,7 @@ class DecisionLoop:
         )
         self._stale = Gauge(
             "driftloop_decision_stale_alarms",
-            "Alarms about releases that were not production any more, ever",
+            "Alarms about releases that were not production any more, or over after quiet hours, ever",
             registry=registry,
         )
         self._strikes = Gauge(
@@ -214,6 +217,9 @@ class DecisionLoop:
                 if state.phase == "waiting" and time.monotonic() - looked_at_data >= DATA_LOOK:
                     looked_at_data = time.monotonic()
                     await self._look_for_data(state)
+                if state.phase == "postponed" and time.monotonic() - looked_at_data >= DATA_LOOK:
+                    looked_at_data = time.monotonic()
+                    await self._recheck_alarms(state)
                 if time.monotonic() - looked >= LEASE:
                     looked = time.monotonic()
                     await self._check_lease(state)
@@ -242,6 +248,24 @@ class DecisionLoop:
             return
         if await self._look.is_new():
             await self.apply_event(NewDataEvent())
+
+    async def _recheck_alarms(self, state: RetrainState) -> None:
+        """After the quiet hours: do the monitors of postponed alarms alarm still?"""
+        if self._verdicts is None or state.quiet_until is not None:
+            return
+        head = await self._follow_git()
+        still: list[str] = []
+        over: list[str] = []
+        for alarm in state.postponed:
+            cause, count = alarm.cause, self._policy.count_of(alarm.cause.detector)
+            last = await read_last(
+                self._verdicts,
+                DetectorStreams(self._namespace, self._pipeline, cause.detector, cause.release),
+                count_recheck(cause, count),
+            )
+            (still if still_alarms(cause, count, last) else over).append(alarm.source)
+        production = head.production if head is not None else None
+        await self.apply_event(RecheckEvent(tuple(still), tuple(over), production))
 
     async def _check_lease(self, state: RetrainState) -> None:
         """Are the run and the rollback that were claimed, or that should be, still there?"""

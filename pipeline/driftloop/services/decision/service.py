@@ -86,6 +86,7 @@ async def serve_decision(options: DecisionOptions) -> None:
                 else None,
                 head=options.head,
                 look=options.look,
+                verdicts=reader.jetstream(timeout=5),
                 registry=registry,
             )
             letters = DeadLetters(
