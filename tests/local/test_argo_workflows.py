@@ -9,14 +9,17 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import nats
 import pytest
 
 from driftloop.clients.s3 import StoreLocation
+from driftloop.contract.runs import RunStep
 from driftloop.local.argo.store import BUCKET, STREAM, Change, OvertakenError, Workflows
 from driftloop.local.argo_workflows.collector import Collector
+from driftloop.operations.runs.run_workflows import WorkflowFacts
 from driftloop.resources.workflows.retries import AWAY
 from tests.local import argo_world
 from tests.local.argo_world import Json, World, artifact, container, out_parameter, spec, until
@@ -63,8 +66,9 @@ kept.mkdir(parents=True)
 sys.exit(0 if tries == 2 else 1)
 """,
     "hang": """
-import os, subprocess, sys, time
+import os, pathlib, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+pathlib.Path(os.environ["ARGO_PROGRESS_FILE"]).write_text("3/12")
 print("pids", os.getpid(), child.pid, flush=True)
 time.sleep(600)
 """,
@@ -405,6 +409,11 @@ def test_the_whole_workflow_has_a_deadline_and_still_says_goodbye(world: World) 
     assert world.node(done, "late.onExit")["outputs"]["parameters"][0]["value"] == "Failed"
 
 
+def list_progress(workflow: Json) -> list[RunStep]:
+    """Steps that say how far they are."""
+    return [step for step in WorkflowFacts.of(workflow, "run").steps if step.progress is not None]
+
+
 def test_a_workflow_that_is_stopped_ends_its_steps_and_still_says_goodbye(world: World) -> None:
     world.submit(
         spec(
@@ -417,12 +426,17 @@ def test_a_workflow_that_is_stopped_ends_its_steps_and_still_says_goodbye(world:
     )
     log = world.state.logs / "stopped" / "hang.log"
     until(lambda: log.exists() and len(log.read_text().split()) == 3, "the step runs")
+    (step,) = until(lambda: list_progress(world.workflows()["stopped"]), "it says how far it is")
+    since = datetime.fromisoformat(step.started or "")
+    assert step.describe_progress(since) == "3 of 12"
+    assert step.describe_progress(since + timedelta(seconds=50)) == "3 of 12, about 2 min left"
     world.stop("stopped")
     done = world.finished("stopped")
     assert done["status"]["phase"] == "Failed"
     assert done["status"]["message"] == "workflow shutdown with strategy:  Stop"
     assert (done["spec"]["shutdown"], done["metadata"]["annotations"]) == ("Stop", {"by": "eve"})
     assert phases(done)["hang"] == "Failed"
+    assert list_progress(done) == []
     assert world.node(done, "stopped.onExit")["outputs"]["parameters"][0]["value"] == "Failed"
     assert not any(alive(process) for process in world.log("stopped", "hang").split()[1:])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from support.processes import Process, free_port, url
 
 from driftloop.contract.profiles import ColumnProfile, ColumnType, TableProfile
 from driftloop.contract.streams import DETECTOR_BYTES
@@ -98,6 +99,38 @@ def write_answers(
             line = {"row": number, "recent": number < recent, "label": label}
             stream.write(json.dumps({**line, "candidate": reply, "production": None}) + "\n")
     return file
+
+
+def start_detector(python: Path, folder: Path, server: Process, **settings: Any) -> Process:
+    """Fit a detector, unless it was fitted before, and start it; of anything but requests it learns from
+    answers.jsonl in the folder."""
+    chosen = Settings(**settings)
+    artifact = folder / f"artifact-{chosen.kind}{chosen.run}"
+    if not artifact.exists():
+        answers = folder / "answers.jsonl"
+        source = ("--answers", str(answers))
+        if chosen.on == "request":
+            source = ("--reference", str(reference(folder / "reference")), "--features", "x")
+        fitted = run(
+            python,
+            *("fit", "--detector", chosen.json, *source, "--out", str(artifact)),
+            *(("--run", chosen.run) if chosen.run else ()),
+            *chosen.function_options,
+        )
+        assert fitted.returncode == 0, fitted.stderr
+    port = free_port()
+    argv = [str(python), "-m", "driftloop.services.detector", "serve", "--port", str(port)]
+    argv += ["--namespace", chosen.namespace, "--pipeline", chosen.pipeline]
+    argv += ["--detector", chosen.detector, "--release", chosen.release, "--config", chosen.json]
+    argv += ["--artifact", str(artifact), "--broker", chosen.broker]
+    argv += ["--stream-bytes", str(chosen.stream_bytes), *chosen.function_options]
+    environment = {
+        "NATS_URL": url(server),
+        "PYTHONPATH": str(ROOT / "pipeline"),
+        "NO_PROXY": "127.0.0.1",
+    }
+    log = folder / f"detector-{port}.log"
+    return Process(argv, log, port, "/healthz", environment).start(100)
 
 
 def run(python: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -80,6 +80,16 @@ class RecorderWorld:
         return f"http://127.0.0.1:{self.recorder.port}"
 
     @property
+    def ingress(self) -> str:
+        """Where events are posted to: the recorder itself, or what delivers to it."""
+        return self.address
+
+    @property
+    def parts(self) -> dict[str, Process]:
+        """What can be killed and started again, by name."""
+        return {"recorder": self.recorder, "nats": self.nats, "s3": self.s3}
+
+    @property
     def traffic(self) -> Path:
         """Folder of the files, as the store has them."""
         return self.folder / "s3" / BUCKET / traffic_key(PIPELINE)

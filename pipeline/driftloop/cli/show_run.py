@@ -1,6 +1,7 @@
 """Text of `driftloop runs show`: one run, section by section."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from driftloop.contract.runs import RunReport, RunStep, RunTrial, describe_trigger
@@ -114,7 +115,8 @@ def _format_step(step: RunStep, run: str) -> str:
     end = f": {step.message}" if step.message else ""
     times = f"{step.started or '?'} to {step.finished or '-'}"
     reused = ", reused" if step.reused else ""
-    return f"step         {step.name}{where} {step.phase.lower()}{reused}, {times}{end}"
+    far = f", {said}" if (said := step.describe_progress(datetime.now(UTC))) else ""
+    return f"step         {step.name}{where} {step.phase.lower()}{reused}{far}, {times}{end}"
 
 
 def _format_metrics(values: Mapping[str, Any]) -> str:

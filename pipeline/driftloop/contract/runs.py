@@ -5,8 +5,10 @@ last one it has no outcome. Runs of older versions of driftloop have none: it is
 files that they left.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, assert_never, get_args
 
 from driftloop.contract.documents import (
@@ -42,6 +44,23 @@ TRIGGERS: tuple[Trigger, ...] = get_args(Trigger)
 
 TrialGoal = Literal["maximize", "minimize"]
 TRIAL_GOALS: tuple[TrialGoal, ...] = get_args(TrialGoal)
+
+
+_PROGRESS = re.compile(r"(\d{1,9})/([1-9]\d{0,8})")
+
+
+def is_progress(text: str) -> bool:
+    """Return True for `3/12`: so much of so much."""
+    match = _PROGRESS.fullmatch(text)
+    return match is not None and int(match[1]) <= int(match[2])
+
+
+def format_left(seconds: float) -> str:
+    """Return a time in one unit: it is an estimate."""
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 1):.0f} s"
 
 
 def _optional_text(key: str) -> Any:
@@ -128,6 +147,26 @@ class RunStep:
     """Why it failed; empty when it did not."""
     reused: bool = _truth("reused")
     """Its outputs are those of an earlier run."""
+    progress: str | None = document_key(
+        "progress",
+        "such as 3/12, or null",
+        lambda v: v is None or (isinstance(v, str) and is_progress(v)),
+        default=None,
+        omits_none=True,
+    )
+    """How far it is by its own count, while it goes on; None of one that does not say."""
+
+    def describe_progress(self, now: datetime) -> str:
+        """Say how far it is at a time, and how long the rest takes if it goes on like this; empty when that is not
+        known."""
+        if self.progress is None:
+            return ""
+        done, whole = map(int, self.progress.split("/"))
+        said = f"{done} of {whole}"
+        if not done or self.started is None:
+            return said
+        left = (now - datetime.fromisoformat(self.started)).total_seconds() * (whole - done) / done
+        return f"{said}, about {format_left(left)} left" if left > 0 else said
 
     @classmethod
     def read(cls, document: object) -> "RunStep":

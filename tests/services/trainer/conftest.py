@@ -33,11 +33,15 @@ def folder(tmp_path: Path) -> Path:
 def run(folder: Path) -> Callable[..., Result]:
     """`driftloop-train …` in the code folder, with nothing but the standard library's environment."""
 
-    def run(*arguments: object) -> Result:
+    def run(*arguments: object, **environment: str) -> Result:
         done = subprocess.run(
             [sys.executable, program.__file__, *map(str, arguments)],
             cwd=folder / "code",
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(program.__file__).parents[3])},
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": str(Path(program.__file__).parents[3]),
+                **environment,
+            },
             capture_output=True,
             text=True,
             timeout=60,

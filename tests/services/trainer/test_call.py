@@ -53,8 +53,12 @@ def training(
 def test_training_leaves_metadata_and_metrics(run: Run, folder: Path) -> None:
     user(folder, TRAIN)
     (folder / "data" / "rows").write_text("x")
-    done = run(*training(folder, {"epochs": 3, "learning_rate": 0.25}), "--seed", "7")
+    done = run(
+        *(*training(folder, {"epochs": 3, "learning_rate": 0.25}), "--seed", "7"),
+        ARGO_PROGRESS_FILE=str(folder / "progress"),
+    )
     assert done.code == 0, done.err
+    assert (folder / "progress").read_text() == "3/3"
     assert json.loads((folder / "p" / "metrics").read_text()) == {"accuracy": 0.75, "rows": 1}
     assert (folder / "p" / "trial").read_text() == "1"
     metadata = yaml.safe_load((folder / "trial" / "metadata.yaml").read_text())

@@ -65,6 +65,8 @@ class StepBar:
     length: str
     log: str
     """Name of its log; empty when there is none any more."""
+    far: str = ""
+    """How far it is by its own count, in words; empty when that is not known."""
 
 
 def build_table(runs: Sequence[ListedRun], query: Mapping[str, str], now: datetime) -> RunTable:
@@ -232,6 +234,7 @@ def list_steps(report: RunReport, logs: Mapping[str, str], now: datetime) -> tup
                 min(width, 100 - min(left, 99.4)),
                 format_length(seconds),
                 log,
+                step.describe_progress(now),
             )
         )
     return tuple(bars)

@@ -55,6 +55,8 @@ class Node:
     inputs: dict[str, str] = field(default_factory=dict)
     outputs: Outputs = field(default_factory=Outputs)
     children: tuple[str, ...] = ()
+    progress: str = ""
+    """How far a pod says that it is, such as `3/12`."""
 
     @classmethod
     def at(cls, site: Site, *, workflow: str, type: Type, template: str) -> "Node":
@@ -111,6 +113,7 @@ class Node:
             "inputs": {"parameters": _parameters(self.inputs)} if self.inputs else None,
             "outputs": outputs,
             "children": list(self.children),
+            "progress": self.progress,
         }
         return {key: value for key, value in document.items() if value}
 
@@ -141,6 +144,7 @@ class Node:
                 exit_code=int(outputs["exitCode"]) if "exitCode" in outputs else None,
             ),
             children=tuple(document.get("children", ())),
+            progress=document.get("progress", ""),
         )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -66,8 +66,11 @@ class Leaves:
         scope: tags.Scope,
         inputs: Mapping[str, StoreLocation],
         devices: Mapping[str, str],
+        *,
+        note_progress: Callable[[str], Awaitable[None]],
     ) -> Node:
-        """Run a node and return it with its end; `devices` are the variables that name its GPUs.
+        """Run a node and return it with its end; `devices` are the variables that name its GPUs, and
+        `note_progress` hears how far its pod says that it is.
 
         LocalError when it can't be started.
         """
@@ -75,7 +78,7 @@ class Leaves:
             return await self._create(
                 node, template.name, tags.fill_text(template.resource.manifest, scope)
             )
-        return await self._pod(node, template, scope, inputs, devices)
+        return await self._pod(node, template, scope, inputs, devices, note_progress=note_progress)
 
     async def _pod(
         self,
@@ -84,6 +87,8 @@ class Leaves:
         scope: tags.Scope,
         inputs: Mapping[str, StoreLocation],
         devices: Mapping[str, str],
+        *,
+        note_progress: Callable[[str], Awaitable[None]],
     ) -> Node:
         filled = read_part(
             Template, tags.fill(template.raw(), scope), label=f"template {template.name}"
@@ -111,6 +116,7 @@ class Leaves:
             store=self._repository.store if outputs or inputs else None,
             transfers=self._world.transfers,
             environment={**self._world.environment, **devices},
+            note_progress=note_progress,
         )
         return node.ended(outcome.phase, outcome.message, outcome.outputs)
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,6 +36,12 @@ GRACE = 5.0
 
 KILLED = (137, 143)
 """Exit codes of a sidecar that was ended; Argo takes them for its own doing."""
+
+PROGRESS_NAME = "progress"
+PROGRESS = re.compile(r"\d+/[1-9]\d*")
+PROGRESS_LENGTH = 40
+PROGRESS_LOOK = 2.0
+"""Seconds between two looks at how far a step is."""
 
 LARGEST_PARAMETER = 256 * 1024
 """Bytes of an output parameter, as in Argo."""
@@ -79,8 +86,10 @@ async def run(
     store: ObjectStore | None,
     transfers: asyncio.Semaphore,
     environment: Mapping[str, str],
+    note_progress: Callable[[str], Awaitable[None]],
 ) -> Outcome:
-    """Run a step to its end; `transfers` bounds the steps that fetch or send at once.
+    """Run a step to its end; `transfers` bounds the steps that fetch or send at once, `note_progress`
+    hears how far the step says that it is.
 
     Cancelling kills all it started and stops its transfers. Errors of the step and of its
     surroundings are in the Outcome.
@@ -100,7 +109,12 @@ async def run(
                     step.template, step.inputs, mounts, _until(store, stop)
                 )
             )
-        end = await _run_containers(programs[0], programs[1:], _deadline(step.template))
+        watching = asyncio.create_task(_watch_progress(folder / PROGRESS_NAME, note_progress))
+        try:
+            end = await _run_containers(programs[0], programs[1:], _deadline(step.template))
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
         if isinstance(end, Outcome):
             if end.outputs.exit_code is None:
                 return end
@@ -165,6 +179,7 @@ class _ProcessBuilder:
             temporary = self.folder / "tmp"
             temporary.mkdir(exist_ok=True)
             variables["TMPDIR"] = str(temporary)
+            variables["ARGO_PROGRESS_FILE"] = str(self.folder / PROGRESS_NAME)
         return _Program(
             container.name,
             [image.find_program(argv[0]), *argv[1:]],
@@ -222,6 +237,20 @@ async def _run_containers(
             message = f"sidecar {sidecar.name}: {_failure(ended, sidecar.log)}"
             return Outcome("Failed", message, Outputs(exit_code=0))
     return None
+
+
+async def _watch_progress(file: Path, note: Callable[[str], Awaitable[None]]) -> None:
+    """Tell how far a step is by its own file, for ever; as in Argo, what is no progress is nothing."""
+    told = ""
+    while True:
+        await asyncio.sleep(PROGRESS_LOOK)
+        try:
+            text = file.read_text()[:PROGRESS_LENGTH].strip()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if text != told and PROGRESS.fullmatch(text) is not None:
+            told = text
+            await note(text)
 
 
 def _until(store: ObjectStore | None, stop: threading.Event) -> ObjectStore | None:

@@ -182,7 +182,9 @@ class Run:
         try:
             async with self._world.devices.claim_devices(template.gpus, waiting) as devices:
                 await self._go_on(node)
-                ended = await self._leaves.run(node, template, scope, inputs, devices)
+                ended = await self._leaves.run(
+                    node, template, scope, inputs, devices, note_progress=self._noting(node)
+                )
                 return await status.put(ended)
         except DeviceError as error:
             # not a passing error: another attempt would get no more of them
@@ -196,6 +198,12 @@ class Run:
             await self._status.put(replace(current, phase="Pending", message=message))
 
         return waiting
+
+    def _noting(self, node: Node) -> Callable[[str], Awaitable[None]]:
+        async def note_progress(progress: str) -> None:
+            await self._status.put(replace(self._status.nodes[node.id], progress=progress))
+
+        return note_progress
 
     async def _go_on(self, node: Node) -> None:
         """Set a node that had to wait to running."""

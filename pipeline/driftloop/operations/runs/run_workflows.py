@@ -10,7 +10,7 @@ from driftloop.contract.documents import DocumentError
 from driftloop.contract.handovers import read_digests
 from driftloop.contract.names import ON_NEW_DATA
 from driftloop.contract.outcomes import clean_reason, is_time
-from driftloop.contract.runs import RunStep
+from driftloop.contract.runs import RunStep, is_progress
 from driftloop.contract.trees import trials_key
 from driftloop.local.ground.sentences import name_step
 
@@ -77,7 +77,7 @@ class WorkflowFacts:
             name=name,
             parameters=_read_arguments(stored) | _read_arguments(workflow.get("spec") or {}),
             started=read_moment(status.get("startedAt")),
-            steps=tuple(_read_step(node, nodes, name) for node in _list_pods(nodes)),
+            steps=tuple(read_step(node, nodes, name) for node in _list_pods(nodes)),
             trials=tuple(_list_trials(nodes, run)),
             chosen=chosen,
             options={
@@ -134,7 +134,8 @@ def _list_pods(nodes: Mapping[str, Json]) -> list[Json]:
     return [node for _, _, node in sorted(pods, key=lambda item: item[:2])]
 
 
-def _read_step(node: Json, nodes: Mapping[str, Json], workflow: str) -> RunStep:
+def read_step(node: Json, nodes: Mapping[str, Json], workflow: str) -> RunStep:
+    """Return the attempt of a step that a pod's node is."""
     bad = node.get("phase") in ("Failed", "Error")
     return RunStep(
         workflow=workflow,
@@ -144,7 +145,15 @@ def _read_step(node: Json, nodes: Mapping[str, Json], workflow: str) -> RunStep:
         finished=read_moment(node.get("finishedAt")),
         message=clean_reason(str(node.get("message") or "")) if bad else "",
         reused=bool((node.get("memoizationStatus") or {}).get("hit")),
+        progress=read_progress(node),
     )
+
+
+def read_progress(node: Json) -> str | None:
+    """Return how far a running pod says that it is; None of one that says nothing: Argo then counts it as 0 of 1."""
+    text = str(node.get("progress") or "")
+    running = node.get("phase") == "Running"
+    return text if running and is_progress(text) and not text.endswith("/1") else None
 
 
 def _list_trials(nodes: Mapping[str, Json], run: str) -> Iterator[TrialNode]:

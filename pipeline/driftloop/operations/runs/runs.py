@@ -3,7 +3,8 @@
 import getpass
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from driftloop.clients.kubernetes import KubernetesClient, workflow_ended
@@ -14,11 +15,14 @@ from driftloop.errors import LocalError
 from driftloop.local.ground.sentences import format_step
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.ground import endpoints
+from driftloop.operations.runs.run_workflows import read_step
 
 GONE_AFTER = 30.0
 """Seconds after which a run that does not appear is given up."""
 POLL = 1.0
 """Seconds between two reads of a Workflow."""
+TOLD_EVERY = 15.0
+"""Seconds between two reports how far a step is."""
 
 Report = Callable[[str], None]
 
@@ -128,6 +132,7 @@ def _follow_workflow(
 ) -> dict[str, Any]:
     """Return a Workflow that has ended; steps that had ended in `before` are not reported."""
     reported: set[str] = set()
+    far = _ReportedProgress(report)
     _report_steps(before or {}, reported, lambda _: None)
     exists = False
     deadline = time.monotonic() + GONE_AFTER
@@ -136,6 +141,7 @@ def _follow_workflow(
         exists = exists or workflow is not None
         if workflow is not None:
             _report_steps(workflow, reported, report)
+            far.report_steps(workflow)
             if workflow_ended(workflow):
                 return workflow
         elif exists or time.monotonic() > deadline:
@@ -159,6 +165,29 @@ def _report_steps(workflow: Mapping[str, Any], reported: set[str], report: Repor
         ending = "done" if node["phase"] == "Succeeded" else node["phase"].lower()
         step = f"{format_step(node, nodes)} {ending}"
         report(f"{step}: {message}" if message else step)
+
+
+@dataclass
+class _ReportedProgress:
+    """How far steps are by their own count, each told now and then."""
+
+    report: Report
+    told: dict[str, tuple[float, str]] = field(default_factory=dict)
+    """When a step's was told, and what, by the id of its node."""
+
+    def report_steps(self, workflow: Mapping[str, Any]) -> None:
+        """Report those that have gone on."""
+        nodes = (workflow.get("status") or {}).get("nodes") or {}
+        for id, node in nodes.items():
+            if node.get("type") != "Pod":
+                continue
+            step = read_step(node, nodes, "")
+            since, before = self.told.get(id, (0.0, ""))
+            now = time.monotonic()
+            if step.progress in (None, before) or (before and now - since < TOLD_EVERY):
+                continue
+            self.told[id] = now, str(step.progress)
+            self.report(f"{format_step(node, nodes)}: {step.describe_progress(datetime.now(UTC))}")
 
 
 def _read_end(workflow: Mapping[str, Any]) -> WorkflowEnd | None:

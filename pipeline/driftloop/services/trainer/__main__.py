@@ -10,6 +10,7 @@ from driftloop.contract.functions import FUNCTION_PORT
 from driftloop.services.trainer.call import TrainerCall, TrainerEvaluation, run_call, run_evaluation
 from driftloop.services.trainer.columns import check_features
 from driftloop.services.trainer.errors import TrainerError
+from driftloop.services.trainer.progress import PROGRESS_FILE
 from driftloop.services.trainer.serving import TrainerMonitor, serve_function
 from driftloop.services.trainer.split import split_rows
 
@@ -37,6 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
                         home=options.home,
                         checkpoint=options.checkpoint,
                         resume=options.resume,
+                        progress=Path(file) if (file := os.environ.get(PROGRESS_FILE)) else None,
                     )
                 )
             case "evaluate":

@@ -20,6 +20,7 @@ from driftloop.contract.times import format_now
 from driftloop.contract.trees import METRICS_FILE, PRODUCTION_FILE, ROWS_FILE
 from driftloop.services.trainer import function, record, sample, split
 from driftloop.services.trainer.errors import TrainerError
+from driftloop.services.trainer.progress import ProgressFile
 
 PARTS = ("earlier", "recent")
 
@@ -44,6 +45,8 @@ class TrainerCall:
     home: str = ""
     checkpoint: Path | None = None
     resume: Path | None = None
+    progress: Path | None = None
+    """File that says how far the function is."""
 
 
 def run_call(task: TrainerCall) -> None:
@@ -68,7 +71,8 @@ def run_call(task: TrainerCall) -> None:
     arguments, values = function.build_arguments(user, parameters, given)
     _seed_libraries(task.seed)
     started, clock = format_now(), time.monotonic()
-    with record.log_output() as log:
+    progress = ProgressFile(task.progress, values)
+    with record.log_output(progress.note_line) as log:
         returned = function.run_function(user, arguments, task.timeout)
     duration = time.monotonic() - clock
     if not trains:

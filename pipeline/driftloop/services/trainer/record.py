@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,7 +25,8 @@ LONGEST_LINE = 64 * 1024
 class OutputTee:
     """Standard output that also keeps the lines that are JSON objects."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, note: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self._note = note
         self.lines: list[dict[str, Any]] = []
         self.dropped = 0
         self._out = out
@@ -59,6 +60,8 @@ class OutputTee:
             return
         if not isinstance(content, dict):
             return
+        if self._note is not None:
+            self._note(content)
         if len(self.lines) < MOST_LINES:
             self.lines.append(content)
         else:
@@ -66,9 +69,9 @@ class OutputTee:
 
 
 @contextlib.contextmanager
-def log_output() -> Iterator[OutputTee]:
-    """Keep the JSON lines printed inside the block."""
-    tee = OutputTee(sys.stdout)
+def log_output(note: Callable[[dict[str, Any]], None] | None = None) -> Iterator[OutputTee]:
+    """Keep the JSON lines printed inside the block; `note` hears of each."""
+    tee = OutputTee(sys.stdout, note)
     with contextlib.redirect_stdout(tee):
         yield tee
     tee.flush()
