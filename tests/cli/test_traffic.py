@@ -124,7 +124,10 @@ def test_it_refuses_what_makes_no_sense(state: Path) -> None:
         (("--columns", "fare"), "--columns and --file go with -o parquet, csv or jsonl"),
         (("-o", "parquet"), "-o parquet needs --file"),
         (("--namespace", "digits"), "--kubeconfig, --context and --namespace need --cluster"),
-        (("--since", "monday"), "`monday` must be a length of time before now, such as 12h"),
+        (
+            ("--since", "monday"),
+            "`monday` is not a time, must be a length of time before now, such as 12h",
+        ),
     ):
         refused = traffic(state, *arguments)
         assert refused.returncode == 2

@@ -34,6 +34,8 @@ RATE = 8
 """Requests a second: what two busy cores answer beside everything else."""
 BACKEND = os.environ.get("CLUSTER_TEST_BACKEND", "plain")
 """`plain`, or `seldon` where Seldon's operator runs."""
+SPEC = {"plain": "plain.yaml", "seldon": "pipeline.yaml"}[BACKEND]
+"""File of the example with this back end."""
 
 
 class World:
@@ -113,7 +115,7 @@ class World:
 
     def spec(self):
         """The example with short waits; both trials fit beside the platform on 2 CPU."""
-        text = (EXAMPLE / {"plain": "plain.yaml", "seldon": "pipeline.yaml"}[BACKEND]).read_text()
+        text = (EXAMPLE / SPEC).read_text()
         for known, number, wanted in (
             (
                 '    run: "train:train"\n',

@@ -4,11 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, expect
+from support.barriers import list_barriers
 from support.browser import Visitor, open_browser, serve_console
 from support.console_world import StoredSource, build_status, keep, open_console
 from support.stored_runs import Shelf
 
 from driftloop.console.answers import Console
+from driftloop.console.source import RepositoryPicture
+from driftloop.errors import StoreError
 from driftloop.local.ground.state import free_port
 from tests.console.conftest import RUNS
 from tests.console.test_pages import ALL, PIPELINE
@@ -36,6 +39,7 @@ def address(console: Console) -> Iterator[str]:
 @pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1600, "light")])
 def test_each_page_in_a_browser(browser: Browser, address: str, width: int, scheme: str) -> None:
     visitor = Visitor(browser, address, width=width, scheme=scheme)
+    barriers: list[str] = []
     for path in ALL:
         page = visitor.visit(path)
         assert page.title() != "taken", path
@@ -43,13 +47,22 @@ def test_each_page_in_a_browser(browser: Browser, address: str, width: int, sche
             "[...document.querySelectorAll('a.button, button')].filter(e => e.getBoundingClientRect().height < 24).length"
         )
         assert small == 0, path
+        barriers += [f"{path} {barrier}" for barrier in list_barriers(page)]
+    page = visitor.visit(f"{PIPELINE}/releases")
+    page.locator("td a.mono").first.click()
+    expect(page.get_by_text("has no `card`")).to_be_visible(timeout=60_000)
+    barriers += list_barriers(page)
     page.wait_for_timeout(500)
     assert visitor.complaints == []
+    assert barriers == [], "\n".join(barriers)
 
 
 def test_a_page_follows_what_happens_and_two_people_see_the_same(
-    browser: Browser, address: str, source: StoredSource
+    browser: Browser, address: str, source: StoredSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreError("the store is away")
+
     first, second = Visitor(browser, address), Visitor(browser, address)
     pages = [first.visit("/"), second.visit(PIPELINE)]
     keep(
@@ -63,7 +76,19 @@ def test_a_page_follows_what_happens_and_two_people_see_the_same(
     source.status = build_status()
     for page in pages:
         expect(page.get_by_text("nothing runs here")).to_have_count(0, timeout=60_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "read_runs", refuse)
+        for page in pages:
+            notice = page.locator(".notice.bad", has_text="the store is away")
+            expect(notice).to_contain_text("Since ", timeout=60_000)
+    for page in pages:
+        expect(page.get_by_text("the store is away")).to_have_count(0, timeout=60_000)
     assert first.complaints == second.complaints == []
+    monkeypatch.setattr(source, "read_repository", lambda _: RepositoryPicture("b" * 40))
+    keep(source, decisions={}, releases={})
+    expect(pages[0].get_by_text("No pipeline here yet")).to_be_visible(timeout=60_000)
+    removed = pages[1].get_by_role("alert").filter(has_text="there is no pipeline `digits` here")
+    expect(removed).to_be_visible(timeout=60_000)
 
 
 def test_an_action_by_keyboard_alone(browser: Browser, address: str) -> None:
@@ -104,6 +129,12 @@ def test_a_draft_is_checked_and_planned_as_one_types(browser: Browser, address: 
     text = draft.input_value()
     draft.fill(text.replace("window: 50", "window: many"))
     expect(page.get_by_text("line 15", exact=True)).to_be_visible(timeout=60_000)
+    draft.fill(f"{text}  ro")
+    draft.press("End")
+    page.get_by_role("button", name="rollout:").wait_for()
+    draft.press("Control+ ")
+    page.keyboard.press("Enter")
+    assert draft.input_value().endswith("  rollout:")
     draft.fill(text.replace("window: 50", "window: 70"))
     expect(page.get_by_text("monitors.drift.window")).to_be_visible(timeout=120_000)
     assert visitor.complaints == []

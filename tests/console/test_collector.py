@@ -7,6 +7,7 @@ from support.console_world import StoredSource, keep, make_window, recent
 
 from driftloop.console import collector as collecting
 from driftloop.console.collector import Collector
+from driftloop.console.snapshot import Trouble
 from driftloop.errors import LocalError
 from driftloop.operations.rollouts.answer_counts import AnswerCount, parse_counts
 
@@ -75,7 +76,11 @@ async def test_a_part_that_can_t_be_read_keeps_what_it_had_and_is_told(
     source.read_windows = refuse  # type: ignore[method-assign]
     keep(source, verdicts={})
     await collector.refresh()
-    assert collector.snapshot.troubles == {"windows": "NATS is away"}
+    since = collector.snapshot.troubles["windows"].since
+    for _ in range(2):
+        assert collector.snapshot.troubles == {"windows": Trouble("NATS is away", since)}
+        # it is asked again although there is no news, and told since when
+        await collector.refresh()
     assert len(collector.snapshot.windows["digits/digits/drift"]) == 6
     del source.read_windows
     source.records.append(("digits", "digits", make_window(7, at=recent(1))))

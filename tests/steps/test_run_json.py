@@ -91,6 +91,9 @@ def test_the_last_step_completes_it(world: World) -> None:
     assert report.started == "2026-01-31T09:10:00Z"
     assert len(report.steps) == 5
     assert [trial.failed for trial in report.trials] == ["", "it diverged"]
+    page = world.store.read_object(BUCKET / run_key(run, "report.html")).decode()
+    assert f"Release {report.release} of digits" in page
+    assert f"{report.release} was trained by {run}" in page
 
 
 def test_a_rollout_adds_its_steps_and_the_outcome(world: World) -> None:

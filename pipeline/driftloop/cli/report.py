@@ -2,13 +2,16 @@
 
 import contextlib
 import os
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from driftloop.cli import options, target
 from driftloop.cli.clusters import ClusterChoice, cluster_options
-from driftloop.cli.runs import open_runs, read_since
+from driftloop.cli.moments import since_option
+from driftloop.cli.runs import open_runs
+from driftloop.contract.times import format_time
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.stories.reports import ReportChoice, read_report
 from driftloop.operations.traces.kept_requests import find_nats
@@ -34,7 +37,7 @@ Examples:
 @click.option(
     "--release", metavar="ID", help="Only this release: how it came to be and how it went."
 )
-@click.option("--since", callback=read_since, help="Only since then: 7d, 36h, 2026-01-31.")
+@since_option("Only what happened")
 @options.repository_options
 @cluster_options
 def command(
@@ -42,7 +45,7 @@ def command(
     name: str,
     file: Path | None,
     release: str | None,
-    since: str | None,
+    since: datetime | None,
     repository: str | None,
     branch: str,
     state: StateChoice,
@@ -60,7 +63,8 @@ def command(
         own = not cluster.chosen and opened.repository.url == state.folder.repository_url
         nats_url = find_nats(state.folder, os.environ) if own else None
         place = TracePlace(runs, opened.repository, opened.repository.tip(), nats_url)
-        choice = ReportChoice(pipeline=name, release=release, since=since)
+        begin = format_time(since) if since is not None else None
+        choice = ReportChoice(pipeline=name, release=release, since=begin)
         report = read_report(place, choice)
     path = file or Path(f"{name}-report.html")
     try:

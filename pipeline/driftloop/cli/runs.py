@@ -4,18 +4,20 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import click
 
 from driftloop.cli import options
 from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.moments import since_option
 from driftloop.cli.show_run import format_run
 from driftloop.contract.documents import to_json
 from driftloop.contract.outcomes import OUTCOME_KINDS, OutcomeKind
 from driftloop.contract.runs import TRIGGERS, RunReport, Trigger
 from driftloop.contract.times import format_time
+from driftloop.contract.trees import PAGE_FILE, run_key
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.runs.run_diffs import compare_runs, describe_difference
 from driftloop.operations.runs.run_store import (
@@ -65,26 +67,6 @@ class _RunsGroup(click.Group):
         return super().parse_args(ctx, args)
 
 
-_UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
-
-def read_since(
-    _context: click.Context, _parameter: click.Parameter, text: str | None
-) -> str | None:
-    """Return a time of an option as records have it."""
-    if text is None:
-        return None
-    try:
-        if text[:-1].isdecimal() and text[-1:] in _UNITS:
-            seconds = int(text[:-1]) * _UNITS[text[-1]]
-            return format_time(datetime.now(UTC) - timedelta(seconds=seconds))
-        return format_time(datetime.fromisoformat(text).astimezone())
-    except (ValueError, OverflowError) as error:
-        raise click.BadParameter(
-            f"`{text}` is not a time, must be like 7d, 36h, 2026-01-31 or 2026-01-31T09:30:00Z"
-        ) from error
-
-
 @click.group(
     "runs", cls=_RunsGroup, epilog=EXAMPLES, subcommand_metavar="[NAME | COMMAND] [ARGS]..."
 )
@@ -118,7 +100,7 @@ def open_runs(
     "--trigger", "triggers", multiple=True, type=click.Choice(TRIGGERS),
     help="Only runs that this started; repeatable.",
 )  # fmt: skip
-@click.option("--since", callback=read_since, help="Only runs since then: 7d, 36h, 2026-01-31.")
+@since_option("Only runs")
 @click.option(
     "--limit", type=click.IntRange(1), default=20, show_default=True, help="Most runs listed."
 )
@@ -131,7 +113,7 @@ def list_command(
     name: str | None,
     outcomes: tuple[OutcomeKind, ...],
     triggers: tuple[Trigger, ...],
-    since: str | None,
+    since: datetime | None,
     limit: int,
     idle: bool,
     state: StateChoice,
@@ -139,7 +121,8 @@ def list_command(
     output: str,
 ) -> None:
     """List the runs of pipeline NAME, or of all, the newest first."""
-    wanted = RunFilter(name, outcomes, triggers, since, idle)
+    begin = format_time(since) if since is not None else None
+    wanted = RunFilter(name, outcomes, triggers, begin, idle)
     with open_runs(cluster, state, name) as place:
         listed = list_runs(place, wanted, limit)
     if output == "json":
@@ -169,13 +152,19 @@ def show(
     with open_runs(cluster, state, run.rpartition("-")[0] or run) as place:
         found = require_run(place, run)
         tracking = describe_run_tracking(place, found.report.pipeline, run)
+        page = place.bucket / run_key(run, PAGE_FILE)
+        has_page = place.store.has_object(page)
     if output == "json":
         told = {"tracking": tracking} if tracking else {}
+        if has_page:
+            told["report"] = str(page)
         click.echo(json.dumps({"phase": found.phase, **to_json(found.report), **told}, indent=1))
         return
     click.echo("\n".join(format_run(found)))
     if tracking:
         click.echo(f"tracking     {tracking}")
+    if has_page:
+        click.echo(f"report       {page}")
 
 
 @command.command("diff", epilog=DIFF_EXAMPLES)

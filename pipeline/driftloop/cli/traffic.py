@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +15,7 @@ import click
 
 from driftloop.cli import options
 from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.moments import since_option
 from driftloop.cli.try_ import choose_envs
 from driftloop.cluster.reader import ApiReader
 from driftloop.local.kubelet.images import prepare_monitor
@@ -31,7 +32,6 @@ from driftloop.operations.traces.traffic import (
     list_files,
     open_cluster_traffic,
     open_local_traffic,
-    read_since,
 )
 from driftloop.text.words import count_noun
 
@@ -41,17 +41,6 @@ Examples:
   driftloop traffic digits --since 7d --release r1a2b3c4d
   driftloop traffic digits --since 2026-11-30 -o csv --columns time,request_id,answer > answers.csv
   driftloop traffic digits -o parquet --file traffic.parquet --cluster"""
-
-
-def _parse_since(
-    context: click.Context, parameter: click.Parameter, value: str | None
-) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        return read_since(value, datetime.now(UTC))
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 def _parse_columns(
@@ -67,11 +56,7 @@ def _parse_columns(
 
 @click.command("traffic", epilog=EXAMPLES)
 @click.argument("name")
-@click.option(
-    "--since",
-    callback=_parse_since,
-    help="Only from this time on: 12h or 7d ago, a day, a time.  [default: everything]",
-)
+@since_option("Only requests")
 @click.option("--release", help="Only of this release.  [default: all]")
 @click.option(
     "--columns",

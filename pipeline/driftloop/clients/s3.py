@@ -96,16 +96,17 @@ class ObjectStore:
         secret_key: str,
         region: str = "us-east-1",
         attempts: int = 8,
+        patience: float = 60,
     ) -> "ObjectStore":
         """The store at an URL with scheme; every call is tried `attempts` times, about ten
-        seconds in all."""
+        seconds in all, and a server that says nothing is waited for `patience` seconds each."""
         from botocore.config import Config
 
         config = Config(
             s3={"addressing_style": "path"},
             retries={"total_max_attempts": attempts, "mode": "standard"},
             connect_timeout=5,
-            read_timeout=60,
+            read_timeout=patience,
             # the trailing checksums that boto3 adds by default are beyond many S3 servers
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -128,10 +129,10 @@ class ObjectStore:
 
     @classmethod
     def from_environment(
-        cls, environment: Mapping[str, str], *, attempts: int = 8
+        cls, environment: Mapping[str, str], *, attempts: int = 8, patience: float = 60
     ) -> "ObjectStore":
         """The store that a container's environment names (docs/architecture.md, Platform
-        addresses); every call is tried `attempts` times."""
+        addresses); every call is tried `attempts` times, each for `patience` seconds."""
         names = tuple(setting.environment for setting in (S3_ENDPOINT, ACCESS_KEY, SECRET_KEY))
         if missing := [name for name in names if not environment.get(name)]:
             raise StoreError(
@@ -146,6 +147,7 @@ class ObjectStore:
             secret_key=secret_key,
             region=region,
             attempts=attempts,
+            patience=patience,
         )
 
     def list_objects(self, prefix: StoreLocation) -> Iterator[StoreObject]:

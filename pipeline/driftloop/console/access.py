@@ -240,7 +240,8 @@ class AccessGate:
 
 def _add_headers(headers: MutableHeaders) -> None:
     for name, value in HEADERS.items():
-        headers[name] = value
+        # a page may have a policy of its own
+        headers.setdefault(name, value)
 
 
 def read_form(body: bytes) -> dict[str, str]:

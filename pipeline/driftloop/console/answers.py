@@ -1,9 +1,10 @@
 """Answering of pages: the parts that all of them have, and refusals."""
 
+import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -18,6 +19,9 @@ from driftloop.console.templating import render_page
 from driftloop.errors import PipelineError
 from driftloop.local.ground.state import StateFolder
 
+SHARED = 0.8
+"""Seconds that a page waits for what it asks a service: the next one has it."""
+T = TypeVar("T")
 TABS = (
     ("", "Loop"),
     ("drift", "Drift"),
@@ -95,6 +99,16 @@ async def require_pipeline(request: Request) -> tuple[Snapshot, str]:
             hint="It may have been removed: `driftloop remove` takes a pipeline out of the cluster repository.",
         )
     return snapshot, name
+
+
+async def within(asked: Awaitable[T], late: str, seconds: float = SHARED) -> tuple[T | None, str]:
+    """Return an answer, or None and why there is none yet."""
+    try:
+        return await asyncio.wait_for(asked, seconds), ""
+    except TimeoutError:
+        return None, late
+    except PipelineError as error:
+        return None, error.message
 
 
 def answer_page(

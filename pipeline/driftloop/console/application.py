@@ -38,6 +38,7 @@ ROUTES = (
     ("/runs", runs.show_runs),
     ("/runs/compare", runs.show_comparison),
     ("/runs/{run}", runs.show_run),
+    ("/runs/{run}/report", runs.show_report),
     ("/requests", releases.show_requests),
     ("/trace", releases.show_trace),
     ("/commits/{sha}", releases.show_commit),
@@ -48,6 +49,7 @@ ROUTES = (
     ("/pipelines/{name}/rollout", pipelines.show_rollout),
     ("/pipelines/{name}/releases", releases.show_releases),
     ("/pipelines/{name}/releases/{release}", releases.show_release),
+    ("/pipelines/{name}/releases/{release}/card", releases.show_card),
     ("/pipelines/{name}/spec", specs.show_spec),
     ("/pipelines/{name}/act/{action}", acting.ask_action),
 )
@@ -55,6 +57,7 @@ ROUTES = (
 FORMS = (
     ("/pipelines/{name}/act/{action}", acting.start_action),
     ("/pipelines/{name}/spec/check", specs.check_spec),
+    ("/pipelines/{name}/spec/complete", specs.complete_spec),
     ("/pipelines/{name}/spec/plan", specs.plan_spec),
     ("/pipelines/{name}/spec/commit", specs.commit_spec),
 )

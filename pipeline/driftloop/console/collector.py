@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from driftloop.console.snapshot import AnswerRate, Snapshot
+from driftloop.console.snapshot import AnswerRate, Snapshot, Trouble
 from driftloop.console.source import RepositoryPicture, Source
 from driftloop.errors import PipelineError
 from driftloop.operations.rollouts.answer_counts import AnswerCount
@@ -34,6 +34,8 @@ MOST_MESSAGES = 10_000
 """Messages of the verdict stream that are read at the first look."""
 MOST_WINDOWS = 200
 """Windows of a monitor that are kept."""
+_RARE = ("runs", "windows")
+"""Parts that are read when there is news of them only."""
 LONGEST_RATE = 120.0
 """Seconds between two counts of answers that are still a rate."""
 HEARTBEAT = 15.0
@@ -88,8 +90,8 @@ class Collector:
         except Exception:
             # a bug in one part must not end the pages that would show it
             log.exception("the platform could not be looked at")
-            troubles = {**before.troubles, "console": "an error of the console's: see its log"}
-            taken = replace(before, troubles=troubles)
+            trouble = _keep_since(before, "console", "an error of the console's: see its log")
+            taken = replace(before, troubles={**before.troubles, "console": trouble})
         now = replace(taken, taken=datetime.now(UTC))
         if before.is_old or _list_shown(taken) != _list_shown(before):
             now = replace(now, version=before.version + 1)
@@ -168,13 +170,15 @@ class Collector:
         return self._visitors > 0 or time.monotonic() - self._watched < WATCHED
 
     def _take(self, before: Snapshot) -> Snapshot:
-        troubles: dict[str, str] = {}
+        # a part that is not read this time is in the trouble that it was in
+        troubles = {part: each for part, each in before.troubles.items() if part in _RARE}
 
         def read(part: str, ask: Callable[[], T], otherwise: T) -> T:
+            troubles.pop(part, None)
             try:
                 return ask()
             except PipelineError as error:
-                troubles[part] = error.message
+                troubles[part] = _keep_since(before, part, error.message)
                 return otherwise
 
         status: PlatformStatus | None = read("platform", self.source.read_status, None)
@@ -185,7 +189,9 @@ class Collector:
         if self._has_news(before, status, repository):
             runs = read("runs", lambda: self._read_runs(before), before.runs)
         windows = before.windows
-        if status is not None and (not windows or _has_verdicts(before.status, status)):
+        if status is None:
+            troubles.pop("windows", None)
+        elif not windows or "windows" in troubles or _has_verdicts(before.status, status):
             windows = read("windows", lambda: self._read_windows(before.windows), before.windows)
         events = read("timeline", self.source.read_events, before.events)
         return replace(
@@ -207,7 +213,7 @@ class Collector:
             status is not None
             and (status.runs, status.decisions) != (before.status.runs, before.status.decisions)
         )
-        going = any(run.report.outcome is None for run in before.runs)
+        going = "runs" in before.troubles or any(run.report.outcome is None for run in before.runs)
         old = time.monotonic() - self._runs_at > RUNS_PERIOD
         return moved or going or old or repository.tip != before.repository.tip
 
@@ -257,6 +263,12 @@ def _measure_rate(
     )
 
 
+def _keep_since(before: Snapshot, part: str, text: str) -> Trouble:
+    """Return the trouble of a part, which began when it was told first."""
+    known = before.troubles.get(part)
+    return Trouble(text, known.since if known is not None else datetime.now(UTC))
+
+
 def _has_verdicts(before: PlatformStatus | None, now: PlatformStatus) -> bool:
     return before is None or before.verdicts != now.verdicts
 
@@ -278,5 +290,5 @@ def _list_shown(snapshot: Snapshot) -> tuple[Any, ...]:
         {name: len(windows) and windows[-1].sequence for name, windows in snapshot.windows.items()},
         snapshot.events[-1:],
         {name: round(rate.per_second, 1) for name, rate in snapshot.rates.items()},
-        snapshot.troubles,
+        {part: each.text for part, each in snapshot.troubles.items()},
     )

@@ -1,9 +1,6 @@
 """Pages of all pipelines and of one: overview, loop, drift, rollout, events."""
 
-import asyncio
-from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,28 +11,26 @@ from driftloop.console.answers import (
     look,
     offer_actions,
     require_pipeline,
+    within,
 )
 from driftloop.console.snapshot import Snapshot
 from driftloop.console.views import drift, loop, overview, rollout
 from driftloop.console.views.needs import list_needs, list_platform_needs
 from driftloop.console.views.times import choose_span
 from driftloop.contract.verdicts import WindowRecord, read_small
-from driftloop.errors import PipelineError
 from driftloop.operations.rollouts.rollout_progress import RolloutProgress, read_progress
 from driftloop.operations.watching.why import LoopAnswer
 from driftloop.pages import column_charts, rollout_charts, time_charts
 from driftloop.pages.figures import MonitorLine
 
-SHARED = 0.8
-"""Seconds that a page waits for what it asks a service: the next one has it."""
 KEPT = 60.0
 """Seconds that a stored window is kept, which never changes."""
+MOST_CELLS = 64
+"""Cells of a column in the map: each is a link, and a page has at most 300 KB."""
 MOST_EVENTS, MOST_TOLD = 12, 200
 MOST_COMMITS = 30
 MOST_LISTED = 30
 """Windows of the table; the charts have all."""
-
-T = TypeVar("T")
 
 
 async def show_overview(request: Request) -> Response:
@@ -94,16 +89,6 @@ async def _ask_why(
     return await within(asked, "the decision service has not answered yet")
 
 
-async def within(asked: Awaitable[T], late: str) -> tuple[T | None, str]:
-    """Return an answer, or None and why there is none yet."""
-    try:
-        return await asyncio.wait_for(asked, SHARED), ""
-    except TimeoutError:
-        return None, late
-    except PipelineError as error:
-        return None, error.message
-
-
 async def show_drift(request: Request) -> Response:
     """Columns by effect over time, and a window in full."""
     snapshot, name = await require_pipeline(request)
@@ -125,7 +110,7 @@ async def show_drift(request: Request) -> Response:
         request, "drift.html", snapshot, title=f"Drift of {name}", pipeline=name, tab="drift",
         monitors=monitors, monitor=monitor, span=query.get("span", ""),
         chart=time_charts.draw_drift(line, span, commits=loop.list_ticks(committed, span)) if points else "",
-        heat=column_charts.draw_effects(effects, span) if effects else "",
+        heat=column_charts.draw_effects(effects, span, cells=MOST_CELLS) if effects else "",
         windows=windows[::-1][:MOST_LISTED], detail=detail, trouble=trouble,
         distributions=[column_charts.draw_distribution(each) for each in detail.distributions] if detail else (),
         small=read_small(record.details) if record is not None else (),
@@ -155,6 +140,7 @@ async def show_rollout(request: Request) -> Response:
         request, "rollout.html", snapshot, title=f"Rollout of {name}", pipeline=name, tab="rollout",
         release=release, progress=progress, trouble=trouble, actions=offer_actions(request, snapshot, name),
         stages=rollout_charts.draw_stages(stages) if stages else "",
+        left=rollout.describe_left(progress) if progress is not None else "",
         commits=committed.commits[:MOST_COMMITS] if committed is not None else (),
         jobs_here=console.runner.list_jobs(name)[:5],
     )  # fmt: skip

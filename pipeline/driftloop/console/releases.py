@@ -14,15 +14,20 @@ from driftloop.console.answers import (
     look,
     offer_actions,
     require_pipeline,
+    within,
 )
 from driftloop.console.snapshot import Snapshot
 from driftloop.console.source import WeighedCommit
-from driftloop.console.templating import render_page
+from driftloop.console.templating import group_rows, render_page
 from driftloop.console.views.places import HOME
+from driftloop.console.views.runs import ComparedRow, compare
+from driftloop.operations.commits.release_history import ReleaseEntry
 from driftloop.operations.traces.traces import TRACE_KINDS
 
 TRACE_LIMIT = 90.0
 """Seconds that a trace may take: recorded traffic is looked through day by day."""
+CARD_LIMIT, CARD_KEPT = 30.0, 30.0
+"""Seconds that a card may take, and that it is kept."""
 MOST_LINKS = 200
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,299}")
 _WORDS = {
@@ -63,8 +68,35 @@ async def show_release(request: Request) -> Response:
         request, "release.html", snapshot, title=f"{id} of {name}", pipeline=name, tab="releases",
         entry=entries[place], before=earlier.id if earlier is not None else None,
         run_before=earlier.run if earlier is not None else None, commits=commits,
+        changes=_list_changes(snapshot, entries[place], earlier),
         undo=find_undo(commits), jobs_here=get_console(request).runner.list_jobs(name)[:5],
     )  # fmt: skip
+
+
+def _list_changes(
+    snapshot: Snapshot, entry: ReleaseEntry, earlier: ReleaseEntry | None
+) -> list[tuple[str, list[ComparedRow]]]:
+    """Return by section in which values the run of a release differs from that of the one before."""
+    if earlier is None:
+        return []
+    runs = [run for each in (earlier, entry) if (run := snapshot.find_run(each.run)) is not None]
+    rows = compare(runs) if len(runs) == 2 else ()
+    return group_rows(row for row in rows if row.differs)
+
+
+async def show_card(request: Request) -> Response:
+    """The model card of a release, as a part of its page."""
+    snapshot, name = await require_pipeline(request)
+    id, console = request.path_params["release"], get_console(request)
+    if snapshot.find_committed(name) is None or not _ID.fullmatch(id):
+        raise UnknownThingError(f"there is no release `{id}` of {name}")
+    asked = console.collector.share(
+        ("card", name, id), lambda: console.source.read_card(name, id), seconds=CARD_KEPT
+    )
+    card, trouble = await within(
+        asked, "the card is still being read: load the page again", CARD_LIMIT
+    )
+    return HTMLResponse(render_page("card-part.html", card=card, trouble=trouble))
 
 
 def find_undo(commits: list[WeighedCommit]) -> str | None:

@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from driftloop.console.answers import (
     Console,
@@ -21,8 +22,10 @@ from driftloop.contract.documents import escape_text
 from driftloop.contract.runs import RunReport
 from driftloop.errors import PipelineError
 from driftloop.operations.platform.logs import find_logs, read_lines
+from driftloop.pages.documents import digest_style
 from driftloop.pages.rollout_charts import draw_gates
 
+REPORT_POLICY = f"default-src 'none'; style-src {digest_style()}; frame-ancestors 'none'"
 LINES = 300
 """Lines at the end of a log that a page shows."""
 FILTERS = ("pipeline", "outcome", "trigger", "q", "sort")
@@ -89,6 +92,15 @@ async def show_run(request: Request) -> Response:
         previous=own[place + 1] if place + 1 < len(own) else None,
         jobs_here=[job for job in console.runner.list_jobs(name) if id in job.title],
     )  # fmt: skip
+
+
+async def show_report(request: Request) -> Response:
+    """The report that is stored with a run: a page of its own, with its own style and without scripts."""
+    id, console = request.path_params["run"], get_console(request)
+    if (await look(request)).find_run(id) is None:
+        raise UnknownThingError(f"no run `{id}` is known here")
+    page = await run_in_threadpool(console.source.read_report, id)
+    return HTMLResponse(page, headers={"content-security-policy": REPORT_POLICY})
 
 
 def list_logs(console: Console, report: RunReport) -> dict[str, Path]:

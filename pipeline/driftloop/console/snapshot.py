@@ -32,6 +32,14 @@ class AnswerRate:
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """A part that can't be read, since when and why: what is shown of it is older."""
+
+    text: str
+    since: datetime
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Everything that was read last, part by part: a part that can't be read keeps what it had."""
 
@@ -48,7 +56,7 @@ class Snapshot:
     events: tuple[TimelineEntry, ...] = ()
     rates: Mapping[str, AnswerRate] = field(default_factory=dict)
     """`<namespace>/<service>` to its answers."""
-    troubles: Mapping[str, str] = field(default_factory=dict)
+    troubles: Mapping[str, Trouble] = field(default_factory=dict)
     """Part to why it can't be read now."""
 
     @property

@@ -12,25 +12,30 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from driftloop.clients.s3 import MissingObjectError
 from driftloop.contract.documents import DocumentError
-from driftloop.contract.trees import release_path, spec_path
+from driftloop.contract.trees import PAGE_FILE, release_path, run_key, spec_path
 from driftloop.contract.verdicts import WindowRecord
-from driftloop.errors import LocalError, PipelineError
+from driftloop.errors import LocalError, PipelineError, StoreError
 from driftloop.git.repository import LoggedCommit, Repository
 from driftloop.local.ground import addresses, files
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.ground.timeline import TimelineEntry
 from driftloop.operations.commits import releases
+from driftloop.operations.commits.commit_kinds import ReleaseStand
 from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.commits.release_history import ReleaseEntry, complete_entry, list_entries
 from driftloop.operations.commits.release_history import read_release as read_release_at
 from driftloop.operations.runs.run_store import (
     ListedRun,
     RunFilter,
+    RunPlace,
     list_runs,
     open_local_runs,
 )
+from driftloop.operations.stories.cards import read_card
 from driftloop.operations.traces.kept_requests import find_nats
+from driftloop.operations.traces.traces import TracePlace
 from driftloop.operations.watching import verdict_windows
 from driftloop.operations.watching.status import (
     PlatformStatus,
@@ -40,6 +45,7 @@ from driftloop.operations.watching.status import (
 from driftloop.operations.watching.suspend import find_decision
 from driftloop.operations.watching.verdict_windows import ReadWindows
 from driftloop.operations.watching.why import LoopAnswer, ask_cluster_why, ask_why, describe_windows
+from driftloop.pages.cards import ModelCard
 from driftloop.release.record import Release
 from driftloop.spec import load_spec
 
@@ -49,6 +55,8 @@ MOST_COMMITS = 200
 """Commits of a pipeline's release that the time axis can show."""
 MOST_EVENTS = 400
 """Lines of the timeline that are kept."""
+PATIENCE = 3.0
+"""Seconds that the store may take to say something."""
 GIT_PERIOD = 10.0
 """Seconds between two fetches of a cluster's repository."""
 TAIL = 256 * 1024
@@ -60,11 +68,8 @@ class WeighedCommit:
     """A commit of a pipeline's release, and how it splits the traffic."""
 
     logged: LoggedCommit
-    weights: Mapping[str, int]
-    """Release to percent of the answers."""
-    phase: str
-    production: str | None
-    candidate: str | None
+    stand: ReleaseStand = field(default_factory=ReleaseStand)
+    """Who has the traffic after it."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,12 @@ class Source(Protocol):
     def explain(self, namespace: str, pipeline: str) -> LoopAnswer:
         """Ask what the loop of a pipeline waits for."""
 
+    def read_card(self, pipeline: str, release: str) -> ModelCard:
+        """Read the model card of a release."""
+
+    def read_report(self, run: str) -> str:
+        """Read the page that is stored with a run; StoreError without one."""
+
 
 class LocalSource:
     """A state folder, whether something runs in it or not."""
@@ -160,7 +171,7 @@ class LocalSource:
 
     def read_runs(self, known: Mapping[str, ListedRun]) -> tuple[ListedRun, ...]:
         """Read the newest runs."""
-        with open_local_runs(self.state, self._environment) as place:
+        with self._open_runs() as place:
             return list_runs(place, RunFilter(), MOST_RUNS, known=known)
 
     def read_windows(self, after: int, most: int) -> ReadWindows:
@@ -179,6 +190,32 @@ class LocalSource:
         """Ask the decision service, and the detectors for their open windows."""
         answer = ask_why(find_decision(pipeline, self.state, None, self._environment))
         return replace(answer, windows=describe_windows(self.state, pipeline))
+
+    def read_card(self, pipeline: str, release: str) -> ModelCard:
+        """Read the model card of a release from git, the bucket of runs and the verdicts."""
+        with (
+            self._open_runs() as runs,
+            self._open_repository() as repository,
+        ):
+            if repository is None:
+                raise LocalError(f"{self.state.root} has no cluster repository")
+            nats_url = find_nats(self.state, self._environment)
+            place = TracePlace(runs, repository, repository.tip(), nats_url)
+            return read_card(place, pipeline, release)
+
+    def read_report(self, run: str) -> str:
+        """Read the page that is stored with a run."""
+        with self._open_runs() as runs:
+            try:
+                return runs.store.read_object(runs.bucket / run_key(run, PAGE_FILE)).decode()
+            except MissingObjectError as error:
+                raise StoreError(
+                    f"no report is stored with {run}", hint="`driftloop report NAME` writes one"
+                ) from error
+
+    def _open_runs(self) -> contextlib.AbstractContextManager[RunPlace]:
+        # a store that hangs must not keep the other parts of a page from being read
+        return open_local_runs(self.state, self._environment, attempts=2, patience=PATIENCE)
 
     def _require_nats(self) -> str:
         url = find_nats(self.state, self._environment)
@@ -260,6 +297,16 @@ class ClusterSource:
         """Ask the decision service through the API server."""
         return ask_cluster_why(self.kubeconfig, self.context, namespace, pipeline)
 
+    def read_report(self, run: str) -> str:
+        """Refuse: the store is not read."""
+        raise LocalError("reports of a cluster's runs are not read by the console")
+
+    def read_card(self, pipeline: str, release: str) -> ModelCard:
+        """Refuse: git and the store are not read."""
+        raise LocalError(
+            "cards of a cluster's releases are not read by the console: `driftloop card` does"
+        )
+
 
 def read_tail(timeline: Path) -> tuple[TimelineEntry, ...]:
     """Return the last entries of a timeline; damaged lines are left out."""
@@ -335,12 +382,4 @@ def _list_detectors(text: str, name: str) -> dict[str, str]:
 
 def _weigh_commit(repository: Repository, logged: LoggedCommit, name: str) -> WeighedCommit:
     release = read_release_at(repository, logged.commit.sha, name)
-    if release is None:
-        return WeighedCommit(logged, {}, "", None, None)
-    return WeighedCommit(
-        logged,
-        dict(release.weights),
-        release.phase,
-        release.production.id if release.production is not None else None,
-        release.candidate.id if release.candidate is not None else None,
-    )
+    return WeighedCommit(logged, ReleaseStand.of(release))

@@ -2,6 +2,8 @@
 out: a commit, or a branch for a pull request."""
 
 import json
+from functools import cache
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -10,9 +12,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from driftloop.console.access import read_form
 from driftloop.console.answers import answer_page, get_console, require_pipeline
 from driftloop.console.templating import render_page
+from driftloop.console.views.completions import list_completions
 from driftloop.contract.trees import SPEC
 from driftloop.errors import PipelineError
 from driftloop.operations.commits.drafts import list_problems
+from driftloop.spec.load import schema
 
 DRAFTING = "driftloop.console.drafting"
 """Program that plans and commits drafts."""
@@ -39,6 +43,26 @@ async def check_spec(request: Request) -> Response:
     return HTMLResponse(
         render_page("findings.html", problems=problems[:50], more=len(problems[50:]), name=name)
     )
+
+
+async def complete_spec(request: Request) -> Response:
+    """The keys and values that may stand where somebody types."""
+    await require_pipeline(request)
+    form = read_form(await request.body())
+    line, column = (_read_number(form.get(name, "")) for name in ("line", "column"))
+    # not cut at its end, as files are: somebody types there
+    text = form.get(TEXT, "").replace("\r\n", "\n")
+    found = await run_in_threadpool(list_completions, _build_schema(), text, line, column)
+    return HTMLResponse(render_page("possible.html", found=found))
+
+
+@cache
+def _build_schema() -> dict[str, Any]:
+    return schema()
+
+
+def _read_number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 8 else 0
 
 
 async def plan_spec(request: Request) -> Response:

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import BaseLoader, ChoiceLoader, Environment, TemplateNotFound
 
 from driftloop.console.views.times import format_ago, format_length, format_number, read_moment
+from driftloop.local.ground.sentences import describe_cause
 from driftloop.pages.documents import build_environment as build_shared
 from driftloop.pages.svg import percent, shorten_text
 
@@ -55,6 +56,7 @@ def build_environment() -> Environment:
         "weights": format_weights,
         "step": lambda name: _TRIAL.sub(r" \1", name),
         "kind": find_kind,
+        "cause": describe_cause,
     }
     return environment
 

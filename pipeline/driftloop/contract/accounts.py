@@ -88,7 +88,7 @@ RIGHTS: dict[NatsRole, NatsRights] = {
     ),
     NatsRole.READER: NatsRights(
         NatsAccount.DETECTOR,
-        "the decision service, and `driftloop step claim`: reads of verdicts and events",
+        "the decision service, and `driftloop step claim` and `finish`: reads of verdicts and events",
         (
             *(f"$JS.API.STREAM.{call}.*" for call in ("INFO", "MSG.GET")),
             *(f"$JS.API.CONSUMER.{call}.*.>" for call in ("CREATE", "INFO", "DELETE", "MSG.NEXT")),

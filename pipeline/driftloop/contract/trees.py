@@ -128,6 +128,8 @@ OUTCOME_FILE = "outcome.json"
 RUN_FILE = "run.json"
 TRACKING_FILE = "tracking.json"
 CARD_FILES = ("card.md", "card.html")
+PAGE_FILE = "report.html"
+"""The report of a run as one page, beside its run.json."""
 PRODUCTION_FILE = "release.json"
 METADATA_FILE = "metadata.yaml"
 DETECTOR_FILE = "detector.json"

@@ -9,6 +9,7 @@ from driftloop.pages.svg import (
     build_element,
     build_figure,
     build_key,
+    build_link,
     build_plot,
     build_title,
     describe_span,
@@ -72,6 +73,7 @@ def _draw_row(name: str, effects: Sequence[ColumnEffect], span: TimeSpan, most: 
         _ROW,
         build_element("rect", width="100%", height=_ROW, class_="ground"),
         *_draw_cells(effects, span, most),
+        has_links=any(each.window.href for each in effects),
     )
     label = build_element(
         "span",
@@ -97,14 +99,15 @@ def _draw_cells(effects: Sequence[ColumnEffect], span: TimeSpan, most: int) -> I
         left = span.find_place(window.began or window.at)
         width = max(span.find_place(window.at) - left, 100 / most)
         text = f"window {window.number}: {highest.text}" if highest.text else ""
-        yield build_element(
+        cell = build_element(
             "rect",
-            build_title(text) if text and highest.alarm else "",
+            build_title(text) if text and (highest.alarm or window.href) else "",
             x=percent(max(0.0, min(left, 100 - width))),
             width=percent(width),
             height=_ROW,
             class_=f"h{step} alarmed" if highest.alarm else f"h{step}",
         )
+        yield build_link(cell, window.href, by_keyboard=False)
 
 
 def _build_scale() -> Iterator[Markup]:

@@ -73,11 +73,24 @@ def percent(place: float) -> str:
     return f"{format_number(place)}%"
 
 
-def build_plot(label: str, height: float, *children: str | Markup, kind: str = "") -> Markup:
-    """Return a picture as wide as its page; `label` says what it shows to those who do not see it."""
+def build_plot(
+    label: str, height: float, *children: str | Markup, kind: str = "", has_links: bool = False
+) -> Markup:
+    """Return a picture as wide as its page; `label` says what it shows to those who do not see it. One that
+    has links is a group of these, since nothing inside a picture can be reached."""
     return build_element(
-        "svg", *children, class_=f"plot {kind}".rstrip(), width="100%", height=height, role="img", aria_label=label
+        "svg", *children, class_=f"plot {kind}".rstrip(), width="100%", height=height,
+        role=("group" if has_links else "img") if label else None,
+        aria_label=label or None, aria_hidden=None if label else "true",
     )  # fmt: skip
+
+
+def build_link(mark: Markup, href: str, *, by_keyboard: bool = True) -> Markup:
+    """Return a part of a picture that leads somewhere; the mark itself where there is no place to go. One that
+    is not reached `by_keyboard` is one of very many, and the same place is in a table."""
+    if not href:
+        return mark
+    return build_element("a", mark, href=href, tabindex=None if by_keyboard else "-1")
 
 
 def build_figure(caption: str | Markup, *children: str | Markup, kind: str = "") -> Markup:

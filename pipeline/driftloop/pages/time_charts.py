@@ -19,6 +19,7 @@ from driftloop.pages.svg import (
     build_element,
     build_figure,
     build_key,
+    build_link,
     build_plot,
     build_title,
     describe_span,
@@ -62,7 +63,11 @@ def draw_split(
     if commits:
         legend.append(build_key("tick", count_noun(len(commits), "commit")))
     return build_figure(
-        join_markup(legend), build_plot(words, _TOP + _TALL + _AXIS, *parts), kind="split"
+        join_markup(legend),
+        build_plot(
+            words, _TOP + _TALL + _AXIS, *parts, has_links=any(each.href for each in commits)
+        ),
+        kind="split",
     )
 
 
@@ -120,7 +125,13 @@ def draw_drift(
         ]
     )
     return build_figure(
-        caption, build_plot(f"{line.name}: {words}, {describe_span(span)}", bottom + 22, *parts)
+        caption,
+        build_plot(
+            f"{line.name}: {words}, {describe_span(span)}",
+            bottom + 22,
+            *parts,
+            has_links=any(each.href for each in inside),
+        ),
     )
 
 
@@ -194,7 +205,7 @@ def _draw_commit(commit: CommitTick, span: TimeSpan) -> Markup:
         build_element("line", x1=x, x2=x, y1=_TOP, y2=y + 8, class_="commit"),
         build_element("circle", cx=x, cy=y + 12, r=4.5, class_=f"tick {commit.kind}"),
     )
-    return build_element("a", mark, href=commit.href) if commit.href else mark
+    return build_link(mark, commit.href)
 
 
 def _describe_commit(commit: CommitTick) -> str:
@@ -216,7 +227,7 @@ def _draw_window(window: WindowPoint, span: TimeSpan, bottom: float) -> Markup:
         height=height,
         class_="alarm" if window.alarm else "quiet",
     )
-    return build_element("a", bar, href=window.href) if window.href else bar
+    return build_link(bar, window.href, by_keyboard=window.alarm)
 
 
 def _draw_levels(bottom: float) -> Iterator[Markup]:

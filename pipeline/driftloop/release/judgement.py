@@ -16,6 +16,8 @@ from driftloop.release.record import NumbersAlike, Recent, Version
 
 SLACK = 0.05
 """Allowed distance of live traffic from the recent rows, beyond chance."""
+MOST_LONE = 10
+"""Requests that only production answered that are named."""
 SIGMAS = 3.0
 """Standard deviations that count as chance."""
 
@@ -208,6 +210,8 @@ class Measured:
     """Requests that production answered and the candidate did not, though it had time to."""
     quality: LiveQuality | None = None
     """How good both are by labels; None when nobody asked."""
+    lone: tuple[str, ...] = ()
+    """Ids of the newest of the requests that are `alone`, at most `MOST_LONE`."""
 
     @property
     def agreement(self) -> float:
@@ -260,6 +264,7 @@ class Measured:
             document["agreed"],
             document.get("alone", 0),
             _read_quality(document.get("quality")),
+            tuple(document.get("lone", ())),
         )
 
 

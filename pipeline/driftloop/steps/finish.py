@@ -25,7 +25,7 @@ from driftloop.contract.outcomes import (
     write_outcome,
 )
 from driftloop.contract.records import GateVerdict, Rehearsal
-from driftloop.contract.runs import RunAlarm
+from driftloop.contract.runs import RunAlarm, RunReport
 from driftloop.contract.trees import rehearsal_key, verdict_key
 from driftloop.errors import PipelineError
 from driftloop.git.repository import LoggedCommit, Repository
@@ -42,6 +42,7 @@ from driftloop.operations.runs.run_reports import (
 from driftloop.operations.runs.run_store import RunPlace
 from driftloop.operations.runs.run_workflows import is_idle_look
 from driftloop.operations.stories.cards import store_cards
+from driftloop.operations.stories.reports import store_report
 from driftloop.operations.traces.traces import TracePlace
 from driftloop.release import record
 from driftloop.release.record import Release, Version
@@ -150,17 +151,19 @@ def _remove_work(settings: StepSettings, run: str) -> None:
     options.print_progress(f"{removed} bytes of files between steps are removed")
 
 
-def _store_cards(settings: StepSettings, known: KnownRun, release: str) -> None:
-    """Store the card of a release beside run.json, where the spec has one; without it the run has ended,
-    too."""
+def _store_pages(settings: StepSettings, known: KnownRun, report: RunReport) -> None:
+    """Store beside run.json the card of the run's release, where the spec has one, and the report of the
+    run, once it has ended; without them the run has ended, too."""
     repository = settings.open_repository()
-    place = RunPlace(
-        settings.store, settings.bucket, known.namespace, lambda *_: None, lambda _: {}
-    )
+    runs = RunPlace(settings.store, settings.bucket, known.namespace, lambda *_: None, lambda _: {})
+    place = TracePlace(runs, repository, repository.tip())
     try:
-        store_cards(TracePlace(place, repository, repository.tip()), known.pipeline, release)
+        if report.release is not None:
+            store_cards(place, known.pipeline, report.release)
+        if report.outcome is not None:
+            store_report(replace(place, nats_url=settings.verdicts_url), report)
     except PipelineError as error:
-        options.print_progress(f"the card of {release} is not stored: {error.message}")
+        options.print_progress(f"card and report of {report.run} are not stored: {error.message}")
 
 
 def _note_tracking(settings: StepSettings, pipeline: str, run: str) -> None:
@@ -216,8 +219,8 @@ def _store_report(
     except PipelineError as error:
         options.print_progress(f"run.json is not written: {error.message}")
         return
-    if report.release is not None:
-        _store_cards(settings, known, report.release)
+    if report.release is not None or report.outcome is not None:
+        _store_pages(settings, known, report)
     if tracking:
         _note_tracking(settings, known.pipeline, run)
     for note in report.notes:

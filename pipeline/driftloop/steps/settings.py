@@ -47,6 +47,12 @@ class StepSettings:
         return self._read(contract.NATS_ROLES[NatsRole.READER])
 
     @property
+    def verdicts_url(self) -> str | None:
+        """URL of NATS, for reads of events; None in a workflow that was rendered before it was needed."""
+        setting = contract.NATS_ROLES[NatsRole.READER]
+        return self.environment.get(setting.environment) or None
+
+    @property
     def bucket(self) -> StoreLocation:
         """The bucket of runs and models."""
         return StoreLocation(self._read(contract.S3_BUCKET))

@@ -1,10 +1,9 @@
-"""From an empty cluster to a promotion after drift and its revert, by the commands of the guide and nothing else."""
+"""From an empty cluster to a promotion after drift, by the commands of the guide and nothing else."""
 
 import time
 
 from cluster.guide import STEPS
 from cluster.guided import follow_guide, wipe_cluster
-from cluster.proof.test_d_rollout import revert
 from cluster.world import BACKEND, PIPELINE, N, P
 
 
@@ -71,22 +70,6 @@ def test_the_guide_leads_to_a_loop_that_turns(it, capfd):
     assert len(replaced) == 1, f"the candidate's pod was replaced: {replaced}"
     with capfd.disabled():
         print(f"\nback end {BACKEND}\n{stages.table()}")
-
-
-def test_a_revert_is_at_the_gateway_at_once(it):
-    first, promotion = it.known("first"), it.tip()
-    it.retraining("halt", "--reason", "what a revert takes is measured")
-    it.idle_runs()
-    it.traffic.pause()
-    revert(it, promotion)
-    gateway, detectors = it.measure_return(first)
-    it.say(
-        f"revert at the gateway {gateway:.0f} s and at the detectors {detectors:.0f} s after Flux had fetched it"
-    )
-    it.ready(PIPELINE, timeout=300)
-    it.retraining("resume")
-    assert gateway < 20
-    assert detectors < 40
 
 
 def is_promoted(it, *, other_than):

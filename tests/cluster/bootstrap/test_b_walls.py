@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 from cluster.bootstrap.test_b_honesty import pods
-from cluster.world import BACKEND, EXAMPLE, PIPELINE, STAND_IN, N, P
+from cluster.world import EXAMPLE, PIPELINE, SPEC, STAND_IN, N, P
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
 from driftloop.contract.trees import run_key
@@ -209,6 +209,7 @@ def push(it, files, *, revert=None):
     if revert is not None:
         it.git("revert", "--no-edit", f"{revert}..HEAD", cwd=clone)
     for path, text in files.items():
+        (clone / path).parent.mkdir(parents=True, exist_ok=True)
         (clone / path).write_text(text)
     if files:
         it.git("add", "-A", cwd=clone)
@@ -223,7 +224,7 @@ def commit_intruder(it):
         shutil.copytree(EXAMPLE / "server", project / "server")
         shutil.copytree(EXAMPLE / "trainer", project / "trainer")
         shutil.copy(STAND_IN / "intruder" / "intruder.py", project / "trainer")
-    text = (EXAMPLE / {"plain": "plain.yaml", "seldon": "pipeline.yaml"}[BACKEND]).read_text()
+    text = (EXAMPLE / SPEC).read_text()
     given = {"epochs": 4, "learning_rate": 0.002, "namespace": N, "git": it.url}
     for known, wanted in (
         ("ghcr.io/driftloop/digits-trainer:1.0.0", IMAGE),

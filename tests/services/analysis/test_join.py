@@ -65,13 +65,13 @@ def test_what_only_production_answered():
     join.add_response("alone", "r1", (1,), 12.0)
     join.add_response("candidate", "r2", (1,), 12.0)
     join.add_response("new", "r1", (1,), 19.0)
-    assert join.count_alone("r1", "r2", 5.0, 20.0) == 1
-    assert join.count_alone("r1", "r2", 0.0, 20.0) == 2
-    assert join.count_alone("r1", "r2", 5.0, 24.0) == 2
+    assert join.list_alone("r1", "r2", 5.0, 20.0) == ("alone",)
+    assert join.list_alone("r1", "r2", 0.0, 20.0) == ("old", "alone")
+    assert join.list_alone("r1", "r2", 5.0, 24.0) == ("alone", "new")
     # also once the entries are forgotten
     join.add_response("later", "r2", (1,), 500.0)
     assert len(join) == 1
-    assert join.count_alone("r1", "r2", 5.0, 500.0) == 2
+    assert join.list_alone("r1", "r2", 5.0, 500.0) == ("alone", "new")
 
 
 def test_memory_is_bounded_by_number():

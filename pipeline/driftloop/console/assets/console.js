@@ -52,7 +52,10 @@
     const busy = document.activeElement;
     const typing = busy && live && live.contains(busy) && busy.matches("input, select, textarea");
     const chosen = live && live.querySelector("input[type=checkbox]:checked");
-    if (event.detail.target === live && (typing || chosen)) event.detail.shouldSwap = false;
+    if (event.detail.target !== live) return;
+    if (typing || chosen) event.detail.shouldSwap = false;
+    // what the page is about was removed: that is what it has to show
+    else if (event.detail.xhr.status === 404) { event.detail.shouldSwap = true; event.detail.isError = false; }
   });
 
   document.addEventListener("htmx:sendError", () => tell(true));
@@ -65,6 +68,34 @@
       box.setAttribute("aria-label", "table, can be scrolled");
     }
   });
+  // the editor of a spec: where the caret is tells what is possible there
+  const draft = document.querySelector("#draft textarea:not([readonly])");
+  const possible = document.getElementById("possible");
+  const place = () => {
+    const lines = draft.value.slice(0, draft.selectionStart).split("\n");
+    const form = draft.form.elements;
+    form.namedItem("line").value = lines.length;
+    form.namedItem("column").value = lines[lines.length - 1].length;
+    if (window.htmx) window.htmx.trigger(possible, "caret");
+  };
+  if (draft && possible) {
+    for (const kind of ["input", "click", "keyup"]) draft.addEventListener(kind, place);
+    draft.addEventListener("keydown", (event) => {
+      const first = possible.querySelector("button");
+      if (!event.ctrlKey || event.key !== " " || !first) return;
+      event.preventDefault();
+      first.focus();
+    });
+    possible.addEventListener("click", (event) => {
+      const button = event.target.closest("button[data-insert]");
+      if (!button) return;
+      const end = draft.selectionStart;
+      draft.setRangeText(button.dataset.insert, end - button.dataset.typed.length, end, "end");
+      draft.focus();
+      draft.dispatchEvent(new Event("input", { bubbles: true }));
+    });
+  }
+
   document.addEventListener("htmx:afterSettle", focusable);
   window.addEventListener("DOMContentLoaded", () => { focusable(); follow(); });
 })();

@@ -1,6 +1,6 @@
 """Drift: columns by their effect over time, and one window in full."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from driftloop.console.snapshot import Snapshot
@@ -77,13 +77,15 @@ def list_effects(
         point = places.get(find_place(window))
         if point is None or window.quality is not None:
             continue
+        # cells are many, and on the page that they lead to: the query is enough
+        point = replace(point, href=point.href[point.href.index("?") :])
         effects += [
             ColumnEffect(
                 column.name,
                 point,
                 min(abs(column.effect), 1.0),
                 column.alarm,
-                f"{column.name}, effect {column.effect:.2g}",
+                f"effect {column.effect:.2g}",
             )
             for column in window.columns
         ]

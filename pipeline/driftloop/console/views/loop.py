@@ -6,15 +6,16 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from driftloop.console.snapshot import Snapshot
-from driftloop.console.source import CommittedState, WeighedCommit
+from driftloop.console.source import MOST_COMMITS, CommittedState, WeighedCommit
 from driftloop.console.views.overview import describe_age, list_monitors
 from driftloop.console.views.places import HOME
 from driftloop.console.views.times import choose_span, read_moment
+from driftloop.local.ground.sentences import describe_cause
+from driftloop.operations.commits.commit_kinds import ReleaseStand, find_commit_kind
 from driftloop.operations.commits.releases import was_applied
 from driftloop.operations.runs.run_store import ListedRun
 from driftloop.operations.watching.verdict_windows import JudgedWindow
 from driftloop.pages.figures import (
-    CommitKind,
     CommitTick,
     MonitorLine,
     QualityLine,
@@ -184,17 +185,24 @@ def list_ticks(committed: CommittedState | None, span: TimeSpan) -> tuple[Commit
     """Return the commits of a pipeline's release within a time, the oldest first."""
     if committed is None:
         return ()
-    ticks = [
-        CommitTick(
-            at=_read_commit_time(each),
-            sha=each.logged.commit.sha,
-            subject=each.logged.commit.subject,
-            kind=find_kind(each),
-            why=each.logged.trailers.get("Driftloop-Cause", ""),
-            href=f"/commits/{each.logged.commit.sha}",
+    ticks = []
+    applied = _list_applied(committed)
+    # of a history that is cut off, the first one shows only what was before the second
+    befores = [None if len(committed.commits) < MOST_COMMITS else applied[0], *applied]
+    for before, each in zip(befores, applied, strict=False):
+        stand = before.stand if before is not None else ReleaseStand()
+        kind, _ = find_commit_kind(each.logged.trailers, stand, each.stand)
+        sha = each.logged.commit.sha
+        ticks.append(
+            CommitTick(
+                at=_read_commit_time(each),
+                sha=sha,
+                subject=each.logged.commit.subject,
+                kind=kind,
+                why=describe_cause(each.logged.trailers.get("Driftloop-Cause", "")),
+                href=f"/commits/{sha}",
+            )
         )
-        for each in _list_applied(committed)
-    ]
     return tuple(tick for tick in ticks if span.began <= tick.at <= span.ended)
 
 
@@ -202,29 +210,6 @@ def _list_applied(committed: CommittedState) -> list[WeighedCommit]:
     """Return the commits that were applied, the oldest first."""
     commits = reversed(committed.commits)
     return [each for each in commits if was_applied(each.logged)]
-
-
-def find_kind(commit: WeighedCommit) -> CommitKind:
-    """Return what a commit did to the release, by its trailers."""
-    trailers, subject = commit.logged.trailers, commit.logged.commit.subject
-    if trailers.get("Driftloop-Taken-Back") or subject.startswith("Roll "):
-        return "rollback"
-    match trailers.get("Driftloop-Outcome"):
-        case "released":
-            return "first" if subject.endswith("as the first release") else "promote"
-        case None:
-            pass
-        case _:
-            return "reject"
-    match commit.phase:
-        case "shadow":
-            return "shadow"
-        case "canary":
-            return "canary"
-        case "stable" if subject.startswith("Release "):
-            return "first"
-        case _:
-            return "spec"
 
 
 def _read_commit_time(commit: WeighedCommit) -> datetime:
@@ -237,8 +222,8 @@ def _list_splits(committed: CommittedState | None, span: TimeSpan) -> tuple[Traf
     splits = [
         TrafficSplit(
             _read_commit_time(each),
-            each.weights,
-            each.candidate if each.phase == "shadow" else None,
+            each.stand.weights,
+            each.stand.candidate if each.stand.phase == "shadow" else None,
         )
         for each in _list_applied(committed)
     ]

@@ -74,7 +74,7 @@ def describe_age(snapshot: Snapshot, name: str, now: datetime) -> str:
         return ""
     since = None
     for commit in committed.commits:
-        if commit.production != release.production:
+        if commit.stand.production != release.production:
             break
         since = datetime.fromtimestamp(commit.logged.at, UTC)
     return format_ago(since, now) if since is not None else ""

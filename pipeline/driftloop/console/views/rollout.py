@@ -1,10 +1,12 @@
 """A rollout: its stages, each with its limits and what was measured."""
 
 from driftloop.console.snapshot import Snapshot
+from driftloop.console.views.times import format_length
 from driftloop.contract.handovers import RolloutLimits
 from driftloop.operations.rollouts.rollout_progress import RolloutProgress, StageProgress
 from driftloop.pages.figures import LimitFigure, RolloutStage, StageState
-from driftloop.release.judgement import Measured
+from driftloop.release.judgement import Limits, Measured
+from driftloop.text.words import count_noun
 
 
 def find_workflow(snapshot: Snapshot, name: str) -> str | None:
@@ -19,6 +21,30 @@ def find_workflow(snapshot: Snapshot, name: str) -> str | None:
 def list_stages(progress: RolloutProgress) -> tuple[RolloutStage, ...]:
     """Return the stages with their limits; what is measured is of the stage that is on."""
     return tuple(_describe_stage(stage, progress.measured) for stage in progress.stages)
+
+
+def describe_left(progress: RolloutProgress) -> str:
+    """Say what the stage that is on still waits for, and how long that takes at this rate; empty when that is
+    not known."""
+    active = next((each for each in progress.stages if _find_state(each.phase) == "active"), None)
+    measured = progress.measured
+    if active is None or measured is None:
+        return ""
+    limits = Limits.of(active.limits)
+    seen = measured.joined if limits.mirrored else measured.candidate.requests
+    missing = max(0, limits.needed - seen)
+    times = [max(0.0, limits.seconds - measured.seconds)]
+    parts = []
+    if missing:
+        parts.append(f"{count_noun(missing, 'request')} more")
+        if seen and measured.seconds:
+            times.append(missing * measured.seconds / seen)
+    if max(times) >= 1:
+        at_least = "at least " if missing and not seen else "about "
+        parts.insert(0, f"{at_least}{format_length(max(times))}")
+    if not parts:
+        return "Nothing is missing any more: the next look at the figures decides."
+    return f"This stage needs {', '.join(parts)}{' at this rate' if len(times) > 1 else ''}."
 
 
 def _describe_stage(stage: StageProgress, measured: Measured | None) -> RolloutStage:

@@ -10,6 +10,7 @@ from driftloop.contract.trees import (
     CARD_FILES,
     METADATA_FILE,
     OUTCOME_FILE,
+    PAGE_FILE,
     RUN_FILE,
     TRACKING_FILE,
 )
@@ -89,7 +90,7 @@ def kind_of(name: str) -> FileKind:
     """Return the kind of a file by its key below the run's folder; what is not known is part of the
     model."""
     top, _, rest = name.partition("/")
-    if name in (RUN_FILE, OUTCOME_FILE, TRACKING_FILE, *CARD_FILES) or top == "snapshot":
+    if name in (RUN_FILE, OUTCOME_FILE, TRACKING_FILE, PAGE_FILE, *CARD_FILES) or top == "snapshot":
         return "record"
     if top == "release" and rest == METADATA_FILE:
         return "record"

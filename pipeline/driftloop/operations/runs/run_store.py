@@ -82,9 +82,18 @@ class ListedRun:
 
 
 @contextlib.contextmanager
-def open_local_runs(state: StateFolder, environment: Mapping[str, str]) -> Iterator[RunPlace]:
-    """Open the runs of a state folder; LocalError when nothing was started in it yet."""
-    store = ObjectStore.from_environment(read_environment(state))
+def open_local_runs(
+    state: StateFolder,
+    environment: Mapping[str, str],
+    *,
+    attempts: int = 8,
+    patience: float = 60,
+) -> Iterator[RunPlace]:
+    """Open the runs of a state folder; LocalError when nothing was started in it yet. Calls of the store are
+    tried `attempts` times, each for `patience` seconds."""
+    store = ObjectStore.from_environment(
+        read_environment(state), attempts=attempts, patience=patience
+    )
     bucket = StoreLocation(LocalSettings.load(state)[platform.S3_BUCKET])
     api = find_runtime(state, environment, repository=state.repository_url)
 

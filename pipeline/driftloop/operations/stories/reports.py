@@ -11,7 +11,7 @@ from typing import Any
 
 from driftloop.contract.runs import RunReport
 from driftloop.contract.times import format_time
-from driftloop.contract.trees import spec_path
+from driftloop.contract.trees import PAGE_FILE, run_key, spec_path
 from driftloop.errors import PipelineError, ReleaseError
 from driftloop.local.ground.sentences import describe_cause
 from driftloop.operations.commits import releases
@@ -22,7 +22,7 @@ from driftloop.operations.stories.story_commits import CommitStory
 from driftloop.operations.stories.story_windows import WindowStory
 from driftloop.operations.traces.traces import TracePlace
 from driftloop.pages.figures import GateFigure, QualityLine, TimeSpan
-from driftloop.pages.reports import Report, RunSummary, StoryLine
+from driftloop.pages.reports import Report, RunSummary, StoryLine, draw_report
 from driftloop.release.record import Release
 from driftloop.spec import load_spec
 from driftloop.spec.model import Spec
@@ -94,6 +94,15 @@ def read_report(place: TracePlace, choice: ReportChoice) -> Report:
         else (),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def store_report(place: TracePlace, run: RunReport) -> None:
+    """Store the report of a run's release, or of the time from a run on that released nothing, beside its
+    run.json."""
+    since = None if run.release is not None else run.started
+    choice = ReportChoice(pipeline=run.pipeline, release=run.release, since=since)
+    page = draw_report(read_report(place, choice)).encode()
+    place.runs.store.write_object(place.runs.bucket / run_key(run.run, PAGE_FILE), page)
 
 
 def _read_spec(text: str, pipeline: str, notes: list[str]) -> Spec | None:

@@ -10,6 +10,7 @@ from typing import assert_never
 from driftloop.contract.trees import release_path, spec_path
 from driftloop.git.repository import LoggedCommit, Repository
 from driftloop.local.ground.sentences import describe_cause
+from driftloop.operations.commits.commit_kinds import ReleaseStand, find_commit_kind
 from driftloop.operations.commits.release_history import read_release
 from driftloop.operations.commits.releases import read_outcome_trailers, was_applied
 from driftloop.pages.figures import (
@@ -103,27 +104,12 @@ def _read_releases(
         if not was_applied(commit):
             continue
         after = read_release(repository, commit.commit.sha, pipeline)
-        kind, about = _find_kind(before, after)
+        kind, about = find_commit_kind(
+            commit.trailers, ReleaseStand.of(before), ReleaseStand.of(after)
+        )
         about = commit.trailers.get("Driftloop-Release") or about
         yield StoryCommit(commit, kind, after, about)
         before = after or before
-
-
-def _find_kind(before: Release | None, after: Release | None) -> tuple[CommitKind, str]:
-    """Return what a commit did to a release, and the release id that it is about."""
-    if after is None or after.production is None:
-        return "spec", ""
-    was = before.production.id if before is not None and before.production is not None else None
-    asked = before.candidate.id if before is not None and before.candidate is not None else None
-    now = after.production.id
-    if was is None:
-        return "first", now
-    if now != was:
-        back = before is not None and before.previous is not None and before.previous.id == now
-        return ("rollback" if back and asked is None else "promote"), now
-    if after.candidate is None:
-        return ("reject", asked) if asked is not None else ("spec", "")
-    return ("canary" if after.phase == "canary" else "shadow"), after.candidate.id
 
 
 def list_ticks(story: CommitStory) -> tuple[CommitTick, ...]:

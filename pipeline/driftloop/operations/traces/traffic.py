@@ -21,7 +21,6 @@ from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet.images import LocalImage
 from driftloop.operations.ground.cluster_store import open_cluster_bucket
 from driftloop.operations.ground.environment import read_environment
-from driftloop.spec.values import duration
 
 ExportForm = Literal["parquet", "csv", "jsonl"]
 FORMS: tuple[ExportForm, ...] = get_args(ExportForm)
@@ -100,23 +99,6 @@ def open_cluster_traffic(
         bucket,
     ):
         yield TrafficFolder(store, StoreLocation(bucket, traffic_key(name)))
-
-
-def read_since(text: str, now: datetime) -> datetime:
-    """Return a moment from a length of time before now (`7d`, `12h`), a day or a time; ValueError for what is
-    none of them."""
-    try:
-        return now - duration(text)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(
-            f"`{text}` must be a length of time before now, such as 12h or 7d, a day or a time, such as "
-            "2026-11-30 or 2026-11-30T08:00:00Z"
-        ) from None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def list_files(folder: TrafficFolder, choice: TrafficChoice) -> list[StoredFile]:

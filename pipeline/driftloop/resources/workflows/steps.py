@@ -275,7 +275,12 @@ def finish_step(plan: Plan, name: str, run: str, arguments: tuple[str, ...]) -> 
             *("--out", PARAMETERS),
         ),
         outputs=(OutputParameter(OUTCOME_PARAMETER), OutputParameter(ROLLOUT_PARAMETER)),
-        variables=(*parts.nats(NatsRole.STEP), *parts.S3, *parts.GIT, *parts.KUBERNETES),
+        variables=(
+            *parts.nats(NatsRole.STEP, NatsRole.READER),
+            *parts.S3,
+            *parts.GIT,
+            *parts.KUBERNETES,
+        ),
         retries=3,
         reaches=FINISH,
         token_of=plan.names.finish,

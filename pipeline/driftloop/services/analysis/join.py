@@ -13,6 +13,8 @@ OPEN = 20_000
 """Responses that wait at most; the oldest go first."""
 KEPT = 20_000
 """Joined requests kept for each pair of versions."""
+LONGEST_ID = 100
+"""Characters of a request's id that are kept when it is forgotten."""
 GRACE = 5.0
 """Seconds that a partner's answer may come later."""
 SECONDS = 7200
@@ -58,8 +60,8 @@ class ResponseJoin:
         self._open: OrderedDict[str, _OpenRequest] = OrderedDict()
         self._pairs: dict[frozenset[str], deque[_JoinedRequest]] = {}
         self._counts: defaultdict[str, OrderedDict[int, int]] = defaultdict(OrderedDict)
-        self._lone: dict[str, deque[float]] = {}
-        """Release -> times of requests that nobody else answered before they were forgotten."""
+        self._lone: dict[str, deque[tuple[float, str]]] = {}
+        """Release -> times and ids of requests that nobody else answered before they were forgotten."""
 
     def add_response(
         self, request: str, release: str, answers: Sequence[Answer], time: float
@@ -91,16 +93,18 @@ class ResponseJoin:
             sum(request.count_agreed(tolerance) for request in joined),
         )
 
-    def count_alone(self, production: str, candidate: str, since: float, now: float) -> int:
-        """Requests since a time that production answered and the candidate did not, though it had
-        time to."""
+    def list_alone(
+        self, production: str, candidate: str, since: float, now: float
+    ) -> tuple[str, ...]:
+        """Ids of requests since a time that production answered and the candidate did not, though it
+        had time to, the oldest first."""
         waiting = (
-            entry.time
-            for entry in self._open.values()
+            (entry.time, request)
+            for request, entry in self._open.items()
             if production in entry.answers and candidate not in entry.answers
         )
         lone = (*self._lone.get(production, ()), *waiting)
-        return sum(since <= time <= now - GRACE for time in lone)
+        return tuple(request for time, request in lone if since <= time <= now - GRACE)
 
     def count_responses(self, release: str, since: float) -> int:
         """Requests that a version answered since a time; the second in which it begins is left
@@ -127,9 +131,10 @@ class ResponseJoin:
                 break
             if len(entry.answers) == 1:
                 (release,) = entry.answers
-                self._lone.setdefault(release, deque(maxlen=self._kept)).append(entry.time)
+                lone = self._lone.setdefault(release, deque(maxlen=self._kept))
+                lone.append((entry.time, request[:LONGEST_ID]))
             del self._open[request]
         while len(self._lone) > 8:
-            del self._lone[min(self._lone, key=lambda name: self._lone[name][-1])]
+            del self._lone[min(self._lone, key=lambda name: self._lone[name][-1][0])]
         while len(self._pairs) > 8:
             del self._pairs[min(self._pairs, key=lambda pair: self._pairs[pair][-1].time)]

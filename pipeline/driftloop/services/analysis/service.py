@@ -39,7 +39,7 @@ from driftloop.contract.names import PREDICTOR_PORT, Names
 from driftloop.contract.streams import AnalysisStreams
 from driftloop.errors import StoreError
 from driftloop.release.answers import Answer, read_answers, read_class_names
-from driftloop.release.judgement import Answers, Measured
+from driftloop.release.judgement import MOST_LONE, Answers, Measured
 from driftloop.release.live import LiveQuality
 from driftloop.services.analysis import metrics
 from driftloop.services.analysis.join import ResponseJoin
@@ -350,6 +350,7 @@ class AnalysisService:
                 for address, scrape in scraped.items():
                     counting.add_scrape(scrape, address)
         agreement = self._join.measure_agreement(production, candidate, since, tolerance)
+        alone = self._join.list_alone(production, candidate, since, now)
         return Measured(
             max(0.0, now - since),
             self._correct_requests(production, question.production.total, since),
@@ -357,7 +358,8 @@ class AnalysisService:
             agreement.joined,
             agreement.rows,
             agreement.agreed,
-            self._join.count_alone(production, candidate, since, now),
+            len(alone),
+            lone=alone[-MOST_LONE:],
         )
 
     def _correct_requests(self, release: str, counted: Answers, since: float) -> Answers:
