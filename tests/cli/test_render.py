@@ -284,9 +284,11 @@ GOOD = "def train(epochs, data, out, *, seed=0):\n    return {'loss': 0}\n"
 
 def test_a_project_that_fits(driftloop: Driftloop, tmp_path: Path) -> None:
     file = project(tmp_path / "p", train=GOOD)
+    file.write_text(file.read_text() + "  retrain: {quietHours: {during: [sat-sun]}}\n")
     code, stdout, stderr = driftloop("validate", file)
     assert (code, stdout) == (0, "")
     assert "digits in namespace digits" in stderr
+    assert "quiet     sat-sun (UTC)" in stderr
     document = json.loads(driftloop("validate", file, "--output", "json")[1])
     assert (document["valid"], document["problems"]) == (True, [])
     assert list(document["specs"]) == [str(file)]

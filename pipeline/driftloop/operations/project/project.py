@@ -348,6 +348,7 @@ def summarize_spec(document: Document, planned: Plan) -> Mapping[str, str]:
         "monitors": ", ".join(map(_describe_monitor, planned.monitors)) or "none",
         **({"pins": _describe_pins(document)} if document.pipeline.spec.pins else {}),
         "retrain": ", ".join(planned.retrain_on) or "by schedule and by hand",
+        **({"quiet": quiet.text} if (quiet := planned.retrain_policy.quiet) is not None else {}),
         **({"halt": ", ".join(planned.halt_on)} if planned.halt_on else {}),
         **({"rollback": ", ".join(planned.rollback_on)} if planned.rollback_on else {}),
         "agreement": _describe_agreement(planned),
