@@ -6,6 +6,7 @@ PipelineError
 ├── RenderError      a tree that would overwrite hand-written files, or differs from its spec
 ├── GitError         a repository that can't be reached, read or written
 ├── LocalError       the local runtime: a port, a program, an environment, a folder
+├── InstallationError  an extra of the package, or a program, that is not installed
 ├── RegistryError    an image registry: unreachable, refuses, does not have the image
 ├── StoreError       S3 or NATS: unreachable, refused, full
 └── StepError        a workflow step: its input or the user's function
@@ -45,6 +46,10 @@ class GitError(PipelineError):
 
 class LocalError(PipelineError):
     """The local runtime can't start or keep something running."""
+
+
+class InstallationError(PipelineError):
+    """Something that a command needs is not installed."""
 
 
 class RegistryError(PipelineError):

@@ -259,20 +259,17 @@ def test_the_driftloop_image_is_this_environment(state: StateFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "extras"),
-    [("monitor", ["monitor"]), ("driftloop", ["cli", "console"]), ("server", ["server"])],
+    ("image", "group"), [("monitor", "monitor"), ("driftloop", None), ("server", "server")]
 )
-def test_image_requirements_are_the_extras(image: str, extras: list[str]) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+def test_image_requirements_are_the_project_s(image: str, group: str | None) -> None:
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, groups = document["project"], document["dependency-groups"]
+    console = project["optional-dependencies"]["console"]
+    listed = [*project["dependencies"], *console] if group is None else groups[group]
     file = roles.PACKAGE / "images" / image / "requirements.in"
-    # only `secrets init` needs bcrypt and only a terminal rich, which no container has
-    needed = {
-        line
-        for extra in extras
-        for line in project["optional-dependencies"][extra]
-        if not line.startswith(("bcrypt", "rich"))
-    }
-    assert [one.text for one in environments.read_requirements(file)] == sorted(needed)
+    # only `secrets init` needs bcrypt, only a terminal rich, only a state folder psutil
+    needed = sorted(line for line in listed if not line.startswith(("bcrypt", "rich", "psutil")))
+    assert [one.text for one in environments.read_requirements(file)] == needed
 
 
 @pytest.mark.parametrize("image", ["driftloop", "monitor", "server", "trainer"])

@@ -8,7 +8,7 @@ def main() -> None:
     try:
         from driftloop.cli.root import root
     except ModuleNotFoundError as error:
-        hint = "install it with `pip install 'driftloop[cli,local]'`"
+        hint = "install the package with what it needs: `pip install driftloop`"
         sys.exit(f"error: the command line needs the module `{error.name}`\n\nhint: {hint}")
     from driftloop.cli.lazy import run_group
 

@@ -1,7 +1,6 @@
 """`driftloop console`."""
 
 import contextlib
-import importlib.util
 import os
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ import click
 
 from driftloop.cli import options
 from driftloop.clients import cancellation
-from driftloop.errors import LocalError
+from driftloop.extras import require_extra
 from driftloop.local.ground.state import free_port
 from driftloop.operations.commits.target import open_reading
 from driftloop.operations.ground.place import StateChoice
@@ -28,8 +27,6 @@ Examples:
   driftloop console --state .driftloop --port 8090
   driftloop console --cluster --context staging -n digits
   driftloop console --cluster --host console.acme.example --port 8080"""
-
-LIBRARIES = ("jinja2", "starlette", "uvicorn")
 
 
 @click.command(epilog=EXAMPLES)
@@ -81,12 +78,7 @@ def command(
         raise click.UsageError(
             "--kubeconfig, --context, --namespace, --host and --repository need --cluster"
         )
-    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise LocalError(
-            f"the console needs {', '.join(missing)}, which is not installed",
-            hint="`pip install 'driftloop[cli,console]'`",
-        )
+    require_extra("console", "the console")
     from driftloop.console.access import AccessKey
     from driftloop.console.login import LoginAccess
     from driftloop.console.serving import (

@@ -9,6 +9,7 @@ from driftloop.clients import cancellation
 from driftloop.contract.trees import SPEC
 from driftloop.demo.screen import DemoScreen
 from driftloop.demo.tour import empty_folder, run_demo
+from driftloop.extras import require_extra
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.project.starters import STARTERS
 
@@ -52,6 +53,7 @@ def command(*, state: Path, spec: Path | None, envs: Path | None, rate: float, k
     Needs neither Docker nor Kubernetes. Exit code 0 when every claim of the summary held, else
     1.
     """
+    require_extra("local", "`driftloop demo`")
     place = StateFolder.open_folder(state)
     empty_folder(place)
     spec = spec or STARTERS["digits"].folder / SPEC

@@ -3,11 +3,12 @@
 import importlib
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from driftloop.errors import PipelineError
+from driftloop.extras import explain_missing_module
 
 
 class LazyGroup(click.Group):
@@ -54,9 +55,18 @@ def run_group(group: click.Group) -> None:
         error.show()
         sys.exit(error.exit_code)
     except PipelineError as error:
-        click.echo(f"error: {error.message}", err=True)
-        if error.hint is not None:
-            click.echo(f"\nhint: {error.hint}", err=True)
-        sys.exit(1)
+        _exit_with(error)
+    except ModuleNotFoundError as error:
+        missing = explain_missing_module(error.name)
+        if missing is None:
+            raise
+        _exit_with(missing)
     except BrokenPipeError:
         sys.exit(0)
+
+
+def _exit_with(error: PipelineError) -> NoReturn:
+    click.echo(f"error: {error.message}", err=True)
+    if error.hint is not None:
+        click.echo(f"\nhint: {error.hint}", err=True)
+    sys.exit(1)

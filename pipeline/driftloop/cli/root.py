@@ -48,6 +48,7 @@ COMMANDS = {
     "secrets": ("driftloop.cli.secrets", "Write the platform's settings and sealed credentials"),
     "doctor": ("driftloop.cli.doctor", "Diagnose a cluster"),
     "demo": ("driftloop.cli.demo", "Run the whole loop on this machine"),
+    "version": ("driftloop.cli.version", "Print the version and which extras are installed"),
     "step": ("driftloop.cli.step", "Run one step of a workflow"),
 }
 

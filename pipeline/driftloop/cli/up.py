@@ -9,6 +9,7 @@ import click
 from driftloop.cli import allowed, options
 from driftloop.clients import cancellation
 from driftloop.contract.trees import SPEC
+from driftloop.extras import require_extra
 from driftloop.local.flux import supported
 from driftloop.local.ground import kinds, timeline
 from driftloop.local.ground.timeline import EventTimeline
@@ -92,6 +93,7 @@ def command(
     rendered tree to the state folder's own bare repository, and run that; without, and with
     --state alone, run what the repository holds. Ctrl-C stops everything.
     """
+    require_extra("local", "`driftloop up`")
     is_found = spec is None and state is None and Path(SPEC).is_file()
     if is_found:
         spec = Path(SPEC)

@@ -290,7 +290,7 @@ def find_program() -> str:
     if path is None:
         raise LocalError(
             "the command `driftloop` is not on PATH",
-            hint="install it with `pip install 'driftloop[cli,local]'`",
+            hint="install it with `pip install 'driftloop[local]'`",
         )
     return path
 

@@ -3,10 +3,9 @@
 import shutil
 from pathlib import Path
 
-from uv import find_uv_bin
-
 from driftloop.demo.platform import run_program
 from driftloop.errors import LocalError
+from driftloop.local.ground import binaries
 
 _FILE = '"model.onnx"'
 _EDITS = (
@@ -18,7 +17,14 @@ _EDITS = (
 
 async def make_batches(project: Path, what: str, *kinds: str, to: Path) -> None:
     """Run the project's own batches.py, in an environment that uv makes for it."""
-    command = [find_uv_bin(), "run", "--quiet", "--no-project", str(project / "batches.py"), what]
+    command = [
+        binaries.find_uv(),
+        "run",
+        "--quiet",
+        "--no-project",
+        str(project / "batches.py"),
+        what,
+    ]
     await run_program([*command, "--to", str(to), "--kind", *kinds])
 
 

@@ -300,9 +300,7 @@ def test_an_unknown_setting_at_rest_is_refused_by_name(tmp_path: Path) -> None:
         artifact.load_artifact(tmp_path)
 
 
-def test_image_and_extra_name_the_same_requirements() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
-        "optional-dependencies"
-    ]
+def test_image_and_group_name_the_same_requirements() -> None:
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     lines = (ROOT / "pipeline/driftloop/images/monitor/requirements.in").read_text().splitlines()
-    assert [line for line in lines if line and not line.startswith("#")] == extras["monitor"]
+    assert [line for line in lines if line and not line.startswith("#")] == groups["monitor"]

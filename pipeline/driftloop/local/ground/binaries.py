@@ -8,9 +8,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from driftloop.errors import LocalError
-
-HINT = "install it with `pip install 'driftloop[local]'`"
+from driftloop.errors import InstallationError
+from driftloop.extras import build_missing_error, write_install_command
 
 
 def find_nats_server() -> str:
@@ -30,14 +29,23 @@ def find_envoy() -> str:
         file = Path(folder) / "_bin" / "envoy"
         if os.access(file, os.X_OK):
             return str(file)
-    raise LocalError("the program `envoy` is missing from this environment", hint=HINT)
+    raise build_missing_error("the local runtime", ["envoy"], "local")
+
+
+def find_uv() -> str:
+    """uv, which builds environments of roles."""
+    try:
+        from uv import find_uv_bin
+    except ModuleNotFoundError:
+        raise build_missing_error("building an environment", ["uv"], "local") from None
+    return find_uv_bin()
 
 
 def find_git() -> str:
     """Return the path of git, which does not come as a wheel."""
     program = shutil.which("git")
     if program is None:
-        raise LocalError(
+        raise InstallationError(
             "the program `git` is missing", hint="install git with the system's package manager"
         )
     return program
@@ -46,8 +54,11 @@ def find_git() -> str:
 def _find_script(name: str) -> str:
     file = Path(sys.prefix) / "bin" / name
     if not os.access(file, os.X_OK):
-        raise LocalError(f"the program `{name}` is missing from this environment", hint=HINT)
+        raise build_missing_error("the local runtime", [name], "local")
     with file.open("rb") as stream:
         if stream.read(2) == b"#!":
-            raise LocalError(f"{file} is a launcher script, not the program itself", hint=HINT)
+            raise InstallationError(
+                f"{file} is a launcher script, not the program itself",
+                hint=f"install it with `{write_install_command('local')}`",
+            )
     return str(file)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from driftloop.errors import LocalError
 from driftloop.local.ground import files
+from driftloop.local.ground.binaries import find_uv
 from driftloop.local.ground.state import build_write_error, replace_file
 
 _DONE = "driftloop-complete"
@@ -83,7 +84,7 @@ def build_environment(
             say(
                 f"{name}: building its environment from {', '.join(map(str, requirements))} ({count} lines)"
             )
-            command = (_find_uv(), "venv", "--quiet", "--no-config", "--python", python)
+            command = (find_uv(), "venv", "--quiet", "--no-config", "--python", python)
             _run_uv([*command, str(env)], env, name, (), say)
             for layer in layers:
                 _install_layer(env, layer, name, say)
@@ -94,13 +95,6 @@ def build_environment(
     return env
 
 
-def _find_uv() -> str:
-    # where only clusters are worked on, no environment is built and uv is not installed
-    from uv import find_uv_bin
-
-    return find_uv_bin()
-
-
 def _install_layer(
     env: Path, layer: Sequence[RequirementLine], name: str, say: Callable[[str], None]
 ) -> None:
@@ -109,7 +103,7 @@ def _install_layer(
     # what such a file pins may contradict what packages say of each other: `scripts/lock` has overrides
     whole = ("--require-hashes", "--no-deps") if layer[0].hashed else ()
     python = str(env / "bin" / "python")
-    command = (_find_uv(), "pip", "install", "--no-config", "--python", python)
+    command = (find_uv(), "pip", "install", "--no-config", "--python", python)
     _run_uv([*command, *whole, "-r", str(file)], env, name, layer, say)
 
 

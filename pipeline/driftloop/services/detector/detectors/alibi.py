@@ -25,7 +25,7 @@ def load_class(module: str, name: str) -> Any:
         if spec is None or not spec.submodule_search_locations:
             raise PipelineError(
                 "alibi-detect is not installed",
-                hint="detectors run in the monitor image; elsewhere: `pip install 'driftloop[monitor]'`",
+                hint="detectors run in the monitor image; elsewhere install what pipeline/driftloop/images/monitor/requirements.txt lists",
             )
         root = Path(spec.submodule_search_locations[0])
         for package in _PACKAGES:

@@ -1,0 +1,28 @@
+"""`driftloop version`."""
+
+import json
+import platform
+
+import click
+
+from driftloop import __version__
+from driftloop.cli import options
+from driftloop.extras import EXTRAS, find_missing
+
+EXAMPLES = """\b
+Examples:
+  driftloop version
+  driftloop version -o json"""
+
+
+@click.command(epilog=EXAMPLES)
+@options.short_output
+def command(*, output: str) -> None:
+    """Print the version, that of Python, and which extras are installed."""
+    extras = [extra for extra in EXTRAS if not find_missing(extra)]
+    if output == "json":
+        document = {"version": __version__, "python": platform.python_version(), "extras": extras}
+        click.echo(json.dumps(document))
+        return
+    parts = [f"Python {platform.python_version()}", f"extras: {', '.join(extras) or 'none'}"]
+    click.echo(f"driftloop {__version__} ({'; '.join(parts)})")
