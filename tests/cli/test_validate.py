@@ -4,7 +4,9 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -139,6 +141,90 @@ def test_manifests_may_be_json_and_other_json_is_left_alone(
         assert said.splitlines()[-1] == "1 object in 1 file: 1 error, 0 warnings"
 
 
+CERTIFICATE = """\
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: web, namespace: fraud}
+"""
+
+
+def test_a_stream_is_a_set_of_files_of_its_own(
+    driftloop: Driftloop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def type_in(text: str) -> None:
+        monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(text.encode())))
+
+    type_in(f"{SENSOR}---\n{TEMPLATE}---\n{CERTIFICATE}")
+    code, stdout, stderr = driftloop("validate", "-", "--ignore", "dl607")
+    assert (code, stdout.split()[:2]) == (1, ["stdin:17:43", "DL204"])
+    assert "no rule knows: cert-manager.io/v1 Certificate (1)" in stderr
+    assert "3 objects in 1 file: 1 error, 0 warnings, 1 ignored" in stderr
+    type_in("")
+    assert driftloop("validate", "-")[0] == 2
+    type_in("a: [")
+    code, stdout, _ = driftloop("validate", "-")
+    assert (code, stdout.startswith("stdin:2:1 DL001")) == (1, True)
+
+
+def test_findings_are_left_out_by_comments_codes_and_settings(
+    driftloop: Driftloop, tmp_path: Path
+) -> None:
+    commented = TEMPLATE.replace("'true']}}]", "'true']}}]  # driftloop: ignore[DL607]")
+    write({"app/train.yaml": commented, "app/other/b.yaml": TEMPLATE}, tmp_path)
+    assert driftloop("validate", "app/train.yaml")[1] == ""
+    assert driftloop("validate", "app")[1].count("DL607") == 1
+    (tmp_path / ".driftloop.yaml").write_text(
+        'validate:\n  ignore: [{code: DL607, in: ["app/other/**"]}]\n'
+    )
+    assert driftloop("validate", "app")[:2] == (0, "")
+    (tmp_path / ".driftloop.yaml").write_text('validate: {exclude: ["app/oth*"], complete: true}\n')
+    assert "1 object in 1 file" in driftloop("validate", "app")[2]
+    for text, said in (
+        (
+            "validate: {ignor: []}",
+            "1:12: validate.ignor is not a known key, did you mean `ignore`?",
+        ),
+        ("validate: {ignore: [DL60]}", "1:21: `DL60` is not a finding's code, did you mean `DL"),
+        ("validate: {complete: 3}", "1:22: `3` must be true or false"),
+        ("validate: {exclude: x}", "must be a list"),
+        ("validate: [", ".driftloop.yaml:2:1: while parsing"),
+    ):
+        (tmp_path / ".driftloop.yaml").write_text(text + "\n")
+        code, _, stderr = driftloop("validate", "app")
+        assert (code, said in stderr) == (1, True), stderr
+    (tmp_path / ".driftloop.yaml").unlink()
+    code, _, stderr = driftloop("validate", "app", "--ignore", "DL60")
+    assert (code, "--ignore: `DL60` is not a finding's code" in stderr) == (2, True)
+
+
+def test_programs_get_one_form_of_everything(driftloop: Driftloop, tmp_path: Path) -> None:
+    write({"app/sensor.yaml": SENSOR, "app/train.yaml": TEMPLATE}, tmp_path)
+    write({"bad.yaml": MINIMAL.replace("serve: {model", "serve: {modell")}, tmp_path)
+    code, out, _ = driftloop("validate", "app", "--output", "github")
+    first, second = out.splitlines()
+    assert (code, first.split("::")[1]) == (
+        1,
+        "error file=app/sensor.yaml,line=17,col=43,title=DL204",
+    )
+    assert second.startswith("::warning file=app/train.yaml,line=7,col=47,title=DL607::")
+    assert "%0Afix: " in first
+    run = json.loads(driftloop("validate", "app", "bad.yaml", "--output", "sarif")[1])["runs"][0]
+    codes = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
+    assert {"DL204", "DL607", "spec"} == set(codes)
+    for result in run["results"]:
+        assert codes[result["ruleIndex"]] == result["ruleId"]
+        place = result["locations"][0]["physicalLocation"]
+        assert (tmp_path / place["artifactLocation"]["uri"]).is_file()
+        assert place["region"]["startLine"] >= 1
+    for paths, failures in ((["app"], 1), (["bad.yaml"], 2), (["app/train.yaml"], 0)):
+        suite = ElementTree.fromstring(driftloop("validate", *paths, "-o", "junit")[1])[0]
+        assert (int(suite.attrib["failures"]), len(suite.findall("*/failure"))) == (
+            failures,
+            failures,
+        )
+        assert len(suite) == int(suite.attrib["tests"])
+
+
 def test_nothing_to_check_is_a_usage_error(driftloop: Driftloop, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     code, _, stderr = driftloop("validate", "empty")
@@ -218,7 +304,11 @@ def test_a_spec_s_own_tree_is_checked_and_specs_go_with_folders(
 ) -> None:
     write({"pipeline.yaml": MINIMAL, "app/train.yaml": TEMPLATE}, tmp_path)
     said = json.loads(driftloop("validate", "pipeline.yaml", "--output", "json")[1])
-    assert (said.pop("specs").keys(), said) == ({"pipeline.yaml"}, {"valid": True, "problems": []})
+    assert said.pop("specs").keys() == {"pipeline.yaml"}
+    assert (said["valid"], said["problems"], said["findings"], said["unread"]) == (True, [], [], {})
+    assert said.keys() == json.loads(driftloop("validate", "app", "-o", "json")[1]).keys() - {
+        "specs"
+    }
     code, stdout, stderr = driftloop("validate", "pipeline.yaml", "app")
     assert code == 0
     assert "1 spec, 1 object in 1 file: 0 errors, 1 warning" in stderr

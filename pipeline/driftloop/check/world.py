@@ -181,6 +181,7 @@ class World:
         self.objects = tuple(item for item in self.written if item.path not in patches)
         self._named: dict[tuple[str, str, str], list[Object]] = defaultdict(list)
         self._kinds: dict[Kind, list[Object]] = defaultdict(list)
+        self._asked: set[Kind] = set()
         for item in self.objects:
             self._kinds[item.type].append(item)
             if item.host is None:
@@ -188,6 +189,7 @@ class World:
 
     def of(self, *kinds: Kind) -> Iterator[Object]:
         """Every object of these kinds, in the order of the files; those written in others too."""
+        self._asked.update(kinds)
         for kind in kinds:
             yield from self._kinds.get(kind, ())
 
@@ -274,6 +276,18 @@ class World:
         if self.catalogue is None:
             return None
         return self.catalogue.find_schema(one.node.get("apiVersion").text, one.kind)
+
+    def list_unread(self) -> "tuple[Object, ...]":
+        """Return the objects of kinds that no rule has asked for, and no schema was given for: once all rules have
+        run, of these only YAML, names and labels were looked at."""
+        return tuple(
+            item
+            for item in self.objects
+            if item.host is None
+            and item.type not in self._asked
+            and item.group not in ("kustomize.config.k8s.io", "driftloop.dev")
+            and self._schema(item) is None
+        )
 
     @cached_property
     def folders(self) -> frozenset[str]:

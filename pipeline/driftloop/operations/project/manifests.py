@@ -3,17 +3,21 @@
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from driftloop.check import Finding, World, check_world
+from driftloop.check.ignoring import leave_out
 from driftloop.contract import trees
 from driftloop.errors import RenderError
+from driftloop.operations.project.linting import LintSettings
 from driftloop.text.read import MAX_BYTES
 
+NO_SCHEMAS = "API schemas are not checked: name them with --schemas DIR"
 ENDINGS = (".yaml", ".yml")
 _API = re.compile(
     rb"^(?:- |\xef\xbb\xbf)?[\"']?apiVersion[\"']?:[ \t]*[\"']?([\w.\-/]+)", re.MULTILINE
@@ -32,6 +36,10 @@ class ManifestReport:
     notes: tuple[str, ...]
     specs: tuple[Path, ...] = ()
     """Specs among the manifests."""
+    ignored: int = 0
+    """Findings that comments, options or settings leave out."""
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """Number of objects by kind that no rule knows."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +123,16 @@ def is_spec(file: Path) -> bool:
     return not versions or any(version.startswith(b"driftloop.dev/") for version in versions)
 
 
-def check_paths(paths: Iterable[Path], *, complete: bool, schemas: Path | None) -> ManifestReport:
+def check_text(content: bytes, name: str, settings: LintSettings) -> ManifestReport:
+    """Validate a stream of objects by itself; `name` is what findings call it."""
+    catalogue = SchemaFolder(settings.schemas) if settings.schemas is not None else None
+    world = World({name: content}, complete=settings.complete, catalogue=catalogue)
+    return _report_world(world, {name: content}, {}, settings)
+
+
+def check_paths(paths: Iterable[Path], settings: LintSettings) -> ManifestReport:
     """Validate everything in these files and folders, each git repository by itself."""
+    schemas = settings.schemas
     roots: dict[Path, list[Path]] = {}
     absolute = [Path(os.path.abspath(path)) for path in paths]
     for path in absolute:
@@ -124,29 +140,36 @@ def check_paths(paths: Iterable[Path], *, complete: bool, schemas: Path | None) 
     if len(roots) > 1 and not any((root / ".git").exists() for root in roots):
         roots = {Path(os.path.commonpath(list(roots))): absolute}
     catalogue = SchemaFolder(schemas) if schemas is not None else None
-    results = [
-        _check_root(root, inside, complete=complete, catalogue=catalogue)
-        for root, inside in roots.items()
-    ]
-    notes = (
-        [] if schemas is not None else ["API schemas are not checked: name them with --schemas DIR"]
-    )
+    results = [_check_root(root, inside, settings, catalogue) for root, inside in roots.items()]
+    notes = [] if schemas is not None else [NO_SCHEMAS]
+    return join_reports(results, notes)
+
+
+def join_reports(reports: Sequence[ManifestReport], notes: Sequence[str] = ()) -> ManifestReport:
+    """Return one report of several, each note once."""
+    unread: Counter[str] = Counter()
+    for report in reports:
+        unread.update(report.unread)
     return ManifestReport(
-        tuple(finding for result in results for finding in result.findings),
-        sum(result.files for result in results),
-        sum(result.objects for result in results),
-        tuple(dict.fromkeys([*notes, *(note for result in results for note in result.notes)])),
-        tuple(spec for result in results for spec in result.specs),
+        tuple(finding for report in reports for finding in report.findings),
+        sum(report.files for report in reports),
+        sum(report.objects for report in reports),
+        tuple(dict.fromkeys([*notes, *(note for report in reports for note in report.notes)])),
+        tuple(spec for report in reports for spec in report.specs),
+        sum(report.ignored for report in reports),
+        dict(sorted(unread.items())),
     )
 
 
 def _check_root(
-    root: Path, paths: list[Path], *, complete: bool, catalogue: SchemaFolder | None
+    root: Path, paths: list[Path], settings: LintSettings, catalogue: SchemaFolder | None
 ) -> ManifestReport:
     files: dict[str, bytes] = {}
     others: set[str] = set()
     for path in paths:
         for file in _list_files(path):
+            if file != path and settings.is_excluded(file):
+                continue
             name = file.relative_to(root).as_posix()
             if file.suffix in ENDINGS or file == path or _is_object(file):
                 files[name] = _read_content(file)
@@ -156,25 +179,52 @@ def _check_root(
         path.relative_to(root).as_posix().removeprefix(".") for path in paths if path.is_dir()
     )
     world = World(
-        files, others=frozenset(others), within=within, complete=complete, catalogue=catalogue
+        files,
+        others=frozenset(others),
+        within=within,
+        complete=settings.complete,
+        catalogue=catalogue,
     )
+    return _report_world(
+        world, files, {name: os.path.relpath(root / name) for name in files}, settings
+    )
+
+
+def _report_world(
+    world: World, files: Mapping[str, bytes], shown: Mapping[str, str], settings: LintSettings
+) -> ManifestReport:
+    """Return what a world's rules find; `shown` are paths as people call them."""
     notes = []
     if world.skipped:
         notes.append(f"{len(world.skipped)} files are templates of YAML and were not read")
     if world.unknown_kinds:
         notes.append(f"no schema for {', '.join(world.unknown_kinds)}")
-    shown = {name: os.path.relpath(root / name) for name in files}
-    findings = tuple(
+    texts = {
+        shown.get(name, name): content.decode("utf-8", "replace")
+        for name, content in files.items()
+        if b"driftloop:" in content
+    }
+    found = (
         replace(finding, path=shown.get(finding.path, finding.path))
         for finding in check_world(world)
+    )
+    findings, ignored, unknown = leave_out(found, texts, settings.ignore)
+    notes += unknown
+    unread = Counter(
+        f"{item.node.get('apiVersion').text} {item.kind}" for item in world.list_unread()
     )
     objects = [item for item in world.objects if item.host is None]
     pipelines = [
         item for item in objects if (item.group, item.kind) == ("driftloop.dev", "Pipeline")
     ]
-    specs = tuple(Path(shown[item.path]) for item in pipelines)
     return ManifestReport(
-        findings, len(files) - len(world.skipped), len(objects), tuple(notes), specs
+        findings,
+        len(files) - len(world.skipped),
+        len(objects),
+        tuple(notes),
+        tuple(Path(shown[item.path]) for item in pipelines if item.path in shown),
+        ignored,
+        dict(sorted(unread.items())),
     )
 
 

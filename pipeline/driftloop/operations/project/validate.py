@@ -10,6 +10,7 @@ from driftloop.contract.names import release_id
 from driftloop.errors import ReleaseError, RenderError
 from driftloop.operations.ground import files
 from driftloop.operations.project import manifests, project
+from driftloop.operations.project.linting import LintSettings
 from driftloop.operations.project.manifests import ManifestReport
 from driftloop.plan import Plan, make_plan
 from driftloop.release import record
@@ -17,6 +18,8 @@ from driftloop.release.record import Version
 from driftloop.render import render_tree, require_signatures
 from driftloop.spec import Document, InvalidSpec, Problem, parse_spec
 
+STREAM = "stdin"
+"""What findings call a stream of objects."""
 NO_MANIFESTS = ManifestReport((), 0, 0, ())
 
 
@@ -89,17 +92,16 @@ def validate_spec(path: Path) -> SpecReport:
 
 
 def validate_paths(
-    specs: Sequence[Path], others: Sequence[Path], *, complete: bool, schemas: Path | None
+    specs: Sequence[Path],
+    others: Sequence[Path],
+    settings: LintSettings,
+    stream: bytes | None = None,
 ) -> ValidationReport:
-    """Validate specs with their projects, and all objects and specs in other files and folders.
-
-    `complete` requires that every reference resolves; `schemas` is a folder of API schemas in JSON.
-    """
-    checked = (
-        manifests.check_paths(others, complete=complete, schemas=schemas)
-        if others
-        else NO_MANIFESTS
-    )
+    """Validate specs with their projects, all objects and specs in other files and folders, and a
+    stream of objects."""
+    reports = [] if stream is None else [manifests.check_text(stream, STREAM, settings)]
+    reports += [manifests.check_paths(others, settings)] if others else []
+    checked = manifests.join_reports(reports) if reports else NO_MANIFESTS
     problems: list[Problem] = []
     summaries: dict[Path, Mapping[str, str]] = {}
     notes = [*checked.notes]
