@@ -1,11 +1,13 @@
 """The help of every command has a description, an example, and a text for every option."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 
 from driftloop.cli.root import root
+from tests.cli.reference import reference
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
@@ -30,3 +32,10 @@ def test_help_describes_the_command_its_options_and_shows_an_example(name: str) 
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter.name
+
+
+def test_the_reference_is_up_to_date(update: bool) -> None:
+    page = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+    if update:
+        page.write_text(reference())
+    assert page.read_text() == reference(), "run `pytest tests/cli/test_help.py --update`"

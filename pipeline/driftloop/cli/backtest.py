@@ -245,7 +245,7 @@ def _write_picture(file: Path, result: BacktestResult) -> None:
 )
 @options.envs
 @options.state
-@options.output
+@options.long_output
 def command(
     *,
     spec: Path,

@@ -9,6 +9,7 @@ import click
 
 from driftloop.cli import options, target
 from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.completing import complete_pipeline
 from driftloop.cli.runs import open_runs
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.stories.cards import find_pipeline, read_card
@@ -27,7 +28,7 @@ _RELEASE = re.compile(r"r[0-9a-f]{8}")
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("name", metavar="NAME|RELEASE")
+@click.argument("name", shell_complete=complete_pipeline, metavar="NAME|RELEASE")
 @click.option("--release", metavar="ID", help="Release of the pipeline.  [default: production]")
 @click.option(
     "--format",

@@ -8,6 +8,7 @@ import click
 
 from driftloop.cli import options
 from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.completing import complete_pipeline
 from driftloop.cluster.reader import ApiReader
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.runs.data import (
@@ -47,7 +48,13 @@ def command() -> None:
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )
-@click.option("--to", "name", required=True, help="Name of the pipeline.")
+@click.option(
+    "--to",
+    "name",
+    required=True,
+    shell_complete=complete_pipeline,
+    help="Name of the pipeline.",
+)
 @click.option("--replace", is_flag=True, help="Overwrite files that are there already.")
 @options.state
 @cluster_options
@@ -75,7 +82,7 @@ def put(
 
 
 @command.command("ls", epilog=LS_EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @options.state
 @cluster_options
 @options.output
@@ -103,6 +110,7 @@ def ls(
 def _open_folder(
     name: str, state: StateChoice, cluster: ClusterChoice
 ) -> contextlib.AbstractContextManager[DataFolder]:
+    cluster.refuse_stray()
     if not cluster.chosen:
         return open_local_folder(state.ensure_exists(), name)
     return open_cluster_folder(

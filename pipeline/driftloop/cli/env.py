@@ -18,6 +18,7 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @options.state
 @click.option(
+    "-o",
     "--output",
     type=click.Choice(["shell", "json"]),
     default="shell",

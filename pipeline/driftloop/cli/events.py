@@ -7,6 +7,7 @@ import sys
 import click
 
 from driftloop.cli import halt, options
+from driftloop.cli.completing import complete_pipeline
 from driftloop.contract.documents import to_json
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.watching.deadletters import list_letters, replay_letters
@@ -26,7 +27,7 @@ def command() -> None:
 
 
 @command.command("ls", epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @options.state
 @halt.url_option
 @options.output
@@ -47,7 +48,7 @@ def list_command(*, name: str, state: StateChoice, url: str | None, output: str)
 
 
 @command.command("replay", epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @options.state
 @halt.url_option
 @options.output

@@ -1,6 +1,9 @@
 """`driftloop explain`."""
 
 import json
+import re
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,18 +12,28 @@ from driftloop.check.explanation import explained
 from driftloop.cli import options
 from driftloop.operations.project.explain import find_rule, read_example
 
+if TYPE_CHECKING:
+    from driftloop.operations.project.fields import FieldExplanation
+
 EXAMPLES = """\b
 Examples:
   driftloop explain
-  driftloop explain DL204"""
+  driftloop explain DL204
+  driftloop explain rollout.canary"""
+
+_CODE = re.compile(r"(?i)dl\d*")
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("code", required=False)
+@click.argument("what", metavar="CODE|FIELD", required=False)
 @options.output
-def command(*, code: str | None, output: str) -> None:
-    """Explain finding CODE: the rule, why it fails at run time, and the fix. Without CODE, list
-    all codes."""
+def command(*, what: str | None, output: str) -> None:
+    """Explain finding CODE (the rule, why it fails at run time, and the fix) or FIELD of a spec (what
+    it is, its type and default, the fields in it). Without either, list all codes."""
+    if what is not None and not _CODE.fullmatch(what):
+        _print_field(what, output)
+        return
+    code = what
     rules = RULES if code is None else (find_rule(code),)
     if output == "json":
         documents = [_to_json(rule) for rule in rules]
@@ -30,6 +43,27 @@ def command(*, code: str | None, output: str) -> None:
             click.echo(f"{rule.code}  {rule.severity:7}  {rule.title}")
     else:
         click.echo(explained(rules[0], read_example(rules[0].code)))
+
+
+def _print_field(path: str, output: str) -> None:
+    # it reads the models of the spec, which a code does not need
+    from driftloop.operations.project.fields import explain_field
+
+    explained_field = explain_field(path)
+    if output == "json":
+        click.echo(json.dumps(asdict(explained_field)))
+        return
+    click.echo(f"{_format_field(explained_field, explained_field.path)}")
+    if explained_field.fields:
+        click.echo("\nfields:")
+    for inner in explained_field.fields:
+        click.echo(f"  {_format_field(inner, inner.path.rpartition('.')[2])}")
+
+
+def _format_field(one: "FieldExplanation", name: str) -> str:
+    default = f", default `{json.dumps(one.default)}`" if one.default not in (None, {}, []) else ""
+    needed = ", needed" if one.required else ""
+    return f"{name}  ({one.type}{default}{needed})" + (f"\n      {one.text}" if one.text else "")
 
 
 def _to_json(rule: CheckRule) -> dict[str, str | None]:

@@ -6,6 +6,7 @@ import os
 import click
 
 from driftloop.cli import options
+from driftloop.cli.completing import complete_pipeline
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.watching.suspend import SuspensionState, find_decision, suspend_decision
 
@@ -22,7 +23,7 @@ url_option = click.option(
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @options.state
 @url_option
 @click.option("--reason", default="", help="Reason in a few words; refused runs report it.")

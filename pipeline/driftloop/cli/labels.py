@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from driftloop.cli import halt, options
+from driftloop.cli.completing import complete_pipeline
 from driftloop.clients.label_files import LABEL, REQUEST
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.traces.labels import load_labels
@@ -37,7 +38,13 @@ def command() -> None:
 
 @command.command("load", epilog=EXAMPLES)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--to", "name", required=True, help="Name of the pipeline.")
+@click.option(
+    "--to",
+    "name",
+    required=True,
+    shell_complete=complete_pipeline,
+    help="Name of the pipeline.",
+)
 @click.option(
     "--request", default=REQUEST, show_default=True, help="Column with the ids of requests."
 )

@@ -9,6 +9,7 @@ import click
 
 from driftloop.errors import PipelineError
 from driftloop.extras import explain_missing_module
+from driftloop.text.words import suggest_names
 
 
 class LazyGroup(click.Group):
@@ -33,8 +34,9 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in self._lazy and not args[0].startswith("-"):
-            names = ", ".join(self._lazy)
-            ctx.fail(f"`{args[0]}` is not a command, must be one of: {names}")
+            meant = suggest_names(args[0], self._lazy)
+            listed = f"must be one of: {', '.join(self._lazy)}"
+            ctx.fail(f"`{args[0]}` is not a command, {meant or listed}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

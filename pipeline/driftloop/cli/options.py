@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,8 +48,9 @@ def _format_option(*names: str) -> Callable[[F], F]:
     )
 
 
-output = _format_option("--output")
-short_output = _format_option("-o", "--output")
+output = _format_option("-o", "--output")
+long_output = _format_option("--output")
+"""Where `-o` is a file."""
 cluster = click.option(
     "--cluster",
     default="dev",
@@ -75,6 +77,16 @@ def repository_options(command: F) -> F:
         "DRIFTLOOP_GIT_URL]",
     )
     return url(branch(state(command)))
+
+
+yes = click.option("--yes", is_flag=True, help="Do not ask, on a terminal, before it is done.")
+
+
+def confirm(what: str, *, yes: bool) -> None:
+    """Ask on a terminal whether something that can't be taken back is meant; Abort when it is not. In a
+    pipe, and with `--yes`, nobody is asked."""
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        click.confirm(what, abort=True, err=True)
 
 
 def print_progress(text: str) -> None:

@@ -46,6 +46,7 @@ Examples:
 @allowed.option
 @pinning.add_options
 @click.option(
+    "-o",
     "--output",
     type=click.Choice(["text", "json", "markdown"]),
     default="text",

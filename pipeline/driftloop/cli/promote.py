@@ -3,6 +3,7 @@
 import click
 
 from driftloop.cli import options, target
+from driftloop.cli.completing import complete_pipeline
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.rollouts.rollout import promote_candidate
 
@@ -13,7 +14,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @options.repository_options
 @options.output
 def command(

@@ -8,6 +8,7 @@ import click
 
 from driftloop.cli import options, target
 from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.completing import complete_pipeline
 from driftloop.cli.runs import open_runs
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.runs.prune import PrunePlan, carry_out, plan_prune, record_prune
@@ -22,15 +23,17 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @click.option("--dry-run", is_flag=True, help="Only list what would go, and why.")
 @options.repository_options
 @cluster_options
-@options.short_output
+@options.yes
+@options.output
 def command(
     *,
     name: str,
     dry_run: bool,
+    yes: bool,
     repository: str | None,
     branch: str,
     state: StateChoice,
@@ -51,6 +54,9 @@ def command(
         plan = plan_prune(place, opened.repository, name, windows=open_in)
         removed = 0
         if not dry_run:
+            options.confirm(
+                f"Remove {plan.size} bytes of the runs of {name} (--dry-run lists them)?", yes=yes
+            )
             removed = carry_out(place, opened.repository, plan, options.print_progress)
             record_prune(place, plan, removed)
     if output == "json":

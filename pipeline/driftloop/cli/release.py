@@ -9,6 +9,7 @@ import click
 
 from driftloop.cli import options, target
 from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.completing import complete_pipeline
 from driftloop.cli.runs import open_runs
 from driftloop.cli.trigger import print_outcome
 from driftloop.clients.mlflow import MlflowClient
@@ -35,7 +36,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @click.option(
     "--model",
     "uri",
@@ -54,7 +55,7 @@ Examples:
 )
 @options.repository_options
 @cluster_options
-@options.short_output
+@options.output
 def command(
     *,
     name: str,

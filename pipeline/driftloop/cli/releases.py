@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import click
 
 from driftloop.cli import options, target
+from driftloop.cli.completing import complete_pipeline
 from driftloop.operations.commits.release_history import ReleaseEntry, ReleaseHistory, read_history
 from driftloop.operations.ground.place import StateChoice
 from driftloop.text.tables import format_table, shorten_cell
@@ -19,12 +20,12 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @click.option(
     "--limit", type=click.IntRange(1), default=20, show_default=True, help="Most releases listed."
 )
 @options.repository_options
-@options.short_output
+@options.output
 def command(
     *, name: str, limit: int, repository: str | None, branch: str, state: StateChoice, output: str
 ) -> None:

@@ -5,6 +5,7 @@ import os
 import click
 
 from driftloop.cli import options, target
+from driftloop.cli.completing import complete_pipeline
 from driftloop.operations.commits.remove import remove_pipeline
 from driftloop.operations.commits.target import find_runtime
 from driftloop.operations.ground.place import StateChoice
@@ -16,7 +17,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @options.repository_options
 @click.option(
     "--timeout",
@@ -24,6 +25,7 @@ Examples:
     show_default=True,
     help="Seconds to wait until Flux has applied the first commit.",
 )
+@options.yes
 @options.output
 def command(
     *,
@@ -32,6 +34,7 @@ def command(
     branch: str,
     state: StateChoice,
     timeout: float,
+    yes: bool,
     output: str,
 ) -> None:
     """Remove pipeline NAME from the cluster repository: first its Flux objects, then its files.
@@ -40,6 +43,7 @@ def command(
     `driftloop up`, no DRIFTLOOP_KUBERNETES_URL), one commit is made; run the command again once
     Flux has applied it.
     """
+    options.confirm(f"Remove pipeline {name} and all that runs of it?", yes=yes)
     with target.open_repository(repository, branch, state) as opened:
         api = find_runtime(state.folder, os.environ, repository=opened.repository.url)
         removal = remove_pipeline(opened, api, name, timeout=timeout, report=options.print_progress)

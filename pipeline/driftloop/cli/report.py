@@ -9,6 +9,7 @@ import click
 
 from driftloop.cli import options, target
 from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.completing import complete_pipeline
 from driftloop.cli.moments import since_option
 from driftloop.cli.runs import open_runs
 from driftloop.contract.times import format_time
@@ -26,7 +27,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @click.option(
     "-o",
     "--output",

@@ -27,7 +27,7 @@ Examples:
     help="Folder for what the steps write, which stays.  [default: a temporary one]",
 )
 @options.repository_options
-@options.short_output
+@options.output
 def command(
     *,
     run: str,

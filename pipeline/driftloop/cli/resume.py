@@ -5,6 +5,7 @@ import os
 import click
 
 from driftloop.cli import halt, options
+from driftloop.cli.completing import complete_pipeline
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.watching.suspend import find_decision, resume_decision
 
@@ -15,7 +16,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @options.state
 @halt.url_option
 @options.output

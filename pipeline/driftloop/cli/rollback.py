@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options, target
+from driftloop.cli.completing import complete_pipeline
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.rollouts.rollback import (
     ClusterStore,
@@ -27,7 +28,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @click.option("--to", metavar="RELEASE", help="Release id to restore.  [default: the previous one]")
 @click.option("--list", "lists", is_flag=True, help="List the releases that can be restored.")
 @click.option("--unchecked", is_flag=True, help="Do not look whether it is there and answers.")

@@ -10,7 +10,7 @@ from driftloop.cli.lazy import LazyGroup
 COMMANDS = {
     "init": ("driftloop.cli.init", "Write a new model project"),
     "validate": ("driftloop.cli.validate", "Validate specs and Kubernetes YAML"),
-    "explain": ("driftloop.cli.explain", "Explain a finding of `validate`"),
+    "explain": ("driftloop.cli.explain", "Explain a finding of `validate`, or a field of the spec"),
     "schema": ("driftloop.cli.schema", "Print the JSON Schema of the spec, for editors"),
     "try": ("driftloop.cli.try_", "Call the functions of a project once, on real data"),
     "backtest": ("driftloop.cli.backtest", "Replay rows through the monitors of a spec"),
@@ -48,6 +48,7 @@ COMMANDS = {
     "secrets": ("driftloop.cli.secrets", "Write the platform's settings and sealed credentials"),
     "doctor": ("driftloop.cli.doctor", "Diagnose a cluster"),
     "demo": ("driftloop.cli.demo", "Run the whole loop on this machine"),
+    "completion": ("driftloop.cli.completion", "Print the completion script of a shell"),
     "version": ("driftloop.cli.version", "Print the version and which extras are installed"),
     "step": ("driftloop.cli.step", "Run one step of a workflow"),
 }

@@ -11,6 +11,7 @@ import click
 
 from driftloop.cli import options
 from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.completing import complete_pipeline
 from driftloop.cli.moments import since_option
 from driftloop.cli.show_run import format_run
 from driftloop.contract.documents import to_json
@@ -91,7 +92,7 @@ def open_runs(
 
 
 @command.command(LIST, epilog=LIST_EXAMPLES)
-@click.argument("name", required=False)
+@click.argument("name", shell_complete=complete_pipeline, required=False)
 @click.option(
     "--outcome", "outcomes", multiple=True, type=click.Choice(OUTCOME_KINDS),
     help="Only runs that ended so; repeatable.",
@@ -107,7 +108,7 @@ def open_runs(
 @click.option("--all", "idle", is_flag=True, help="Also runs that never began.")
 @options.state
 @cluster_options
-@options.short_output
+@options.output
 def list_command(
     *,
     name: str | None,
@@ -137,7 +138,7 @@ def list_command(
 @click.argument("run")
 @options.state
 @cluster_options
-@options.short_output
+@options.output
 def show(
     *,
     run: str,
@@ -172,7 +173,7 @@ def show(
 @click.argument("second")
 @options.state
 @cluster_options
-@options.short_output
+@options.output
 def diff(
     *,
     first: str,

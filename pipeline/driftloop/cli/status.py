@@ -38,6 +38,7 @@ Examples:
     "-n", "--namespace", "namespaces", multiple=True, help="Show this namespace only; repeatable."
 )
 @click.option(
+    "-o",
     "--output",
     type=click.Choice(["table", "json"]),
     default="table",

@@ -51,7 +51,7 @@ Examples:
 @options.envs
 @options.repository_options
 @cluster_options
-@options.short_output
+@options.output
 def command(
     *,
     id: str,

@@ -8,6 +8,7 @@ import click
 
 from driftloop.cli import options, target
 from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.completing import complete_pipeline
 from driftloop.cli.runs import open_runs
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.runs.tracking import (
@@ -39,13 +40,13 @@ def command() -> None:
 
 
 @command.command("sync", epilog=SYNC_EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @click.option(
     "--all", "everything", is_flag=True, help="Send all runs that are stored, not only what waits."
 )
 @options.repository_options
 @cluster_options
-@options.short_output
+@options.output
 def sync(
     *,
     name: str,

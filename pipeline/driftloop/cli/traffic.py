@@ -15,6 +15,7 @@ import click
 
 from driftloop.cli import options
 from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.completing import complete_pipeline
 from driftloop.cli.moments import since_option
 from driftloop.cli.try_ import choose_envs
 from driftloop.cluster.reader import ApiReader
@@ -55,7 +56,7 @@ def _parse_columns(
 
 
 @click.command("traffic", epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @since_option("Only requests")
 @click.option("--release", help="Only of this release.  [default: all]")
 @click.option(

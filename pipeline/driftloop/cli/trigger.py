@@ -7,6 +7,7 @@ from typing import Any, assert_never
 import click
 
 from driftloop.cli import options, terminal
+from driftloop.cli.completing import complete_pipeline
 from driftloop.contract.documents import to_json
 from driftloop.contract.names import Names
 from driftloop.contract.outcomes import RunOutcome, exit_code
@@ -36,7 +37,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @options.state
 @click.option(
     "--url",

@@ -16,7 +16,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@options.short_output
+@options.output
 def command(*, output: str) -> None:
     """Print the version, that of Python, and which extras are installed."""
     extras = [extra for extra in EXTRAS if not find_missing(extra)]

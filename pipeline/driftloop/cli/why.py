@@ -8,6 +8,7 @@ import click
 
 from driftloop.cli import halt, options
 from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.completing import complete_pipeline
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.watching.suspend import find_decision
 from driftloop.operations.watching.why import ask_cluster_why, ask_why, describe_windows
@@ -20,7 +21,7 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("name")
+@click.argument("name", shell_complete=complete_pipeline)
 @options.state
 @cluster_options
 @halt.url_option
