@@ -4,6 +4,11 @@ import os
 
 import pytest
 import yaml
+from hypothesis import settings
+
+# a deadline is a timed assertion: it fails where the machine is busy and nothing is wrong
+settings.register_profile("driftloop", deadline=None)
+settings.load_profile("driftloop")
 
 # programs that tests start keep their bytecode: to compile it anew doubles the time of each start
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -98,9 +98,19 @@ def _start(start: Callable[..., Up]) -> str | None:
     log_before = up.log.stat().st_size
     marker = up.state.run / "up"
     try:
-        eventually(lambda: marker.exists() or up.process.poll() is not None, START, "up")
+        eventually(
+            lambda: (
+                marker.exists() or up.process.poll() is not None or _tells_of_end(up, log_before)
+            ),
+            START,
+            "up",
+        )
         if up.process.poll() is None:
-            eventually(lambda: _tells(up), START, "all applied, or a reason why not")
+            eventually(
+                lambda: _tells_of_end(up, log_before) or _tells(up),
+                START,
+                "all applied, or a reason why not",
+            )
             up.stop()
     except AssertionError as error:
         up.process.kill()
@@ -111,6 +121,11 @@ def _start(start: Callable[..., Up]) -> str | None:
     if code not in (STOPPED, 1) or (code == 1 and "error: " not in text):
         return f"exit code {code}: {text[-300:]}"
     return "; ".join(world.list_faults(up.state, text)) or None
+
+
+def _tells_of_end(up: Up, log_before: int) -> bool:
+    """Whether it says that a pod's program ended, which it waits for before it says that it is up."""
+    return b"ended with exit code" in up.log.read_bytes()[log_before:]
 
 
 def _tells(up: Up) -> bool:

@@ -1,7 +1,8 @@
 """Reading a commit as Flux does, and refusing by name."""
 
+import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,23 @@ def test_a_broken_cluster_folder_refuses_the_commit(
 ) -> None:
     with pytest.raises(LocalError, match=words):
         source.read_kustomizations(tree(tmp_path, files), "dev")
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (os.mkfifo, "a named pipe"),
+        (os.mkdir, "a folder"),
+        (lambda file: file.symlink_to("nothing"), "a link to nothing"),
+    ],
+)
+def test_what_is_no_plain_file_is_refused_and_not_waited_for(
+    tmp_path: Path, make: Callable[[Path], None], kind: str
+) -> None:
+    root = tree(tmp_path, {"cluster/dev/x.yaml": kustomization("a", "x")})
+    make(root / "cluster" / "dev" / "y.yaml")
+    with pytest.raises(LocalError, match=f"cluster/dev/y.yaml is {kind}, must be a regular file"):
+        source.read_kustomizations(root, "dev")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from driftloop.contract.trees import ACCESS, CLUSTER, KUSTOMIZATION
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.flux import admission
 from driftloop.local.ground import binaries, files, kinds
+from driftloop.local.ground.files import describe_irregular
 from driftloop.local.kubelet import images
 from driftloop.text.load import load_documents
 
@@ -478,6 +479,9 @@ def _list_files(folder: Path, tree: Path) -> list[Path]:
 def _read_documents(file: Path, tree: Path) -> list[dict[str, Any]]:
     name = file.relative_to(tree).as_posix()
     hint = "nothing of this folder is applied"
+    if not file.is_file():
+        kind = describe_irregular(file.resolve()) or "a link to nothing"
+        raise LocalError(f"{name} is {kind}, must be a regular file", hint=hint)
     documents = load_documents(file.read_bytes(), name, error=LocalError, hint=hint)
     objects: list[dict[str, Any]] = []
     for item in documents:
