@@ -21,6 +21,8 @@ def reference() -> str:
         context = click.Context(
             command, parent, path, terminal_width=110, help_option_names=["-h", "--help"]
         )
+        # click keeps the option of the first context, which another test may have made
+        command._help_option = None
         text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
         parts.append(f"\n## {path}\n\n```text\n{text}\n```\n")
     return "".join(parts)

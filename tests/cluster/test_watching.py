@@ -22,6 +22,7 @@ from driftloop.services.decision.deadletters import RESULTS as REPLAYED
 from driftloop.services.decision.deadletters import DeadLetters
 from driftloop.services.decision.handler import KINDS
 from driftloop.services.decision.handler import DecisionHandlers as DecisionDoor
+from driftloop.services.decision.inbox import InboxWatch
 from driftloop.services.decision.labels import RESULTS as LABELLED
 from driftloop.services.decision.labels import LabelDoor
 from driftloop.services.decision.loop import FIRED, DecisionLoop
@@ -260,6 +261,7 @@ def started():
     PruneWatch(None, StoreLocation("n"), "p", decision)
     server = SimpleNamespace(client=SimpleNamespace(url="http://mlflow"))
     TrackingLoop(None, server, None, decision)
+    InboxWatch(None, None, decision)
     judge = AnalysisService(AnalysisSettings("p", "n", ""), None)._registry
     recording, recorder = RecorderStreams("n", "p"), CollectorRegistry()
     RecorderHandler(
@@ -283,6 +285,7 @@ def test_counters_begin_with_0():
         ("driftloop_decision_events", "kind", KINDS),
         ("driftloop_decision_fires", "result", FIRED),
         ("driftloop_decision_labels", "result", LABELLED),
+        ("driftloop_decision_label_files", "result", ("read", "refused")),
         ("driftloop_decision_dead_letters_replayed", "result", REPLAYED),
         ("driftloop_detector_events", "result", RESULTS),
         ("driftloop_detector_rows", "result", ROWS),
