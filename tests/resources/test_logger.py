@@ -55,7 +55,8 @@ class Broker:
         return web.Response(status=202)
 
     async def until(self, count: int) -> list[Event]:
-        for _ in range(200):
+        # further tries of an event are up to 5 s apart
+        for _ in range(600):
             if len(self.events) >= count:
                 await asyncio.sleep(0.05)
                 return self.events
