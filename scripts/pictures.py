@@ -1,8 +1,8 @@
-"""What `scripts/pictures` does once a demo runs: its console and its report are opened in Debian's Chromium.
+"""What `scripts/pictures` does once a demo runs: its console is opened in Debian's Chromium.
 
-.venv/bin/python scripts/pictures.py ADDRESS PIPELINE REPORT FOLDER
+.venv/bin/python scripts/pictures.py ADDRESS PIPELINE FOLDER
 
-ADDRESS is what `driftloop console` prints, REPORT the page that the demo has written.
+ADDRESS is what `driftloop console` prints.
 """
 
 import base64
@@ -28,13 +28,13 @@ CONVERT = """async (encoded) => {
 
 def main() -> None:
     """Entry point."""
-    if len(sys.argv) != 5:
+    if len(sys.argv) != 4:
         sys.exit(__doc__)
-    address, name, report, folder = sys.argv[1:]
+    address, name, folder = sys.argv[1:]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         converter = browser.new_page()
-        for picture, content in take_pictures(browser, address, name, Path(report)):
+        for picture, content in take_pictures(browser, address, name):
             file = Path(folder) / f"{picture}.webp"
             encoded = base64.b64encode(content).decode()
             file.write_bytes(base64.b64decode(converter.evaluate(CONVERT, encoded)))
@@ -42,10 +42,8 @@ def main() -> None:
         browser.close()
 
 
-def take_pictures(
-    browser: Browser, address: str, name: str, report: Path
-) -> list[tuple[str, bytes]]:
-    """Return pictures as PNG, by name."""
+def take_pictures(browser: Browser, address: str, name: str) -> list[tuple[str, bytes]]:
+    """Return pictures as PNG, by name, without the path of the state folder below each page."""
     page = browser.new_page(viewport={"width": WIDTH, "height": 800})
     page.set_default_timeout(120_000)
     page.goto(address)
@@ -53,11 +51,10 @@ def take_pictures(
     for picture, path in list_pages(page, address.partition("/enter")[0], name):
         page.goto(path)
         page.wait_for_timeout(3000)
+        page.evaluate("document.querySelector('footer')?.remove()")
         tall = min(page.evaluate("document.body.scrollHeight"), TALLEST)
         clip = {"x": 0, "y": 0, "width": WIDTH, "height": tall}
         taken.append((f"console-{picture}", page.screenshot(full_page=True, clip=clip)))
-    page.goto(report.resolve().as_uri())
-    taken.append(("demo-chart", page.locator("figure.split").first.screenshot()))
     return taken
 
 
@@ -88,7 +85,6 @@ def list_pages(page: Page, base: str, name: str) -> list[tuple[str, str]]:
         ("releases", f"{home}/releases"),
         ("release", f"{base}{release}"),
         ("spec", f"{home}/spec"),
-        ("events", f"{base}/events"),
     ]
 
 

@@ -58,7 +58,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
         ),
         (
             "fault_run.py",
-            ["--requests", "500", "--rate", "20", "--kills", "6"],
+            ["--requests", "300", "--rate", "20", "--kills", "3"],
             r"events lost +0 [^\0]*events doubled +0 [^\0]*misjudged +0 [^\0]*silent minutes +0\.0",
         ),
     ],
