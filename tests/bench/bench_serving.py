@@ -187,6 +187,7 @@ def platform(folder: Path) -> Iterator[ServingPlatform]:
             ],
             folder / "envoy.log",
             ports["gateway"],
+            folder=folder,
         ),
     }
     with contextlib.ExitStack() as stack:

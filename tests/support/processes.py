@@ -48,6 +48,8 @@ class Process:
     health: str | None = None
     """Path that answers 200 when it is ready; None: an open port is enough."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    """Working folder; None: that of the test."""
     _child: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -62,6 +64,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environment},
+                cwd=self.folder,
                 start_new_session=True,
             )
         deadline = time.monotonic() + wait
