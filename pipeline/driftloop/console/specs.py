@@ -2,8 +2,6 @@
 out: a commit, or a branch for a pull request."""
 
 import json
-from functools import cache
-from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -16,7 +14,7 @@ from driftloop.console.views.completions import list_completions
 from driftloop.contract.trees import SPEC
 from driftloop.errors import PipelineError
 from driftloop.operations.commits.drafts import list_problems
-from driftloop.spec.load import schema
+from driftloop.spec.forms import read_schema
 
 DRAFTING = "driftloop.console.drafting"
 """Program that plans and commits drafts."""
@@ -52,13 +50,8 @@ async def complete_spec(request: Request) -> Response:
     line, column = (_read_number(form.get(name, "")) for name in ("line", "column"))
     # not cut at its end, as files are: somebody types there
     text = form.get(TEXT, "").replace("\r\n", "\n")
-    found = await run_in_threadpool(list_completions, _build_schema(), text, line, column)
+    found = await run_in_threadpool(list_completions, read_schema(), text, line, column)
     return HTMLResponse(render_page("possible.html", found=found))
-
-
-@cache
-def _build_schema() -> dict[str, Any]:
-    return schema()
 
 
 def _read_number(text: str) -> int:

@@ -4,9 +4,10 @@ Only block style is read, line by line, since a text that somebody types is seld
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from driftloop.spec.forms import Schema, describe_part, list_forms
 
 MOST = 40
 MOST_LINES = 5000
@@ -16,8 +17,6 @@ ITEM = "-"
 _LINE = re.compile(r"(?P<space> *)(?P<dashes>(?:- +)*)(?P<key>[A-Za-z][\w.-]*)?(?P<rest>.*)")
 _KEY = re.compile(r"(?P<space> *)(?P<dashes>(?:- +)*)(?P<typed>[\w.-]*)")
 _VALUE = re.compile(r"(?P<space> *)(?P<dashes>(?:- +)*)(?P<key>[A-Za-z][\w.-]*): +(?P<typed>\S*)")
-
-Node = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Completions:
     offers: tuple[Completion, ...] = ()
 
 
-def list_completions(schema: Node, text: str, line: int, column: int) -> Completions:
+def list_completions(schema: Schema, text: str, line: int, column: int) -> Completions:
     """Return the completions for a place: its line from 1 on, its column from 0 on."""
     lines = text.split("\n")[:MOST_LINES]
     if not 0 < line <= len(lines):
@@ -114,55 +113,33 @@ def _list_siblings(lines: Iterable[str], indent: int) -> Iterator[str]:
             return
 
 
-def _follow(schema: Node, path: Sequence[str]) -> list[Node]:
+def _follow(schema: Schema, path: Sequence[str]) -> list[Schema]:
     """Return what a schema has for a path: more than one node where it allows several forms."""
-    nodes: list[Node] = list(_expand(schema, schema))
+    nodes: list[Schema] = list(list_forms(schema, schema))
     for step in path:
-        following: list[Node] = []
+        following: list[Schema] = []
         for node in nodes:
             named = (node.get("properties") or {}).get(step) or node.get("additionalProperties")
             below = node.get("items") if step == ITEM else named
             if isinstance(below, dict):
-                following += _expand(schema, below)
+                following += list_forms(schema, below)
         nodes = following
     return nodes
 
 
-def _expand(schema: Node, node: Node, depth: int = 0) -> Iterator[Node]:
-    """Yield a node with its references and alternatives resolved."""
-    if depth > 8:
-        return
-    if "$ref" in node:
-        target = schema["$defs"][str(node["$ref"]).rpartition("/")[2]]
-        yield from _expand(schema, target, depth + 1)
-        return
-    alternatives = [each for key in ("anyOf", "oneOf", "allOf") for each in node.get(key) or ()]
-    for each in alternatives:
-        yield from _expand(schema, each, depth + 1)
-    if not alternatives:
-        yield node
-
-
-def _list_keys(schema: Node, nodes: Sequence[Node]) -> Iterator[Completion]:
-    properties: dict[str, Node] = {}
+def _list_keys(schema: Schema, nodes: Sequence[Schema]) -> Iterator[Completion]:
+    properties: dict[str, Schema] = {}
     for node in nodes:
         properties |= node.get("properties") or {}
     for name, node in properties.items():
+        forms = tuple(list_forms(schema, node))
         opens = not any(
-            each.get("type") in _SCALARS or "enum" in each or "const" in each
-            for each in _expand(schema, node)
+            each.get("type") in _SCALARS or "enum" in each or "const" in each for each in forms
         )
-        about = str(node.get("description") or _describe(schema, node))
-        yield Completion(f"{name}:" if opens else f"{name}: ", " ".join(about.split()))
+        yield Completion(f"{name}:" if opens else f"{name}: ", describe_part(node, forms))
 
 
-def _describe(schema: Node, node: Node) -> str:
-    return next(
-        (str(each["description"]) for each in _expand(schema, node) if "description" in each), ""
-    )
-
-
-def _list_values(schema: Node, nodes: Sequence[Node]) -> Iterator[Completion]:
+def _list_values(schema: Schema, nodes: Sequence[Schema]) -> Iterator[Completion]:
     seen: set[str] = set()
     for node in nodes:
         values = [*(node.get("enum") or ()), *([node["const"]] if "const" in node else ())]

@@ -1,21 +1,14 @@
 """What a field of the spec is, from the schema that editors read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from driftloop.errors import PipelineError
-from driftloop.spec import schema
+from driftloop.spec.forms import Schema, describe_part, list_forms, read_schema
 from driftloop.text.words import suggest_names
 
 _SCALARS = {"boolean": "true or false", "integer": "a whole number", "number": "a number", "string": "text"}  # fmt: skip
-Schema = Mapping[str, Any]
-
-
-@cache
-def _read_schema() -> dict[str, Any]:
-    return schema()
 
 
 @dataclass(frozen=True)
@@ -33,7 +26,7 @@ class FieldExplanation:
 def explain_field(path: str) -> FieldExplanation:
     """Return what is known of a field by its path, `rollout.canary` or `metadata.name`; PipelineError
     names the fields that there are in its place."""
-    whole = _read_schema()
+    whole = read_schema()
     steps = [step for step in path.split(".") if step]
     if steps and steps[0] not in whole["properties"]:
         steps = ["spec", *steps]
@@ -49,11 +42,11 @@ def explain_field(path: str) -> FieldExplanation:
             listed = f"it has {', '.join(known)}" if known else "it has no fields"
             raise PipelineError(f"`{step}` is not a field of {where}", hint=meant or listed)
         found, required = entry
-        forms = list(_resolve(found, whole))
+        forms = list(_list_held(whole, found))
     return FieldExplanation(
         ".".join(steps),
         _describe_type(found, whole),
-        _describe(found, forms),
+        describe_part(found, forms),
         found.get("default"),
         required,
         tuple(_list_fields(".".join(steps), forms, whole)),
@@ -80,28 +73,20 @@ def _list_fields(path: str, forms: list[Schema], whole: Schema) -> Iterator[Fiel
         yield FieldExplanation(
             f"{path}.{name}".lstrip("."),
             _describe_type(inner, whole),
-            _describe(inner, list(_resolve(inner, whole))),
+            describe_part(inner, _list_held(whole, inner)),
             inner.get("default"),
             required,
         )
 
 
-def _resolve(part: Schema, whole: Schema) -> Iterator[Schema]:
+def _list_held(whole: Schema, part: Schema) -> Iterator[Schema]:
     """Yield the forms that a value may have, lists by their items."""
-    if "$ref" in part:
-        yield from _resolve(whole["$defs"][part["$ref"].rpartition("/")[2]], whole)
-    elif choices := part.get("anyOf") or part.get("oneOf"):
-        for choice in choices:
-            yield from _resolve(choice, whole)
-    elif part.get("type") == "array" and isinstance(part.get("items"), dict):
-        yield from _resolve(part["items"], whole)
-    else:
-        yield part
-
-
-def _describe(part: Schema, forms: list[Schema]) -> str:
-    texts = [part.get("description", ""), *(form.get("description", "") for form in forms)]
-    return " ".join(next((text for text in texts if text), "").split())
+    for form in list_forms(whole, part):
+        items = form.get("items")
+        if form.get("type") == "array" and isinstance(items, dict):
+            yield from _list_held(whole, items)
+        else:
+            yield form
 
 
 def _describe_type(part: Schema, whole: Schema) -> str:
