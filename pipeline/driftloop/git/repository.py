@@ -49,6 +49,14 @@ class Credentials:
     username: str
     password: str = field(repr=False)
 
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Credentials | None":
+        """Return those of the platform's variables; None without a password."""
+        password = environment.get(GIT_PASSWORD.environment, "")
+        if not password:
+            return None
+        return cls(environment.get(GIT_USERNAME.environment, ""), password)
+
 
 @dataclass(frozen=True)
 class Author:

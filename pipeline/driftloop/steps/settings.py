@@ -82,14 +82,12 @@ class StepSettings:
 
     def open_repository(self) -> Repository:
         """Return the cluster repository, with its cache in a new temporary folder."""
-        username = self.environment.get(contract.GIT_USERNAME.environment, "")
-        password = self.environment.get(contract.GIT_PASSWORD.environment, "")
         return Repository(
             self._read(contract.GIT_URL),
             branch=self.environment.get(contract.GIT_BRANCH.environment) or "main",
             workdir=make_scratch(self.environment),
             guard=refuse_harm,
-            credentials=Credentials(username, password) if password else None,
+            credentials=Credentials.from_environment(self.environment),
         )
 
 

@@ -1,10 +1,10 @@
-"""Which pipelines there are here, as fast as a shell asks."""
+"""Names of the pipelines that are here, as fast as a shell asks."""
 
 import os
-import subprocess
 from pathlib import Path
 
 from driftloop.contract import trees
+from driftloop.git.listing import list_folders
 from driftloop.operations.ground import place
 
 
@@ -15,11 +15,5 @@ def list_pipeline_names() -> list[str]:
     names = {file.parent.name for file in Path().glob(str(spec))}
     state = place.choose_state(None, spec=None, environment=os.environ).folder
     if state.repository.is_dir():
-        listed = subprocess.run(
-            ["git", "-C", str(state.repository), "ls-tree", "-d", "--name-only", "HEAD", f"{spec.parts[0]}/"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )  # fmt: skip
-        names |= {Path(line).name for line in listed.stdout.splitlines()}
+        names |= set(list_folders(state.repository, spec.parts[0]))
     return sorted(names)

@@ -56,7 +56,7 @@ def open_target(
             branch=branch,
             workdir=Path(workdir),
             guard=refuse_harm,
-            credentials=_read_credentials(environment),
+            credentials=Credentials.from_environment(environment),
             author=author,
         )
         yield CommitTarget(repository, author.name if author is not None else getpass.getuser())
@@ -66,16 +66,9 @@ def open_reading(
     url: str, *, branch: str, workdir: Path, environment: Mapping[str, str]
 ) -> Repository:
     """Open the repository at `url` with the same credentials, to read it again and again."""
-    credentials = _read_credentials(environment)
+    credentials = Credentials.from_environment(environment)
     return Repository(
         url, branch=branch, workdir=workdir, guard=refuse_writes, credentials=credentials
-    )
-
-
-def _read_credentials(environment: Mapping[str, str]) -> Credentials | None:
-    password = environment.get("DRIFTLOOP_GIT_PASSWORD", "")
-    return (
-        Credentials(environment.get("DRIFTLOOP_GIT_USERNAME", ""), password) if password else None
     )
 
 

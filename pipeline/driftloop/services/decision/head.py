@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Mapping
 
-from driftloop.contract.platform import GIT_BRANCH, GIT_PASSWORD, GIT_URL, GIT_USERNAME
+from driftloop.contract.platform import GIT_BRANCH, GIT_URL
 from driftloop.contract.trees import release_path
 from driftloop.errors import PipelineError
 from driftloop.git.head import ReleaseHead, find_head
@@ -42,14 +42,12 @@ class HeadReader:
         url = environment.get(GIT_URL.environment)
         if not url:
             return None
-        password = environment.get(GIT_PASSWORD.environment, "")
-        credentials = Credentials(environment.get(GIT_USERNAME.environment, ""), password)
         repository = Repository(
             url,
             branch=environment.get(GIT_BRANCH.environment) or "main",
             workdir=make_scratch(environment),
             guard=refuse_writes,
-            credentials=credentials if password else None,
+            credentials=Credentials.from_environment(environment),
         )
         return cls(repository, pipeline)
 
