@@ -39,6 +39,11 @@ class Finding:
         """`path:line:column`, as editors open it."""
         return f"{self.path}:{self.line}:{self.column}"
 
+    @property
+    def text(self) -> str:
+        """The object, if it is about one, and what is wrong with it."""
+        return f"{self.subject}: {self.what}" if self.subject else self.what
+
 
 @dataclass(frozen=True)
 class RuleMatch:

@@ -37,10 +37,8 @@ def _list_issues(report: ValidationReport) -> Iterator[_Issue]:
         place = (problem.path, problem.line, problem.column)
         yield _Issue(*place, SPEC_CODE, "error", problem.message, problem.hint)
     for finding in report.manifests.findings:
-        subject = f"{finding.subject}: " if finding.subject else ""
         place = (finding.path, finding.line, finding.column)
-        text = f"{subject}{finding.what}"
-        yield _Issue(*place, finding.code, str(finding.severity), text, finding.fix)
+        yield _Issue(*place, finding.code, str(finding.severity), finding.text, finding.fix)
 
 
 def format_json(report: ValidationReport) -> str:
@@ -167,8 +165,7 @@ def format_findings(findings: Sequence[Finding]) -> Iterator[str]:
         if path not in (None, finding.path):
             yield ""
         path = finding.path
-        subject = f"{finding.subject}: " if finding.subject else ""
-        yield f"{finding.place} {finding.code} {finding.severity}: {subject}{finding.what}"
+        yield f"{finding.place} {finding.code} {finding.severity}: {finding.text}"
         if finding.code not in explained:
             yield f"    why: {finding.why}"
         explained.add(finding.code)

@@ -182,3 +182,8 @@ def is_text_map(value: object) -> bool:
 def is_texts(value: object) -> bool:
     """Return True for a list of texts."""
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def texts_key(key: str) -> Any:
+    """Return the field of a list of texts, which may be missing."""
+    return document_key(key, "a list of texts", is_texts, default=(), read=tuple, write=list)

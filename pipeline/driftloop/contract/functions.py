@@ -20,6 +20,7 @@ from driftloop.contract.documents import (
     is_text,
     is_whole,
     parse_json,
+    texts_key,
     to_json,
 )
 
@@ -105,14 +106,7 @@ class ColumnHead:
     """Name."""
     type: str = document_key("type", "a text", is_text)
     """number, boolean, category, text or time."""
-    categories: tuple[str, ...] = document_key(
-        "categories",
-        "a list of texts",
-        lambda v: isinstance(v, list) and all(isinstance(name, str) for name in v),
-        default=(),
-        read=tuple,
-        write=list,
-    )
+    categories: tuple[str, ...] = texts_key("categories")
     """Texts that the numbers of a category are positions in; a number beyond them is of none."""
 
 

@@ -3,7 +3,7 @@ it."""
 
 from dataclasses import dataclass
 
-from driftloop.contract.documents import document_key, from_json, is_text, is_whole
+from driftloop.contract.documents import document_key, from_json, is_text, is_whole, texts_key
 
 
 def inbox_key(pipeline: str) -> str:
@@ -51,14 +51,7 @@ class InboxResult:
     """Labels that were passed on."""
     malformed: int = document_key("malformed", "a number", lambda v: is_whole(v, 0), default=0)
     """Rows without a label."""
-    reasons: tuple[str, ...] = document_key(
-        "reasons",
-        "a list of texts",
-        lambda v: isinstance(v, list) and all(isinstance(each, str) for each in v),
-        default=(),
-        read=tuple,
-        write=list,
-    )
+    reasons: tuple[str, ...] = texts_key("reasons")
     """A line for each of the first of these."""
     refused: str = document_key("refused", "a text", lambda v: isinstance(v, str), default="")
     """Why it could not be read, or not to its end; empty for one that was."""

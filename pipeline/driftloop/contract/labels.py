@@ -17,6 +17,7 @@ from driftloop.contract.documents import (
     is_unicode,
     is_whole,
     show_value,
+    texts_key,
     to_json,
 )
 
@@ -147,14 +148,7 @@ class LabelReceipt:
     """Labels that are stored; the first ones, when the broker took not all of them."""
     malformed: int = _count("malformed", default=0)
     """Labels that are none."""
-    reasons: tuple[str, ...] = document_key(
-        "reasons",
-        "a list of texts",
-        lambda v: isinstance(v, list) and all(isinstance(each, str) for each in v),
-        default=(),
-        read=tuple,
-        write=list,
-    )
+    reasons: tuple[str, ...] = texts_key("reasons")
     """A line for each of these, 20 at most."""
 
     @classmethod

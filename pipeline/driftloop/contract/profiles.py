@@ -14,6 +14,7 @@ from driftloop.contract.documents import (
     is_text,
     is_texts,
     is_whole,
+    texts_key,
     to_json,
 )
 
@@ -98,9 +99,7 @@ class TableProfile:
         write=lambda v: [to_json(column) for column in v],
     )
     """Columns, in the order of the reference's."""
-    order: tuple[str, ...] = document_key(
-        "order", "a list of texts", is_texts, default=(), read=tuple, write=list
-    )
+    order: tuple[str, ...] = texts_key("order")
     """Columns of the training data but the target, in the order of the files: values without names are
     matched by it."""
     arrays: tuple[tuple[str, int], ...] = _counts("arrays", "numbers of columns by array")

@@ -18,6 +18,7 @@ from driftloop.contract.documents import (
     is_whole,
     parse_json,
     show_value,
+    texts_key,
     to_json,
 )
 from driftloop.contract.outcomes import OBSTACLES, OUTCOME_KINDS, Obstacle, OutcomeKind, is_time
@@ -43,11 +44,6 @@ def name_key(key: str) -> Any:
 def text_key(key: str, default: str = "") -> Any:
     """Return the field of a text, which may be empty."""
     return document_key(key, "a text", lambda v: isinstance(v, str), default=default)
-
-
-def texts_key(key: str) -> Any:
-    """Return the field of a list of texts."""
-    return document_key(key, "a list of texts", is_texts, default=(), read=tuple, write=list)
 
 
 def moment_key(key: str) -> Any:
@@ -382,9 +378,7 @@ class HeldOutRows:
 class CapturedRequests:
     """requests.json: the last requests that callers have sent to production, as they sent them."""
 
-    bodies: tuple[str, ...] = document_key(
-        "bodies", "a list of texts", is_texts, default=(), read=tuple, write=list
-    )
+    bodies: tuple[str, ...] = texts_key("bodies")
     """Bodies, the oldest first."""
     release: str | None = document_key(
         "release", "a release id, or null", lambda v: v is None or is_text(v), default=None

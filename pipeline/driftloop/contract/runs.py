@@ -19,6 +19,7 @@ from driftloop.contract.documents import (
     is_text_map,
     is_whole,
     part_key,
+    texts_key,
     to_json,
 )
 from driftloop.contract.names import (
@@ -36,7 +37,6 @@ from driftloop.contract.records import (
     moment_key,
     name_key,
     text_key,
-    texts_key,
 )
 
 Trigger = Literal["alarm", "person", "schedule", "new-data", "webhook", "unknown"]

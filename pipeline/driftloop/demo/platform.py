@@ -27,6 +27,7 @@ from driftloop.contract.names import FLUX_NAMESPACE
 from driftloop.contract.platform import NATS
 from driftloop.contract.streams import VERDICTS, WORKFLOWS, verdict_subjects
 from driftloop.errors import LocalError
+from driftloop.extras import write_install_command
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.ground.environment import read_environment
@@ -290,7 +291,7 @@ def find_program() -> str:
     if path is None:
         raise LocalError(
             "the command `driftloop` is not on PATH",
-            hint="install it with `pip install 'driftloop[local]'`",
+            hint=f"install it with `{write_install_command('local')}`",
         )
     return path
 

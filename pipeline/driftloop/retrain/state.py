@@ -110,6 +110,11 @@ class DataWait:
     """There are new batches; a run begins as soon as the budget and a person's commit let it."""
 
 
+def build_source(detector: str, release: str) -> str:
+    """Return the key that alarms of a detector about a release are counted by."""
+    return f"{detector}/{release}"
+
+
 @dataclass(frozen=True)
 class PostponedAlarm:
     """A counted alarm that waits for the end of the quiet hours."""
@@ -120,7 +125,7 @@ class PostponedAlarm:
     @property
     def source(self) -> str:
         """Key of its detector and release."""
-        return f"{self.cause.detector}/{self.cause.release}"
+        return build_source(self.cause.detector, self.cause.release)
 
 
 @dataclass(frozen=True)
@@ -344,7 +349,7 @@ class AlarmEvent:
     @property
     def source(self) -> str:
         """Key of its detector and release."""
-        return f"{self.detector}/{self.release}"
+        return build_source(self.detector, self.release)
 
 
 @dataclass(frozen=True)

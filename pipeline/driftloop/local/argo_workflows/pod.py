@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation
+from driftloop.contract.runs import is_progress
 from driftloop.errors import LocalError, StoreError
 from driftloop.local.argo.configuration import Configuration
 from driftloop.local.argo.nodes import Outputs, Phase
@@ -38,7 +38,6 @@ KILLED = (137, 143)
 """Exit codes of a sidecar that was ended; Argo takes them for its own doing."""
 
 PROGRESS_NAME = "progress"
-PROGRESS = re.compile(r"\d+/[1-9]\d*")
 PROGRESS_LENGTH = 40
 PROGRESS_LOOK = 2.0
 """Seconds between two looks at how far a step is."""
@@ -248,7 +247,7 @@ async def _watch_progress(file: Path, note: Callable[[str], Awaitable[None]]) ->
             text = file.read_text()[:PROGRESS_LENGTH].strip()
         except (OSError, UnicodeDecodeError):
             continue
-        if text != told and PROGRESS.fullmatch(text) is not None:
+        if text != told and is_progress(text):
             told = text
             await note(text)
 

@@ -150,7 +150,7 @@ def _refuse_errors(tree: Mapping[str, str], cluster: str) -> None:
     if errors:
         first = errors[0]
         raise RenderError(
-            f"{first.place} {first.code}: {first.subject}: {first.what}"
+            f"{first.place} {first.code}: {first.text}"
             + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""),
             hint=first.fix,
         )
