@@ -301,7 +301,8 @@ def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
     text = MINIMAL + (
         "  monitors: {drift: {window: 300, alarmRate: 0.002}}\n"
         "  retrain: {consecutive: 3, cooldown: 90s, whileRunning: remember, budget: 2/day,"
-        " quietHours: {during: [sat-sun, 22:00-06:00], timezone: Europe/Berlin}}\n"
+        " quietHours: {during: [sat-sun, 22:00-06:00], timezone: Europe/Berlin},"
+        " leastNewRows: 500}\n"
     )
     found = make_plan(load_spec(text, path="p.yaml"))
     policy = json.loads(found.policy)
@@ -309,6 +310,7 @@ def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
         "consecutive": 3, "cooldown": 90.0, "whileRunning": "remember", "budget": 2, "on": ["drift"],
         "hold": 90.0, "haltAfter": 3,
         "quietHours": {"during": ["sat-sun", "22:00-06:00"], "timezone": "Europe/Berlin"},
+        "leastNewRows": 500,
     }  # fmt: skip
     assert RetrainPolicy.parse(found.policy) == found.retrain_policy
     assert RetrainPolicy(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from driftloop.contract.handovers import AlarmCount, RetrainPolicy
-from driftloop.contract.outcomes import Obstacle
+from driftloop.contract.outcomes import DATA_OBSTACLES, Obstacle
 from driftloop.contract.quiet import QuietHours
 from driftloop.retrain.causes import DAY, is_cooling
 from driftloop.retrain.decision import find_watched, is_claimed, step_decision
@@ -484,6 +484,39 @@ class TestNothingNew:
         assert state.ended_at == 2
         assert after(state, NewDataEvent(), policy=policy, now=103).phase == "pending"
 
+    def test_too_few_rows_are_waited_for_until_there_are_enough(self) -> None:
+        policy = RetrainPolicy(cooldown=60, on=("drift",), least_new_rows=500)
+        idle = explain_state(EMPTY, "digits", 100, policy)
+        assert "500 labelled rows have come since the data of production" in idle.paragraph
+        first = running(policy)
+        few = replace(self.NOTHING, reason="120 of at least 500 new rows", obstacle="too-few-rows")
+        state = after(first, few, policy=KEEP, now=101)
+        assert (state.phase, state.fired, state.strikes) == ("waiting", (), 0)
+        state = after(state, alarm(2), alarm(3), policy=policy, now=102)
+        assert state.phase == "waiting"
+        assert RetrainState.from_json(state.to_json()) == state
+        said = explain_state(state, "digits", 103, policy, data="s3://digits/batches").paragraph
+        assert "UTC: 120 of at least 500 new rows." in said
+        assert "each new batch below s3://digits/batches starts a run" in said
+        assert "`driftloop trigger digits` trains with fewer." in said
+        # a look for new data leaves the run to the alarm
+        claim = ClaimEvent("digits-look", "look", "new data")
+        state = after(state, claim, policy=policy, now=104)
+        assert (state.phase, state.cause) == ("pending", first.cause)
+        state = after(
+            state,
+            ClaimEvent("digits-more", state.decision or "", state.cause or ""),
+            replace(few, run="digits-more", reason="400 of at least 500 new rows"),
+            policy=policy,
+            now=105,
+        )
+        assert state.waits is not None
+        assert (state.phase, state.waits.reason) == ("waiting", "400 of at least 500 new rows")
+        state = after(state, NewDataEvent(), policy=policy, now=106)
+        claim = ClaimEvent("digits-last", state.decision or "", state.cause or "")
+        state = after(state, claim, EndEvent("digits-last", "released"), policy=policy, now=107)
+        assert state.waits is None
+
     def test_the_pause_after_an_earlier_run_goes_on(self) -> None:
         policy = RetrainPolicy(cooldown=60)
         state = after(running(policy), self.NOTHING, policy=policy, now=101)
@@ -953,20 +986,23 @@ class Loop(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         outcome=st.sampled_from(["released", "refused", "failed", "rejected"]),
-        nothing_new=st.booleans(),
+        lacking=st.sampled_from([None, *DATA_OBSTACLES]),
         by_step=st.booleans(),
     )
     def a_run_ends(
-        self, data: st.DataObject, outcome: str, nothing_new: bool, by_step: bool
+        self, data: st.DataObject, outcome: str, lacking: Obstacle | None, by_step: bool
     ) -> None:
         run, _ = data.draw(st.sampled_from(self.runs))
         self.now += 0.01  # no two runs end in the same moment
         holder, alarm, waits = self.holder, self.state.alarm, self.state.waits
-        obstacle: Obstacle | None = "nothing-new" if nothing_new and outcome == "refused" else None
+        obstacle = lacking if outcome == "refused" else None
+        if obstacle == "too-few-rows":
+            outcome = "not-started"
         self.apply(EndEvent(run, outcome, "", obstacle), by_step=by_step)  # type: ignore[arg-type]
         if holder == run:
             if obstacle is not None and (alarm or waits):
                 assert self.state.waits is not None, "the alarm is not kept"
+                assert self.state.waits.obstacle == obstacle
                 assert self.state.phase in ("waiting", "held", "halted")
             if outcome == "released":
                 assert self.state.waits is None

@@ -20,19 +20,19 @@ from driftloop.release import record
 from driftloop.release.minisign import make_signing_key
 from driftloop.release.signing import sign_version
 from driftloop.retrain import store as decisions
-from driftloop.retrain.state import AlarmEvent, TickEvent
+from driftloop.retrain.state import AlarmEvent, NewDataEvent, TickEvent
 from driftloop.steps import pick
 from driftloop.steps.snapshot import find_recent_keys
 from tests.pipelines import version
 from tests.steps.conftest import BUCKET, DATA
 
 
-def claim(world, decision, *, pipeline="digits", code=0):
+def claim(world, decision, *, pipeline="digits", cause="person eve", code=0):
     out = world.folder / decision
     done = world.step(
         "claim",
         *("--pipeline", pipeline, "--namespace", world.namespace, "--run", f"digits-{decision}"),
-        *("--decision", decision, "--cause", "person eve", "--out", str(out)),
+        *("--decision", decision, "--cause", cause, "--out", str(out)),
         code=code,
     )
     return (out / "claimed").read_text(), done.stderr
@@ -284,6 +284,56 @@ def test_a_run_of_what_production_was_made_of_ends_before_it_trains(world):
     world.store.write_object(DATA / "b.npz", b"b")
     out, _ = snapshot(world, "digits-f", "--recipe", RECIPE)
     assert parameter(out, "new") == "true"
+
+
+def test_a_run_with_too_few_new_rows_ends_before_it_trains(world):
+    world.store.write_object(DATA / "a.csv", b"y\n1\n")
+    made = released(world, "digits-a")
+    world.store.write_object(DATA / "b.csv", b"y\n" + b"1\n" * 120)
+    url, policy = world.environment["NATS_URL"], RetrainPolicy(least_new_rows=500)
+    alarm = AlarmEvent("drift", made.id, 1, True, "42")
+    state = decisions.apply_once(url, world.namespace, "digits", alarm, policy)
+    run = f"digits-{state.decision}"
+    claim(world, state.decision, cause=state.cause)
+    least = ("--recipe", RECIPE, "--least-rows", "500")
+    out, said = snapshot(world, run, *least, "--cause", state.cause)
+    assert parameter(out, "new") == "false"
+    assert f"120 of at least 500 new labelled rows since {made.id}" in said
+    finish(world, run)
+    [told] = world.around.bodies[-1:]
+    assert (told["outcome"], told["obstacle"]) == ("not-started", "too-few-rows")
+    assert told["reason"] == f"120 of at least 500 new labelled rows since {made.id}"
+    state = decisions.apply_once(url, world.namespace, "digits", TickEvent(), policy)
+    assert (state.phase, state.fired) == ("waiting", ())
+    assert state.waits is not None
+    assert state.waits.reason == told["reason"]
+
+    # schedules and people train with fewer
+    for number, cause in enumerate(("schedule", "person eve", "person eve (forced)")):
+        out, _ = snapshot(world, f"digits-p{number}", *least, "--cause", cause)
+        assert parameter(out, "new") == "true", cause
+    # a batch that production knows counts nothing, one that was replaced counts whole
+    world.store.write_object(DATA / "a.csv", b"y\n" + b"0\n" * 379)
+    out, _ = snapshot(world, "digits-c", *least, "--cause", "new data")
+    assert parameter(out, "new") == "false"
+    world.store.write_object(DATA / "c.jsonl", b'{"y": 1}\n')
+    assert (
+        decisions.apply_once(url, world.namespace, "digits", NewDataEvent(), policy).phase
+        == "pending"
+    )
+    for number, cause in enumerate(("new data", "alarm 42")):
+        out, said = snapshot(world, f"digits-d{number}", *least, "--cause", cause)
+        assert parameter(out, "new") == "true", cause
+        assert f"500 new labelled rows since {made.id}, at least 500" in said
+
+
+def test_a_new_batch_whose_rows_can_t_be_counted_is_named(world):
+    world.store.write_object(DATA / "a.csv", b"y\n1\n")
+    released(world, "digits-a")
+    world.store.write_object(DATA / "b.tar", b"")
+    alarm = ("--recipe", RECIPE, "--least-rows", "500", "--cause", "alarm 42")
+    _, said = snapshot(world, "digits-b", *alarm, code=1)
+    assert "the rows of b.tar can't be counted for `retrain.leastNewRows`" in said
 
 
 def test_a_mark_in_the_text_of_a_cause_forces_nothing(world):

@@ -203,6 +203,14 @@ class RetrainPolicy:
     """Refused or rejected candidates in a row after which the loop halts itself; None: never."""
     quiet: QuietHours | None = part_key("quietHours", QuietHours)
     """Times in which alarms start no run; None: there are none."""
+    least_new_rows: int | None = document_key(
+        "leastNewRows",
+        "a number of rows from 1, or null",
+        lambda v: v is None or is_whole(v, 1),
+        default=None,
+        omits_none=True,
+    )
+    """New labelled rows with fewer of which alarms and new data train nothing; None: with any."""
     refire: float = 2.0
     """Seconds before an unclaimed decision is fired again; doubles up to `refire_limit`."""
     refire_limit: float = 60.0

@@ -149,6 +149,11 @@ def alarm_text(event: str, words: str = "") -> str:
     return f"{event}: {safe}"[: CAUSE_LENGTH - len(ALARM_CAUSE)]
 
 
+def is_prompted(cause: str) -> bool:
+    """Return True for a run that an alarm or new data started; neither a schedule nor a person."""
+    return cause == NEW_DATA_CAUSE or cause.startswith(ALARM_CAUSE)
+
+
 def is_forced(cause: str) -> bool:
     """Return true if a person wants a run to train although there is nothing new."""
     return cause.startswith(PERSON_CAUSE) and bool(_FORCED.search(cause.partition(":")[0]))

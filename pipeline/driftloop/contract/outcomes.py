@@ -19,8 +19,10 @@ OutcomeKind = Literal[
 ]
 OUTCOME_KINDS: tuple[OutcomeKind, ...] = get_args(OutcomeKind)
 
-Obstacle = Literal["halted", "held", "stale", "busy", "nothing-new"]
+Obstacle = Literal["halted", "held", "stale", "busy", "nothing-new", "too-few-rows"]
 OBSTACLES: tuple[Obstacle, ...] = get_args(Obstacle)
+DATA_OBSTACLES: tuple[Obstacle, ...] = ("nothing-new", "too-few-rows")
+"""Obstacles that new labelled rows remove."""
 
 OUTCOME_TRAILER, REASON_TRAILER = "Driftloop-Outcome", "Driftloop-Reason"
 """Trailers of the commit that ends a rollout."""
@@ -130,7 +132,8 @@ def describe_kind(kind: OutcomeKind) -> str:
         case "not-started":
             return (
                 "nothing was trained: the loop is halted, held after a person's commit, another run "
-                "is on, the alarms are about a replaced release, or there is nothing new"
+                "is on, the alarms are about a replaced release, there is nothing new, or there are "
+                "fewer new labelled rows than `retrain.leastNewRows`"
             )
         case "superseded":
             return "another commit ended the rollout: a person's, or that of a newer run"

@@ -278,6 +278,7 @@ class Plan:
             hold=(retrain.cooldown if retrain.hold is None else retrain.hold).total_seconds(),
             halt_after=retrain.halt_after,
             quiet=None if retrain.quiet_hours is None else retrain.quiet_hours.hours,
+            least_new_rows=retrain.least_new_rows,
         )
 
     @property

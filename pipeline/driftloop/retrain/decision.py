@@ -17,7 +17,8 @@ difference how often or in which order events come:
 * Alarms of a detector that halts start no run, and halt the loop in whatever phase it is; those of one that rolls back
   do, too, and order that production is left (`rollbacks`).
 * Alarms that count in quiet hours are kept, and looked at again when these are over (`postponing`).
-* A run that found nothing new costs nothing: its alarms are kept, and new data starts a run with them as its cause.
+* A run that found nothing new, or too few new rows, costs nothing: its alarms are kept, and new data starts a run
+  with them as its cause.
 
 idle -> pending (alarms) -> running (claimed) -> evaluating -> rolling-out -> cooling -> idle;
 waiting: counted alarms wait for new data; postponed: they wait for the end of the quiet hours;
@@ -28,6 +29,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.outcomes import DATA_OBSTACLES
 from driftloop.retrain.causes import (
     KEPT_ENDED,
     drop_stale,
@@ -229,7 +231,7 @@ def _step_end(state: RetrainState, event: EndEvent, now: float) -> RetrainState:
         reason=event.reason,
         ended=record_end(state, *over),
     )
-    if event.obstacle == "nothing-new":
+    if event.obstacle in DATA_OBSTACLES:
         return wait_for_data(state, after, event)
     return count_strike(state, after, event)
 

@@ -107,7 +107,17 @@ def _explain_idle(
                 *_explain_halts(policy),
             ),
         )
-    return f"waits for {_list_counts(policy, policy.on)}", (*quiet, *_explain_halts(policy))
+    return (
+        f"waits for {_list_counts(policy, policy.on)}",
+        (*_explain_least(policy), *quiet, *_explain_halts(policy)),
+    )
+
+
+def _explain_least(policy: RetrainPolicy) -> tuple[str, ...]:
+    least = policy.least_new_rows
+    if least is None:
+        return ()
+    return (f"They train once {least} labelled rows have come since the data of production",)
 
 
 def _explain_quiet(state: RetrainState, policy: RetrainPolicy) -> tuple[str, ...]:
@@ -164,13 +174,24 @@ def _explain_waiting(
     if state.waits.news:
         why = _explain_delay(state, now, policy)
         return f"new batches{place} are there for {cause}: {why}", ()
+    few = state.waits.obstacle == "too-few-rows"
+    next_run = (
+        f"each new batch{place} starts a run because of it, which trains once there are as many rows"
+        if few
+        else f"the first new batch{place} starts a run because of it"
+    )
+    by_hand = (
+        f"`driftloop trigger {name}` trains with fewer"
+        if few
+        else f"`driftloop trigger {name} --force` trains without new data"
+    )
     return (
         f"waits for data since {since}: {state.waits.reason}",
         (
             *_explain_lasting(state.waits.cause),
-            f"Its cause is kept, {cause}: the first new batch{place} starts a run because of it",
+            f"Its cause is kept, {cause}: {next_run}",
             "Alarms start nothing until then, and cost no budget",
-            f"`driftloop trigger {name} --force` trains without new data",
+            by_hand,
         ),
     )
 

@@ -32,7 +32,7 @@ BAD_ENDS = ("refused", "rejected")
 
 
 def wait_for_data(before: RetrainState, after: RetrainState, event: EndEvent) -> RetrainState:
-    """A run ended because there is nothing new: its alarm is kept, and nothing was spent. The loop
+    """A run ended because there is nothing new, or too little: its alarm is kept, and nothing was spent. The loop
     waits at once: a step, which does not know the cooldown, can say so, too."""
     after = replace(after, ended_at=before.ended_at)
     cause = before.alarm
@@ -42,15 +42,16 @@ def wait_for_data(before: RetrainState, after: RetrainState, event: EndEvent) ->
         after = replace(after, phase="waiting")
     if cause is None:
         return after
-    after = replace(
-        after, fired=before.fired[:-1], waits=DataWait(cause, after.since, event.reason)
-    )
+    obstacle = event.obstacle or "nothing-new"
+    wait = DataWait(cause, after.since, event.reason, obstacle=obstacle)
+    after = replace(after, fired=before.fired[:-1], waits=wait)
     if after.remembered is not None:
         # one row of alarms is enough to wait with
         after = replace(after, remembered=None, suppressed=after.suppressed + 1)
     if before.waits is not None:
         # told when it began to wait
-        return replace(after, waits=replace(before.waits, news=False, reason=event.reason))
+        told = replace(before.waits, news=False, reason=event.reason, obstacle=obstacle)
+        return replace(after, waits=told)
     return tell_wait(after, f"data {before.decision}", "data", event.reason)
 
 

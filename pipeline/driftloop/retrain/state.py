@@ -108,6 +108,8 @@ class DataWait:
     """What the run that was refused said."""
     news: bool = False
     """There are new batches; a run begins as soon as the budget and a person's commit let it."""
+    obstacle: Obstacle = "nothing-new"
+    """What the data lacked."""
 
 
 def build_source(detector: str, release: str) -> str:
@@ -420,7 +422,7 @@ class EndEvent:
     outcome: Outcome
     reason: str = ""
     obstacle: Obstacle | None = None
-    """`nothing-new`: no fault of a candidate, its alarms wait for new data."""
+    """`nothing-new`, `too-few-rows`: no fault of a candidate, its alarms wait for new data."""
 
 
 @dataclass(frozen=True)

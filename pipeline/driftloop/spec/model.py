@@ -346,6 +346,9 @@ class Retrain(SpecModel):
     quiet_hours: QuietTimes | None = None
     """Times in which alarms start no run: one that counts is kept, and starts a run at their end if it goes
     on."""
+    least_new_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    """Labelled rows, in batches that production was not trained on, with fewer of which alarms and new data
+    train nothing: the alarm is kept until there are as many. Schedules and people train with fewer."""
 
 
 class Shadow(SpecModel):

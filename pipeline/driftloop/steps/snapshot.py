@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from driftloop.contract.columns import TARGET, read_uses
 from driftloop.contract.documents import to_json
 from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.limits import DATA_LIMIT
-from driftloop.contract.names import find_given_model, is_forced
-from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.names import find_given_model, is_forced, is_prompted
+from driftloop.contract.outcomes import Obstacle, RunOutcome
 from driftloop.contract.records import Snapshot, SnapshotBatch
 from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, run_key, snapshot_key
 from driftloop.errors import StepError, StoreError
@@ -24,6 +24,7 @@ from driftloop.git.head import read_head
 from driftloop.git.repository import Repository
 from driftloop.operations.commits import releases as pipelines
 from driftloop.operations.project.columns import check_columns
+from driftloop.operations.project.rows import count_rows
 from driftloop.operations.runs.run_reports import KnownRun, RunFolder, begin_report
 from driftloop.release.record import Version
 from driftloop.release.signing import verify_version
@@ -61,6 +62,11 @@ MAX_OBJECTS = 50_000
     show_default=True,
     help="Largest total size of the batches.",
 )
+@click.option(
+    "--least-rows",
+    type=click.IntRange(min=1),
+    help="Rows in batches new to production with fewer of which alarms and new data train nothing.",
+)
 @options.out
 def command(
     *,
@@ -74,10 +80,11 @@ def command(
     columns: str,
     signatures: str | None,
     max_bytes: int,
+    least_rows: int | None,
     out: Path,
 ) -> None:
     """Fix the data of this run, and fetch it together with production's model; writes `new`
-    (true, or false when production was made of the same)."""
+    (true, or false when production was made of the same, or there are fewer new rows than --least-rows)."""
     settings = StepSettings.from_environment()
     if find_given_model(cause) is not None:
         # what a person gave is made by no recipe of the spec
@@ -122,15 +129,24 @@ def command(
     layout = s3.combined_digest(
         {f"{batch.key in recent} {batch.key}": batch.sha256 for batch in batches}
     )
-    known = _find_known(repository, pipeline, production, digest, recipe)
-    new = known is None or is_forced(cause)
+    obstacle = _find_obstacle(repository, pipeline, production, digest, recipe)
+    if (
+        obstacle is None
+        and production is not None
+        and least_rows is not None
+        and is_prompted(cause)
+    ):
+        fresh = find_new_keys(batches, earlier)
+        rows = count_rows((key, data / "recent" / key) for key in sorted(fresh))
+        obstacle = _compare_rows(rows, least_rows, production)
+    new = obstacle is None or is_forced(cause)
     write_parameters(
         out / "parameters",
         digest=layout.removeprefix("sha256:")[:32],
         new="true" if new else "false",
     )
-    if known is not None and not new:
-        outcome = RunOutcome.now("not-started", known, obstacle="nothing-new")
+    if obstacle is not None and not new:
+        outcome = RunOutcome.now("not-started", obstacle.reason, obstacle=obstacle.kind)
         store_outcome(store, settings.bucket, run, outcome)
     _fetch_production(store, production, out / "production")
     try:
@@ -141,19 +157,29 @@ def command(
         # the run matters more than the list that spares the next one
         options.print_progress(f"the list of read batches is not stored: {error.message}")
     options.print_progress(f"{len(batches)} batches, {len(recent)} of them recent, {digest}")
-    if known is not None:
-        options.print_progress(known if not new else f"{known}, but the run is forced")
+    if obstacle is not None:
+        options.print_progress(
+            obstacle.reason if not new else f"{obstacle.reason}, but the run is forced"
+        )
 
 
-def _find_known(
+@dataclass(frozen=True)
+class _DataObstacle:
+    """What the data lack for a run to train, and the sentence that says so."""
+
+    kind: Obstacle
+    reason: str
+
+
+def _find_obstacle(
     repository: Repository, pipeline: str, production: Version | None, data: str, recipe: str
-) -> str | None:
+) -> _DataObstacle | None:
     """Return why these inputs bring nothing new: production, or a version that a person has just
     taken back, was made of them; None when they are new, or it is not known."""
     if production is None:
         return None
     if _is_made_of(production, data, recipe):
-        return f"nothing new since {production.id}"
+        return _DataObstacle("nothing-new", f"nothing new since {production.id}")
     head = read_head(repository, pipeline)
     if head is None or head.parent is None or not head.taken_back:
         return None
@@ -161,8 +187,18 @@ def _find_known(
     versions = filter(None, (before.production, before.candidate))
     for version in versions:
         if version.id in head.taken_back and _is_made_of(version, data, recipe):
-            return f"nothing new since {version.id}, which `{head.subject}` took back"
+            reason = f"nothing new since {version.id}, which `{head.subject}` took back"
+            return _DataObstacle("nothing-new", reason)
     return None
+
+
+def _compare_rows(rows: int, least: int, production: Version) -> _DataObstacle | None:
+    """Return that there are too few new rows for an alarm to train; None with enough."""
+    options.print_progress(f"{rows} new labelled rows since {production.id}, at least {least}")
+    if rows >= least:
+        return None
+    reason = f"{rows} of at least {least} new labelled rows since {production.id}"
+    return _DataObstacle("too-few-rows", reason)
 
 
 def _is_made_of(version: Version, data: str, recipe: str) -> bool:
@@ -177,10 +213,16 @@ def find_recent_keys(batches: Sequence[SnapshotBatch], earlier: Snapshot | None)
     everything = frozenset(batch.key for batch in batches)
     if earlier is None:
         return everything
+    new = find_new_keys(batches, earlier)
     trained = {(batch.key, batch.sha256): batch.recent for batch in earlier.batches}
-    new = frozenset(batch.key for batch in batches if (batch.key, batch.sha256) not in trained)
     again = frozenset(batch.key for batch in batches if trained.get((batch.key, batch.sha256)))
     return new or again or everything
+
+
+def find_new_keys(batches: Sequence[SnapshotBatch], earlier: Snapshot | None) -> frozenset[str]:
+    """Return the keys that production was not trained on: all when its snapshot is not there."""
+    trained = {(batch.key, batch.sha256) for batch in earlier.batches} if earlier else frozenset()
+    return frozenset(batch.key for batch in batches if (batch.key, batch.sha256) not in trained)
 
 
 def _read_snapshot(

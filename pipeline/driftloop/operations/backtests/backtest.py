@@ -152,6 +152,10 @@ class Backtest:
                 "quiet hours are left out: the rows have no dates (--time names their column)"
             )
             result = replace(result, policy=replace(policy, quiet=None))
+        if policy.least_new_rows is not None:
+            self.report(
+                f"retrain.leastNewRows is left out: each run is taken to find {policy.least_new_rows} new labelled rows"
+            )
         return result
 
     def try_pipeline(

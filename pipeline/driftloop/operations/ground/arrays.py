@@ -1,4 +1,4 @@
-"""Numbers of an array in an .npz file, read without numpy, which the command line does not need
+"""Numbers and lengths of arrays in an .npz file, read without numpy, which the command line does not need
 otherwise.
 """
 
@@ -8,6 +8,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from driftloop.contract.columns import ColumnError
 
@@ -17,6 +18,33 @@ _FORMATS = {
 }  # fmt: skip
 _LENGTH = 8
 """Offset of the header's length, after `\\x93NUMPY` and the version."""
+
+
+def count_array_rows(name: str, file: Path) -> int:
+    """Return the length of the arrays of a file; ColumnError when they differ, and for a damaged file."""
+    lengths: dict[str, int | None] = {}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for array in archive.namelist():
+                with archive.open(array) as stream:
+                    lengths[array.removesuffix(".npy")] = _read_length(stream)
+    except (zipfile.BadZipFile, ValueError, TypeError, KeyError, SyntaxError) as error:
+        raise ColumnError(f"{name} is not an .npz file of plain arrays: {error}") from error
+    different = set(lengths.values())
+    if len(different) != 1 or (length := different.pop()) is None:
+        shown = ", ".join(f"{array} has {rows}" for array, rows in lengths.items()) or "none"
+        raise ColumnError(f"{name}: all arrays must have the same number of rows: {shown}")
+    return length
+
+
+def _read_length(stream: IO[bytes]) -> int | None:
+    """Return the first number of an array's shape; None of a single number."""
+    start = stream.read(_LENGTH)
+    if not start.startswith(b"\x93NUMPY"):
+        raise ValueError("one of its members is not an array")
+    size = int.from_bytes(stream.read(2 if start[6] == 1 else 4), "little")
+    shape = ast.literal_eval(stream.read(size).decode())["shape"]
+    return int(shape[0]) if shape else None
 
 
 def read_rows(name: str, file: Path, array: str) -> Iterator[tuple[float, ...]]:

@@ -349,10 +349,15 @@ def summarize_spec(document: Document, planned: Plan) -> Mapping[str, str]:
         **({"pins": _describe_pins(document)} if document.pipeline.spec.pins else {}),
         "retrain": ", ".join(planned.retrain_on) or "by schedule and by hand",
         **({"quiet": quiet.text} if (quiet := planned.retrain_policy.quiet) is not None else {}),
+        **({"least": _describe_least(least)} if (least := planned.retrain.least_new_rows) else {}),
         **({"halt": ", ".join(planned.halt_on)} if planned.halt_on else {}),
         **({"rollback": ", ".join(planned.rollback_on)} if planned.rollback_on else {}),
         "agreement": _describe_agreement(planned),
     }
+
+
+def _describe_least(rows: int) -> str:
+    return f"{count_noun(rows, 'new labelled row')} before alarms or new data train"
 
 
 def _describe_agreement(plan: Plan) -> str:

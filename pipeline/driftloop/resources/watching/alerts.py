@@ -164,7 +164,7 @@ def _loop_alerts(plan: Plan) -> Iterator[AlertingRule]:
         decision_phase("waiting"),
         PATIENCE,
         severity="warning",
-        summary="alarms wait for new data: production was made of all there is",
+        summary=_summarize_need(plan),
         do=f"The first new batch below {plan.data} starts a run. `driftloop trigger {names.pipeline} --force` "
         "trains without one.",
     )
@@ -220,6 +220,13 @@ def _loop_alerts(plan: Plan) -> Iterator[AlertingRule]:
 def _list_halting(plan: Plan) -> str:
     halting = (*plan.halt_on, *plan.rollback_on)
     return f", or an alarm of {' or '.join(halting)}" if halting else ""
+
+
+def _summarize_need(plan: Plan) -> str:
+    least = plan.retrain.least_new_rows
+    if least is None:
+        return "alarms wait for new data: production was made of all there is"
+    return f"alarms wait for new data: fewer than {least} labelled rows came since production's"
 
 
 def _rollback_alerts(plan: Plan) -> Iterator[AlertingRule]:

@@ -178,6 +178,7 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
             *("snapshot", "--pipeline", plan.names.pipeline, "--run", "{{workflow.name}}"),
             *("--uri", plan.data, "--recipe", plan.recipe, "--cause", _CAUSE, "--out", OUT),
             *(("--max-bytes", str(plan.data_bytes)) if plan.data_bytes != DATA_LIMIT else ()),
+            *_least_rows(plan),
             *(plan.column_options if plan.raw_features is not None else ()),
             *(("--signatures", plan.signatures) if plan.signatures is not None else ()),
         ),
@@ -195,6 +196,11 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
         retries=2,
         reaches=GIT,
     )
+
+
+def _least_rows(plan: Plan) -> tuple[str, ...]:
+    least = plan.retrain.least_new_rows
+    return () if least is None else ("--least-rows", str(least))
 
 
 def _data_digest() -> InputParameter:
