@@ -106,6 +106,28 @@ async def test_many_publishes_at_once_are_all_stored_once(client: Client) -> Non
     await publisher.stop()
 
 
+async def test_messages_that_wait_for_others_are_stored_in_order_each_with_its_own_answer(
+    client: Client,
+) -> None:
+    js = client.jetstream()
+    await ensure_stream(js, "S", ["s.>"])
+    publisher = await Publisher(client, linger=0.2).start()
+    sent = [
+        asyncio.ensure_future(publisher.publish("s.a", str(n).encode(), message_id=f"{n % 30}"))
+        for n in range(40)
+    ]
+    await asyncio.sleep(0)
+    sent[35].cancel()
+    done = await asyncio.gather(*sent[:35], *sent[36:])
+    assert done == [True] * 30 + [False] * 9
+    messages = [await js.get_msg("S", n) for n in range(1, 31)]
+    assert [message.data for message in messages] == [str(n).encode() for n in range(30)]
+    alone = asyncio.ensure_future(publisher.publish("nowhere", b"x", message_id="lost"))
+    with pytest.raises(StoreError, match="no stream"):
+        await alone
+    await publisher.stop()
+
+
 async def test_a_full_stream_refuses_with_the_reason(client: Client) -> None:
     from nats.js.api import DiscardPolicy
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from driftloop.clients import events
+from driftloop.clients.events import Event
 from driftloop.clients.http import ServerAnswer, ServerRequest
 from driftloop.clients.jetstream import Publisher, TooLargeError
 from driftloop.errors import StoreError
@@ -19,7 +20,7 @@ RESULTS = ("stored", "repeated", "malformed", "foreign", "refused")
 class PlacedEvent:
     """An event, and where it is kept."""
 
-    event: events.Event
+    event: Event
     subject: str
     message_id: str
 
@@ -43,9 +44,12 @@ class EventDoor:
         self._counters = {name: counter.labels(name) for name in results}
         self.ready = False
 
-    def place_event(self, event: events.Event) -> PlacedEvent | str:
+    def place_event(self, event: Event) -> PlacedEvent | str:
         """Return where an event is kept, or the result of one that is not."""
         raise NotImplementedError
+
+    async def hold_event(self, event: Event) -> None:
+        """Wait before an event is stored, where something else goes first."""
 
     async def note_stored(self, placed: PlacedEvent, size: int) -> None:
         """Take note of an event that was stored, and had not been before."""
@@ -77,6 +81,7 @@ class EventDoor:
             return self._count_result("malformed", 202)
         if isinstance(placed, str):
             return self._count_result(placed, 202)
+        await self.hold_event(placed.event)
         packed = events.pack_event(placed.event)
         try:
             new = await self._publisher.publish(

@@ -28,6 +28,8 @@ from driftloop.local.knative.troubles import BrokerTroubles
 log = logging.getLogger("broker")
 
 POLL = 0.2
+LINGER = 0.003
+"""Seconds that an event waits at the door for others, with which it goes to NATS."""
 
 
 class ServiceAddresses:
@@ -210,7 +212,7 @@ async def serve_broker(
     client = await connect_client(nats_url, name="broker", wait=60)
     js = client.jetstream(timeout=5)
     registry = CollectorRegistry()
-    publisher = await Publisher(client).start()
+    publisher = await Publisher(client, linger=LINGER).start()
     troubles = BrokerTroubles(run)
     ingress = BrokerIngress(
         publisher, lambda: client.is_connected, registry, limit=limit, troubles=troubles

@@ -97,6 +97,7 @@ def _serve_recorder(arguments: argparse.Namespace) -> None:
         nats_url=NATS_ROLES[NatsRole.RECORDER].read(os.environ),
         host=arguments.host,
         port=arguments.port,
+        yields=bool(niceness),
     )
     bootstrap.run_until_stopped(service)
 

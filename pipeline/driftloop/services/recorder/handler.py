@@ -26,6 +26,7 @@ from driftloop.contract.recorders import RecorderSettings
 from driftloop.contract.streams import RecorderStreams, is_release_token
 from driftloop.services import door
 from driftloop.services.door import EventDoor, PlacedEvent
+from driftloop.services.recorder.yielding import ARRIVAL, Yielder
 
 SIDES = {INFERENCE_REQUEST: "request", INFERENCE_RESPONSE: "answer"}
 LABEL_SIDE = "label"
@@ -44,7 +45,9 @@ class RecorderHandler(EventDoor):
         *,
         registry: CollectorRegistry,
         describe: Callable[[], Mapping[str, Any]],
+        yielder: Yielder | None = None,
     ) -> None:
+        """`yielder` has events wait where predictions need the same processors."""
         counter = Counter(
             "driftloop_recorder_events",
             "Events received, by result",
@@ -55,6 +58,7 @@ class RecorderHandler(EventDoor):
         self._names = names
         self._settings = settings
         self._describe = describe
+        self._yielder = yielder
 
     def show_page(self, path: str) -> ServerAnswer | None:
         """Return what the recorder has written, and what waits."""
@@ -81,6 +85,11 @@ class RecorderHandler(EventDoor):
             self._names.event_subject(side),
             f"recorder/{event.key}",
         )
+
+    async def hold_event(self, event: Event) -> None:
+        """Wait while predictions have the processors."""
+        if self._yielder is not None:
+            await self._yielder.hold_event(event.get(ARRIVAL))
 
     def _place_labels(self, event: Event) -> PlacedEvent | str:
         try:

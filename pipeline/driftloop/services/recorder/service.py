@@ -55,9 +55,12 @@ from driftloop.services.door import LIMIT
 from driftloop.services.reading import ask_info, read_time
 from driftloop.services.recorder import batching
 from driftloop.services.recorder.handler import RecorderHandler
+from driftloop.services.recorder.yielding import LONGEST_HOLD, PressureGauge, Yielder
 
 log = logging.getLogger("recorder")
 
+LINGER = 0.02
+"""Seconds that an event waits for others, with which it goes to the stream."""
 LOOK = 1.0
 """Seconds between two looks at the stream."""
 SHORTEST, LONGEST = 1.0, 30.0
@@ -127,7 +130,10 @@ class PartRecorder:
         names: RecorderStreams,
         settings: RecorderSettings,
         registry: CollectorRegistry,
+        gauge: PressureGauge | None = None,
     ) -> None:
+        """`gauge` puts parts off while predictions have the processors."""
+        self._gauge, self._put_off = gauge, 0.0
         self._js = js
         self._names = names
         self._settings = settings
@@ -305,10 +311,20 @@ class PartRecorder:
             due = due or picture.now - since >= self._settings.every * SECOND
         elif state.open:
             due = picture.now - state.moment >= max(PATIENCE, self._settings.every) * SECOND
-        if not due:
+        if not due or self._is_put_off():
             return None
         last = state.last + min(waiting, MOST_EVENTS)
         return PartRange(number=state.number + 1, first=first, last=last, moment=picture.now)
+
+    def _is_put_off(self) -> bool:
+        """Return True while the machine is busy, for LONGEST_HOLD seconds at most."""
+        now = time.monotonic()
+        if self._gauge is not None and self._gauge.is_busy():
+            self._put_off = self._put_off or now
+            if now - self._put_off < LONGEST_HOLD:
+                return True
+        self._put_off = 0.0
+        return False
 
     async def _find_time(self, sequence: int) -> int:
         if self._oldest is None or self._oldest[0] != sequence:
@@ -392,13 +408,15 @@ async def serve_recorder(
     nats_url: str,
     host: str,
     port: int,
+    yields: bool = False,
 ) -> None:
-    """Run until cancelled."""
+    """Run until cancelled. One that `yields` shares its processors with the model servers, which go first."""
     client = await connect_client(nats_url, name=f"{names.pipeline}-recorder", wait=60)
     js = client.jetstream(timeout=5)
     registry = CollectorRegistry()
-    publisher = await Publisher(client).start()
-    recorder = PartRecorder(js, names, settings, registry)
+    publisher = await Publisher(client, linger=LINGER).start()
+    gauge = PressureGauge() if yields else None
+    recorder = PartRecorder(js, names, settings, registry, gauge)
     door = RecorderHandler(
         publisher,
         lambda: client.is_connected,
@@ -406,6 +424,7 @@ async def serve_recorder(
         settings,
         registry=registry,
         describe=recorder.describe,
+        yielder=Yielder(gauge, registry) if gauge is not None else None,
     )
     try:
         await ensure_contract_stream(js, names.events_stream)
