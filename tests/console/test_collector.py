@@ -90,6 +90,21 @@ async def test_a_part_that_can_t_be_read_keeps_what_it_had_and_is_told(
     assert len(collector.snapshot.windows["digits/digits/drift"]) == 7
 
 
+async def test_a_store_without_news_is_asked_now_and_then(
+    source: StoredSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "STORE_PERIOD", 0.0)
+    collector = Collector(source)
+    await collector.refresh()
+
+    def refuse(*_: object) -> None:
+        raise LocalError("NATS is away")
+
+    source.read_windows = refuse  # type: ignore[method-assign]
+    await collector.refresh()
+    assert collector.snapshot.troubles["windows"].text == "NATS is away"
+
+
 async def test_a_bug_of_one_look_ends_no_page(
     source: StoredSource, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -118,6 +133,25 @@ async def test_a_shared_question_is_asked_once_and_its_refusal_reaches_all(
     )
     assert len(asked) == 1
     assert all(isinstance(answer, LocalError) for answer in answers)
+
+
+async def test_what_could_not_be_answered_is_asked_again_before_its_time(
+    source: StoredSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "PERIOD", 0.0)
+    collector, asked = Collector(source), []
+
+    def ask() -> str:
+        asked.append(1)
+        if len(asked) == 1:
+            raise LocalError("no")
+        return "yes"
+
+    with pytest.raises(LocalError):
+        await collector.share(("a",), ask, seconds=60)
+    for _ in range(2):
+        assert await collector.share(("a",), ask, seconds=60) == "yes"
+    assert len(asked) == 2
 
 
 def test_answers_are_counted_by_service_from_the_gateway_s_statistics() -> None:

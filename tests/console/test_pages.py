@@ -1,5 +1,6 @@
 """What pages show of stored records, and that nothing in these takes a page over."""
 
+import asyncio
 import re
 from html import unescape
 from html.parser import HTMLParser
@@ -291,3 +292,18 @@ def test_a_draft_is_checked_as_it_is_typed(owner: TestClient, console: Console) 
     assert "must be `digits`" in check(text.replace("name: digits", "name: other"))
     for broken in ("", "[", "a: &a [*a]", "\x00", "x" * 1000, "- 1\n- 2"):
         assert "to mend" in check(broken)
+
+
+def test_a_process_that_has_died_is_named_on_the_overview(
+    owner: TestClient, console: Console, source: StoredSource
+) -> None:
+    process = {"pid": None, "uptime": 0.0, "restarts": 3, "memory": None}
+    listed = [
+        process | {"name": "nats", "phase": "waiting"},
+        process | {"name": "s3", "phase": "ready"},
+    ]
+    keep(source, processes=listed, memory={"up": 1, "total": 2}, pid=1, uptime=1)
+    asyncio.run(console.collector.refresh())
+    page = read(owner, "/")
+    assert "nats has died and is started again" in page.text
+    assert "s3 has died" not in page.text

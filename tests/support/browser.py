@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -81,9 +82,19 @@ class Visitor:
         """Open a page; nothing may overflow it."""
         self.page.goto(self.base + path)
         self.page.wait_for_selector("h1")
-        wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert self.page.evaluate(wider) <= 0, f"{path} is wider than the page"
+        assert self.measure_overflow() <= 0, f"{path} is wider than the page"
         return self.page
+
+    def measure_overflow(self) -> int:
+        """Pixels by which the page is wider than its window."""
+        wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        return int(self.page.evaluate(wider))
+
+    def shoot(self, name: str) -> None:
+        """Keep a picture of the page, where somebody wants pictures."""
+        if folder := os.environ.get("DRIFTLOOP_PICTURES"):
+            file = f"{name}-{self.page.viewport_size['width']}.png"  # type: ignore[index]
+            self.page.screenshot(path=Path(folder) / file, full_page=True)
 
     def tab_to(self, name: str, most: int = 60) -> None:
         """Press Tab until a link or button of that name has the focus."""

@@ -1,17 +1,24 @@
 """A console over stored records: a real repository, a real object store, and what a running platform would say."""
 
 import asyncio
-from collections.abc import Mapping
+import json
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from driftloop.clients.events import Event, pack_event
+from driftloop.clients.nats import ensure_contract_stream, open_connection, publish_message
 from driftloop.console.access import AccessKey
 from driftloop.console.answers import Console
 from driftloop.console.serving import build_console
 from driftloop.console.source import LocalSource, RepositoryPicture
+from driftloop.contract.accounts import NatsRole
 from driftloop.contract.documents import to_json
+from driftloop.contract.events import INFERENCE_REQUEST, PROTOCOL, REQUEST_ID
+from driftloop.contract.platform import NATS_ROLES
+from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.times import format_time
 from driftloop.contract.verdicts import ColumnChange, WindowRecord
 from driftloop.errors import LocalError, StoreError
@@ -37,8 +44,13 @@ RUNS: dict[Path, Mapping[str, ListedRun]] = {}
 class StoredSource(LocalSource):
     """A state folder whose platform says what a test wants it to say."""
 
-    def __init__(self, state: StateFolder) -> None:
-        super().__init__(state, {})
+    def __init__(self, state: StateFolder, nats_url: str | None = None) -> None:
+        """With `nats_url` windows are those that this server keeps."""
+        super().__init__(
+            state,
+            {NATS_ROLES[NatsRole.READER].environment: nats_url} if nats_url is not None else {},
+        )
+        self._nats_url = nats_url
         self.status: dict[str, Any] | None = build_status()
         self.records: list[tuple[str, str, WindowRecord]] = []
         self.reads = 0
@@ -63,6 +75,8 @@ class StoredSource(LocalSource):
         return PlatformStatus.from_json(self.status)
 
     def read_windows(self, after: int, most: int) -> ReadWindows:
+        if self._nats_url is not None:
+            return super().read_windows(after, most)
         found = [
             shorten_window(record, number, namespace=namespace, pipeline=pipeline)
             for number, (namespace, pipeline, record) in enumerate(self.records, 1)
@@ -71,6 +85,8 @@ class StoredSource(LocalSource):
         return ReadWindows(tuple(found[-most:]), len(self.records))
 
     def read_window(self, sequence: int) -> WindowRecord:
+        if self._nats_url is not None:
+            return super().read_window(sequence)
         if not 0 < sequence <= len(self.records):
             raise StoreError("the verdict on this window is not kept any more")
         return self.records[sequence - 1][2]
@@ -118,6 +134,39 @@ def make_window(
     )  # fmt: skip
 
 
+def store_windows(url: str, records: Sequence[tuple[str, str, WindowRecord]]) -> None:
+    """Let a NATS server keep windows, as detectors do."""
+
+    async def store() -> None:
+        async with open_connection(url, name="test") as js:
+            await ensure_contract_stream(js, VERDICTS)
+            for namespace, pipeline, record in records:
+                streams = DetectorStreams(namespace, pipeline, record.detector, record.release)
+                await publish_message(js, streams.verdicts, json.dumps(to_json(record)).encode())
+
+    _run_aside(store())
+
+
+def store_events(url: str, streams: DetectorStreams, bodies: Sequence[bytes]) -> None:
+    """Let a NATS server keep requests to the release of a detector."""
+
+    async def store() -> None:
+        async with open_connection(url, name="test") as js:
+            await ensure_contract_stream(js, streams.events_stream)
+            for number, body in enumerate(bodies):
+                event = Event(
+                    {
+                        "specversion": "1.0", "id": f"e{number}", "source": "urn:test",
+                        "type": INFERENCE_REQUEST, REQUEST_ID: f"id-{number}", PROTOCOL: "seldon",
+                    },
+                    body,
+                )  # fmt: skip
+                subject = streams.event_subject(streams.release)
+                await publish_message(js, subject, pack_event(event))
+
+    _run_aside(store())
+
+
 def tell_verdicts(source: StoredSource) -> None:
     """Let the status say what the last windows say."""
     if source.status is None:
@@ -135,10 +184,14 @@ def open_console(shelf: "Shelf", source: StoredSource, *, port: int = PORT) -> C
     console = build_console(
         source, AccessKey(port, "k" * 43), state=shelf.state, place=("--state", str(shelf.state.root)), environment={}
     )  # fmt: skip
-    # in a thread of its own: Playwright's loop may be running in this one
-    with ThreadPoolExecutor(1) as threads:
-        threads.submit(asyncio.run, console.collector.refresh()).result()
+    _run_aside(console.collector.refresh())
     return console
+
+
+def _run_aside(work: Coroutine[Any, Any, None]) -> None:
+    """Run in a thread of its own: Playwright's loop may be running in this one."""
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(asyncio.run, work).result()
 
 
 def recent(minutes: float) -> datetime:

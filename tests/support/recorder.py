@@ -30,11 +30,11 @@ DATA = "data"
 """Bucket of the pipeline's data, whose batches are in `s3://data/batches`."""
 
 
-def object_store(folder: Path, port: int) -> Process:
+def object_store(folder: Path, port: int, keys: tuple[str, str] = (KEY, SECRET)) -> Process:
     """An S3 server whose objects are the files of a folder."""
     (folder / BUCKET).mkdir(parents=True, exist_ok=True)
     argv = [str(RCLONE), "serve", "s3", f"--addr=127.0.0.1:{port}", "--dir-cache-time=2s"]
-    argv += [f"--auth-key={KEY},{SECRET}", "--no-cleanup", str(folder)]
+    argv += [f"--auth-key={','.join(keys)}", "--no-cleanup", str(folder)]
     return Process(
         argv, folder.with_name("s3.log"), port, environment={"RCLONE_CONFIG": "/dev/null"}
     )

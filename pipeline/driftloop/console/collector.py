@@ -28,8 +28,9 @@ FRESH = 3.0
 """Seconds after which a page waits for a new look first."""
 PATIENCE = 1.5
 """Seconds that a page waits for it; then it shows what there is, and its age."""
-RUNS_PERIOD = 20.0
-"""Seconds between two readings of the runs' store, when nothing says that there is news."""
+STORE_PERIOD = 20.0
+"""Seconds between two readings of a store, when nothing says that there is news: one that is away
+says nothing."""
 MOST_MESSAGES = 10_000
 """Messages of the verdict stream that are read at the first look."""
 MOST_WINDOWS = 200
@@ -65,7 +66,8 @@ class Collector:
         self._taken = asyncio.Condition()
         self._visitors = 0
         self._ends = False
-        self._runs_at = -RUNS_PERIOD
+        self._runs_at = -STORE_PERIOD
+        self._windows_at = -STORE_PERIOD
         self._sequence = 0
         self._counted: CountedAnswers | None = None
         self._answers: dict[tuple[str, ...], tuple[float, asyncio.Task[Any]]] = {}
@@ -149,14 +151,17 @@ class Collector:
     async def share(
         self, key: tuple[str, ...], ask: Callable[[], T], *, seconds: float = PERIOD
     ) -> T:
-        """Return what a blocking call answers: all who ask within some seconds share one answer."""
+        """Return what a blocking call answers: all who ask within some seconds share one answer. One that
+        failed is asked again soon."""
         self._watch()
         now = time.monotonic()
         self._answers = {
             each: kept for each, kept in self._answers.items() if now - kept[0] < 10 * seconds
         }
         kept = self._answers.get(key)
-        if kept is None or now - kept[0] > seconds:
+        if kept is None or now - kept[0] > (
+            min(seconds, PERIOD) if _has_failed(kept[1]) else seconds
+        ):
             kept = (now, asyncio.create_task(asyncio.to_thread(ask)))
             self._answers[key] = kept
         answer: Awaitable[T] = asyncio.shield(kept[1])
@@ -191,7 +196,7 @@ class Collector:
         windows = before.windows
         if status is None:
             troubles.pop("windows", None)
-        elif not windows or "windows" in troubles or _has_verdicts(before.status, status):
+        elif "windows" in troubles or self._has_windows(before, status):
             windows = read("windows", lambda: self._read_windows(before.windows), before.windows)
         events = read("timeline", self.source.read_events, before.events)
         return replace(
@@ -214,8 +219,13 @@ class Collector:
             and (status.runs, status.decisions) != (before.status.runs, before.status.decisions)
         )
         going = "runs" in before.troubles or any(run.report.outcome is None for run in before.runs)
-        old = time.monotonic() - self._runs_at > RUNS_PERIOD
+        old = time.monotonic() - self._runs_at > STORE_PERIOD
         return moved or going or old or repository.tip != before.repository.tip
+
+    def _has_windows(self, before: Snapshot, status: PlatformStatus) -> bool:
+        """Return True when there may be windows that were not read."""
+        old = time.monotonic() - self._windows_at > STORE_PERIOD
+        return old or not before.windows or _has_verdicts(before.status, status)
 
     def _read_runs(self, before: Snapshot) -> tuple[ListedRun, ...]:
         self._runs_at = time.monotonic()
@@ -224,6 +234,7 @@ class Collector:
     def _read_windows(
         self, before: Mapping[str, tuple[JudgedWindow, ...]]
     ) -> Mapping[str, tuple[JudgedWindow, ...]]:
+        self._windows_at = time.monotonic()
         found = self.source.read_windows(self._sequence, MOST_MESSAGES)
         if found.last < self._sequence:
             # the stream was made anew: the next look reads it from its begin
@@ -247,6 +258,10 @@ class Collector:
             for name, count in now.counts.items()
             if (rate := _measure_rate(last.counts.get(name), count, now.at - last.at)) is not None
         }
+
+
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _measure_rate(
@@ -281,7 +296,7 @@ def _list_shown(snapshot: Snapshot) -> tuple[Any, ...]:
         shown = (
             status.applied, status.refused, status.stuck, status.waiting, status.disk, status.blind,
             status.altered, status.releases, status.verdicts, status.unjudged, status.windows,
-            status.decisions, status.loops, status.runs,
+            status.decisions, status.loops, status.runs, status.list_dead(),
         )  # fmt: skip
     return (
         shown,

@@ -14,10 +14,11 @@ from driftloop.console.answers import (
     within,
 )
 from driftloop.console.snapshot import Snapshot
-from driftloop.console.views import drift, loop, overview, rollout
+from driftloop.console.views import drift, loop, overview, rollout, samples
 from driftloop.console.views.needs import list_needs, list_platform_needs
 from driftloop.console.views.times import choose_span
-from driftloop.contract.verdicts import WindowRecord, read_small
+from driftloop.contract.streams import DetectorStreams
+from driftloop.contract.verdicts import WindowRecord, read_columns, read_small
 from driftloop.operations.rollouts.rollout_progress import RolloutProgress, read_progress
 from driftloop.operations.watching.why import LoopAnswer
 from driftloop.pages import column_charts, rollout_charts, time_charts
@@ -103,9 +104,10 @@ async def show_drift(request: Request) -> Response:
     span = choose_span(query.get("span", ""), [point.at for point in points], now)
     line = MonitorLine(monitor, detectors.get(monitor, "monitor"), points)
     record, trouble = await _read_window(request, query.get("window", ""))
-    detail = None
+    detail, sample = None, None
     if record is not None:
         detail = drift.describe_window(snapshot, name, record, int(query["window"]))
+        sample = await _read_sample(request, snapshot, name, record)
     return answer_page(
         request, "drift.html", snapshot, title=f"Drift of {name}", pipeline=name, tab="drift",
         monitors=monitors, monitor=monitor, span=query.get("span", ""),
@@ -113,8 +115,33 @@ async def show_drift(request: Request) -> Response:
         heat=column_charts.draw_effects(effects, span, cells=MOST_CELLS) if effects else "",
         windows=windows[::-1][:MOST_LISTED], detail=detail, trouble=trouble,
         distributions=[column_charts.draw_distribution(each) for each in detail.distributions] if detail else (),
-        small=read_small(record.details) if record is not None else (),
+        small=read_small(record.details) if record is not None else (), sample=sample,
     )  # fmt: skip
+
+
+async def _read_sample(
+    request: Request, snapshot: Snapshot, name: str, record: WindowRecord
+) -> samples.SampleTable | samples.Absence:
+    """Return some of a window's requests, or why there are none."""
+    console, committed = get_console(request), snapshot.find_committed(name)
+    private = committed.private if committed is not None else None
+    if committed is None or private is None:
+        return samples.Absence(
+            "The spec in git can't be read, and with it which columns are private."
+        )
+    namespace = snapshot.find_namespace(name)
+    streams = DetectorStreams(namespace, name, record.detector, record.release)
+    asked = console.collector.share(
+        ("sample", streams.verdicts, str(record.window), *sorted(private)),
+        lambda: console.source.read_sample(streams, record.first, record.last, private),
+        seconds=KEPT,
+    )
+    events, trouble = await within(asked, "NATS has not answered yet: load the page again")
+    if events:
+        return samples.build_table(events, read_columns(record.details), private)
+    if trouble:
+        return samples.Absence(trouble)
+    return samples.describe_absence(name, record.release, captures=committed.captures)
 
 
 async def _read_window(request: Request, wanted: str) -> tuple[WindowRecord | None, str]:

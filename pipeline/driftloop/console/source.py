@@ -14,6 +14,7 @@ from typing import Protocol
 
 from driftloop.clients.s3 import MissingObjectError
 from driftloop.contract.documents import DocumentError
+from driftloop.contract.streams import DetectorStreams
 from driftloop.contract.trees import PAGE_FILE, release_path, run_key, spec_path
 from driftloop.contract.verdicts import WindowRecord
 from driftloop.errors import LocalError, PipelineError, StoreError
@@ -34,8 +35,10 @@ from driftloop.operations.runs.run_store import (
     open_local_runs,
 )
 from driftloop.operations.stories.cards import read_card
+from driftloop.operations.traces import window_samples
 from driftloop.operations.traces.kept_requests import find_nats
 from driftloop.operations.traces.traces import TracePlace
+from driftloop.operations.traces.window_samples import SampledEvent, list_private
 from driftloop.operations.watching import verdict_windows
 from driftloop.operations.watching.status import (
     PlatformStatus,
@@ -47,7 +50,7 @@ from driftloop.operations.watching.verdict_windows import ReadWindows
 from driftloop.operations.watching.why import LoopAnswer, ask_cluster_why, ask_why, describe_windows
 from driftloop.pages.cards import ModelCard
 from driftloop.release.record import Release
-from driftloop.spec import load_spec
+from driftloop.spec import Pipeline, load_spec
 
 MOST_RUNS = 200
 MOST_RELEASES = 30
@@ -88,6 +91,10 @@ class CommittedState:
     """Of its release.yaml, the newest first."""
     detectors: Mapping[str, str] = field(default_factory=dict)
     """Monitor to its detector."""
+    private: frozenset[str] | None = None
+    """Columns whose values no page shows; None when the spec can't tell."""
+    captures: bool = False
+    """Its requests are recorded."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,11 @@ class Source(Protocol):
 
     def read_window(self, sequence: int) -> WindowRecord:
         """Read one window in full."""
+
+    def read_sample(
+        self, streams: DetectorStreams, first: int, last: int, private: frozenset[str]
+    ) -> tuple[SampledEvent, ...]:
+        """Read some of the events of a window, without private values."""
 
     def read_events(self) -> tuple[TimelineEntry, ...]:
         """Read the end of the timeline, the oldest first."""
@@ -181,6 +193,12 @@ class LocalSource:
     def read_window(self, sequence: int) -> WindowRecord:
         """Read one window in full."""
         return verdict_windows.read_window(self._require_nats(), sequence)
+
+    def read_sample(
+        self, streams: DetectorStreams, first: int, last: int, private: frozenset[str]
+    ) -> tuple[SampledEvent, ...]:
+        """Read some of the events of a window, without private values."""
+        return window_samples.read_sample(self._require_nats(), streams, first, last, private)
 
     def read_events(self) -> tuple[TimelineEntry, ...]:
         """Read the end of the timeline."""
@@ -289,6 +307,12 @@ class ClusterSource:
         """Refuse: NATS is not read."""
         raise LocalError("windows of a cluster are not read by the console")
 
+    def read_sample(
+        self, streams: DetectorStreams, first: int, last: int, private: frozenset[str]
+    ) -> tuple[SampledEvent, ...]:
+        """Refuse: NATS is not read."""
+        raise LocalError("requests of a cluster are not read by the console")
+
     def read_events(self) -> tuple[TimelineEntry, ...]:
         """Return none: a cluster has no timeline."""
         return ()
@@ -357,6 +381,8 @@ def _read_committed(
     committed = releases.read_pipeline(repository.tree(tip), name)
     logged = repository.history(tip, release_path(name), MOST_COMMITS)
     entries = list_entries(repository, tip, name)[:MOST_RELEASES]
+    pipeline = _read_spec(committed.spec, name)
+    monitors = pipeline.spec.monitors if pipeline is not None else {}
     return CommittedState(
         name=name,
         namespace=committed.release.namespace,
@@ -367,17 +393,18 @@ def _read_committed(
         commits=tuple(
             known.get(each.commit.sha) or _weigh_commit(repository, each, name) for each in logged
         ),
-        detectors=_list_detectors(committed.spec, name),
+        detectors={monitor: str(each.detector) for monitor, each in monitors.items()},
+        private=list_private(pipeline) if pipeline is not None else None,
+        captures=pipeline is not None and pipeline.spec.capture is not None,
     )
 
 
-def _list_detectors(text: str, name: str) -> dict[str, str]:
-    """Return the detector of each monitor; none of a spec of another version."""
+def _read_spec(text: str, name: str) -> Pipeline | None:
+    """Return a committed spec; None for one of another version."""
     try:
-        monitors = load_spec(text, path=spec_path(name)).spec.monitors
+        return load_spec(text, path=spec_path(name))
     except PipelineError:
-        return {}
-    return {monitor: str(each.detector) for monitor, each in monitors.items()}
+        return None
 
 
 def _weigh_commit(repository: Repository, logged: LoggedCommit, name: str) -> WeighedCommit:

@@ -46,6 +46,7 @@ def list_platform_needs(snapshot: Snapshot) -> tuple[Need, ...]:
         return ()
     lines = [f"the newest commit is refused: {line}" for line in status.refused.splitlines()]
     lines += [status.stuck] if status.stuck else []
+    lines += [f"{name} has died and is started again" for name in status.list_dead()]
     lines += [*status.disk, *status.blind, *status.altered]
     return tuple(Need("person", line, "/events") for line in lines)
 

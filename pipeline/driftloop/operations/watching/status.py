@@ -225,6 +225,12 @@ class PlatformStatus:
     document: Json = field(repr=False, compare=False)
     """The same as JSON, in the order it is printed."""
 
+    def list_dead(self) -> tuple[str, ...]:
+        """Return the processes of this machine that have died and wait to be started again, by name."""
+        if self.supervisor is None:
+            return ()
+        return tuple(process.name for process in self.processes if process.phase == "waiting")
+
     @classmethod
     def from_json(cls, document: Json) -> "PlatformStatus":
         """Parse the document that the supervisor and the cluster's reader make."""
