@@ -41,6 +41,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
             r"never \|[^\0]*in 0 of 2 rows",
         ),
         (
+            "bench_false_alarms.py",
+            ["--worlds", "zeros", "--only", "means", "--windows", "10", "--releases", "1"],
+            r"means: \d of 10 windows .*: held[^\0]*chance explains: 0",
+        ),
+        (
             "bench_streams.py",
             ["--seeds", "1", "--after", "400", "--only", "STAGGER"],
             r"STAGGER \| 0\.00 -> 0\.\d+ \| not seen \| not seen \| not seen \| 200 rows \| 200 rows \| 200 rows \|",

@@ -21,8 +21,9 @@ from driftloop.local.kubelet.environments import build_environment
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict, fit_detector
 from driftloop.services.detector.detectors.function import FunctionProgram
 from driftloop.services.detector.detectors.statistics import find_most
+from driftloop.services.detector.errors import FitError
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
-from driftloop.services.detector.fitting.bounds import bound_tail
+from driftloop.services.detector.fitting.bounds import HEAVY, bound_heavy_tail, bound_tail
 from driftloop.services.detector.fitting.order import calibrate_fit
 from driftloop.services.detector.fitting.selftest import examine_fit
 
@@ -44,6 +45,23 @@ def zeros(random: np.random.Generator, rows: int) -> Rows:
     """Nine of ten values are 0; and a constant column."""
     values = random.exponential(size=rows) * (random.random(rows) < 0.1)
     return np.stack([values, np.zeros(rows)], axis=1)
+
+
+def heavy_zeros(random: np.random.Generator, rows: int) -> Rows:
+    """One value of a hundred is not 0, and may be any number."""
+    values = random.pareto(1, rows) * (random.random(rows) < 0.01)
+    return np.stack([values, np.zeros(rows)], axis=1)
+
+
+class LargestDetector:
+    """The largest value of the first column, a score alone: 0 in every other window."""
+
+    def __init__(self, bound: float | None) -> None:
+        self._bound = bound or 0.0
+
+    def score_window(self, rows: Rows) -> WindowVerdict:
+        largest = float(rows[:, 0].max())
+        return WindowVerdict(largest > self._bound, largest, self._bound, severity=largest)
 
 
 class GuessedDetector:
@@ -87,6 +105,54 @@ def test_a_guess_holds_the_rate_in_each_release(
         assert detector.score_window(moved).alarm
     assert max(alarms) <= find_most(WINDOWS, RATE, DOUBT)
     assert sum(alarms) <= find_most(RELEASES * WINDOWS, RATE, DOUBT)
+
+
+def test_scores_that_are_mostly_0_and_else_of_any_size_hold_the_rate() -> None:
+    config = DetectorSettings(
+        "function", window=WINDOW, alarm_rate=RATE, function=FunctionSettings("watch:judge")
+    )
+    alarms = []
+    for release in range(10):
+        rows = heavy_zeros(np.random.default_rng([release, 0]), 2000)
+        fitted = calibrate_fit(
+            DetectorArtifact(config, rows, profile_rows(rows, (), lambda values: ()), ordered=rows),
+            lambda part: LargestDetector(None),
+        )
+        assert fitted.calibration is not None
+        assert any("have a heavy tail" in line for line in fitted.calibration.describe())
+        detector = LargestDetector(fitted.calibration.bound)
+        random = np.random.default_rng([release, 1])
+        windows = (detector.score_window(heavy_zeros(random, WINDOW)) for _ in range(WINDOWS))
+        alarms.append(sum(each.alarm for each in windows))
+    assert max(alarms) <= find_most(WINDOWS, RATE, 0.01)
+    assert sum(alarms) <= RATE * len(alarms) * WINDOWS
+
+
+def test_what_can_t_alarm_for_its_heavy_tail_is_refused_with_the_reason() -> None:
+    config = DetectorSettings(
+        "function", window=WINDOW, alarm_rate=1e-4, function=FunctionSettings("watch:judge")
+    )
+    rows = heavy_zeros(np.random.default_rng(0), 2000)
+    profile = profile_rows(rows, (), lambda values: ())
+    artifact = DetectorArtifact(config, rows, profile, ordered=rows)
+    fitted = calibrate_fit(artifact, lambda part: LargestDetector(None))
+    assert fitted.calibration is not None
+    bound = fitted.calibration.bound
+    with pytest.raises(FitError, match="can't alarm") as caught:
+        examine_fit(fitted, lambda part: LargestDetector(bound))
+    assert "return their logarithm, a rank or a share of rows" in str(caught.value.hint)
+
+
+def test_a_power_law_is_told_from_an_exponential_tail() -> None:
+    random = np.random.default_rng(0)
+    rate, count = 0.01, 400
+    for draw, beyond in ((random.pareto, 99.0), (lambda _, size: random.exponential(size=size), 0)):
+        bounds = [bound_heavy_tail(draw(1, size=80), rate, 80) for _ in range(count)]
+        taken = [bound for bound in bounds if bound]
+        assert len(taken) >= 0.9 * count if beyond else len(taken) <= find_most(count, HEAVY, DOUBT)
+        assert sum(bound < beyond for bound in taken) <= find_most(len(taken), 0.08, DOUBT)
+    assert bound_heavy_tail(np.zeros(40), rate, 40) == 0
+    assert np.isfinite(bound_heavy_tail(np.repeat([0.0, 1e300], 20), 1e-9, 40))
 
 
 def test_the_tail_is_beyond_what_it_should_exceed_in_19_of_20_cases() -> None:

@@ -98,6 +98,10 @@ class Calibration:
         "judged", "a number of windows", lambda v: isinstance(v, int) and v >= 0, default=0
     )
     """Windows of the training data that this was learnt from."""
+    heavy: bool | None = document_key(
+        "heavy", "true or null", lambda v: v is None or v is True, default=None, omits_none=True
+    )
+    """The function's scores have a heavy tail, so the bound is far out; None: they have none."""
 
     @classmethod
     def read(cls, document: object) -> "Calibration":
@@ -159,6 +163,11 @@ class Calibration:
             yield from self._describe_order()
         if self.bound is not None:
             yield f"threshold: {self.judged} windows of the training data say that {self._describe_bound()}"
+        if self.heavy:
+            yield (
+                "warning: the scores of these windows have a heavy tail, so the threshold is far out: a function that "
+                "returns their logarithm, a rank or a share of rows sees more"
+            )
 
     def _describe_bound(self) -> str:
         if self.bound is not None and self.bound > 1:

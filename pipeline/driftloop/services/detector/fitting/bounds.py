@@ -5,9 +5,11 @@ Windows of the training data are judged by detectors that are fitted on other ro
 in the files. How far each is beyond the threshold (`WindowVerdict.severity`) is a number whose tail is taken for
 exponential above the median: that of -log10 p is, that of a sum of squares nearly, and distances have a lighter one,
 which makes the bound more cautious; where it is heavier the largest of them is the least bound. Its scale is the upper
-bound of 19 of 20 releases. Where windows as they lie are further than random ones (sessions, seasons) theirs alone
-count; of a sorted file nothing is learnt. What all windows of a release share, its reference, is taken off as well
-(`statistics.correct_sharing`).
+bound of 19 of 20 releases. A function's scores may have any tail: where Greenwood's statistic says that theirs is
+heavier than exponential, or many of them are 0, that of their logarithms is taken for exponential (Hill's estimate of
+a power law), with no more evidence than as many windows give as the rows hold side by side. Where windows as they lie
+are further than random ones (sessions, seasons) theirs alone count; of a sorted file nothing is learnt. What all
+windows of a release share, its reference, is taken off as well (`statistics.correct_sharing`).
 """
 
 import math
@@ -21,7 +23,7 @@ from driftloop.contract.alibi import ALIBI_CLASSES
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.detectors.calibration import Calibration, find_strictness
-from driftloop.services.detector.detectors.statistics import correct_sharing
+from driftloop.services.detector.detectors.statistics import bound_share, correct_sharing
 from driftloop.services.detector.errors import FitError, WindowFailedError
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
 from driftloop.services.detector.rows.values import Rows
@@ -38,6 +40,16 @@ DOUBT = 0.05
 """Share of releases whose bound may be too low by chance."""
 FURTHER = 0.01
 """Probability that windows as they lie count alone though they are no further than random ones."""
+HEAVY = 0.2
+"""Probability that an exponential tail is taken for a heavier one."""
+PILED = 0.1
+"""Part of the windows with the smallest score, mostly 0, from which on too few others are left to show a tail."""
+FEWEST_BEYOND = 3
+"""Largest scores that a power law is told from."""
+MOST_POWER = 600.0
+"""Bound of an exponent, so that what it makes is a number."""
+DRAWS = 2000
+"""Exponential samples that Greenwood's statistic is compared with."""
 
 Fit = Callable[[Rows], WindowDetector]
 
@@ -58,8 +70,16 @@ def learn_bound(artifact: DetectorArtifact, fit: Fit, order: Calibration) -> Cal
     if len(found) < FEWEST:
         return order
     rate = _find_rate(artifact.config, order, trials.size, trials.fitted)
-    bound = bound_tail(np.array(found), rate)
-    return replace(order, bound=round(bound, 4), judged=len(drawn) + len(blocks))
+    severities = np.array(found)
+    bound, power = bound_tail(severities, rate), 0.0
+    if artifact.config.kind == "function":
+        power = bound_heavy_tail(severities, rate, len(artifact.reference) // max(1, trials.size))
+    return replace(
+        order,
+        bound=round(max(bound, power), 4),
+        judged=len(drawn) + len(blocks),
+        heavy=True if power > bound else None,
+    )
 
 
 def bound_tail(severities: Rows, rate: float) -> float:
@@ -68,14 +88,43 @@ def bound_tail(severities: Rows, rate: float) -> float:
     excess = severities[severities > middle] - middle
     if not len(excess):
         return middle
-    freedom = 2 * len(excess)
-    # Wilson and Hilferty's quantile of chi-squared, which twice the sum of so many exponentials over their mean is
-    spread = 2 / (9 * freedom)
-    least = freedom * (1 - spread + NormalDist().inv_cdf(DOUBT) * math.sqrt(spread)) ** 3
-    scale = float(excess.mean()) * freedom / least
+    scale = float(excess.mean()) * len(excess) / _find_least_sum(len(excess))
     # a heavier tail shows in the largest ones
     largest = float(np.quantile(severities, 1 - rate, method="higher"))
     return max(largest, middle + scale * max(0.0, math.log(0.5 / rate)))
+
+
+def bound_heavy_tail(severities: Rows, rate: float, apart: int) -> float:
+    """Return the value that a share `rate` of values like these exceeds at most if their tail is that of a power
+    law; 0 where an exponential one explains it. They are worth no more than `apart` values of windows without rows
+    in common."""
+    middle = float(np.median(severities))
+    beyond = np.sort(severities[severities > max(middle, 0.0)])
+    piled = float((severities == severities.min()).mean()) >= PILED
+    if len(beyond) < 2 * FEWEST_BEYOND or not (piled or _is_heavy(beyond - middle)):
+        return 0.0
+    start, largest = beyond[len(beyond) // 2 - 1], beyond[len(beyond) // 2 :]
+    worth = min(1.0, apart / len(severities))
+    count = max(FEWEST_BEYOND, round(len(largest) * worth))
+    share = bound_share(max(1, round(len(severities) * worth)), count, DOUBT)
+    slope = float(np.log(largest / start).mean()) * count / _find_least_sum(count)
+    power = slope * max(0.0, math.log(share / rate))
+    return float(start) * math.exp(min(power, MOST_POWER))
+
+
+def _find_least_sum(count: int) -> float:
+    """Return the lower bound of the sum of so many exponentials of mean 1: Wilson and Hilferty's quantile of
+    chi-squared, which twice the sum is."""
+    spread = 1 / (9 * count)
+    return float(count * (1 - spread + NormalDist().inv_cdf(DOUBT) * math.sqrt(spread)) ** 3)
+
+
+def _is_heavy(excess: Rows) -> bool:
+    """Return True for values that are further apart than exponential ones of their number are, by Greenwood's
+    statistic."""
+    drawn = np.random.default_rng(len(excess)).exponential(size=(DRAWS, len(excess)))
+    usual = np.quantile((drawn**2).sum(axis=1) / drawn.sum(axis=1) ** 2, 1 - HEAVY)
+    return bool((excess**2).sum() / excess.sum() ** 2 > usual)
 
 
 def _find_rate(config: DetectorSettings, order: Calibration, window: int, fitted: int) -> float:

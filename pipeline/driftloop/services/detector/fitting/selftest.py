@@ -132,6 +132,7 @@ def examine_fit(artifact: DetectorArtifact, fit: Fit) -> SelfTest:
 class _Examination:
     def __init__(self, artifact: DetectorArtifact, fit: Fit) -> None:
         self._config = artifact.config
+        self._heavy = artifact.calibration is not None and artifact.calibration.heavy
         self._columns = artifact.profile.columns
         self._reference = artifact.reference
         self._fit = fit
@@ -181,7 +182,7 @@ class _Examination:
             raise FitError(
                 f"{self._config.kind} can't alarm: a window of {len(window)} rows stays quiet although each value is "
                 f"beyond those of the {len(self._reference)} reference rows",
-                hint="use a longer `window`, a larger `alarmRate` or another detector",
+                hint=self._advise_blind(),
             )
         blind = self._find_blind(detector, window) if single else []
         changed = self._find_fewest(detector, window, blind, single=single)
@@ -195,6 +196,14 @@ class _Examination:
             moved=MOVED.get(self._config.kind, ""),
             blind=tuple(self._columns[n].name for n in blind),
         )
+
+    def _advise_blind(self) -> str:
+        if self._heavy:
+            return (
+                "its scores of the training data's own windows have a heavy tail, so the threshold of the stated rate is "
+                "far out: return their logarithm, a rank or a share of rows"
+            )
+        return "use a longer `window`, a larger `alarmRate` or another detector"
 
     def _list_changed(self) -> list[int]:
         """Return the columns of a change of all that is judged: of labelled answers not those of slices."""

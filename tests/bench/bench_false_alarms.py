@@ -1,0 +1,161 @@
+"""False alarms of monitors whose threshold is not ours: functions of a person's, and classes of alibi-detect by name.
+
+    python tests/bench/bench_false_alarms.py [--worlds digits flights] [--windows 100] [--releases 3] [--rate 0.05]
+
+Each is fitted as a run fits it, with calibration and self-test, in several releases, and judges clean windows, which
+are drawn like its reference. The functions run in their own program, as in a container. The verdict is binomial: of
+each release, and of all together, no more alarms than chance explains at the stated rate. What a fit refuses is said
+with the reason. Classes that need TensorFlow are left out: the monitors' environment has none.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "bench")]
+
+from bench_power import DOUBT, find_data  # noqa: E402
+from support import functions, monitor  # noqa: E402
+
+from driftloop.services.detector.detectors.statistics import find_most  # noqa: E402
+
+WORLDS = ("digits", "flights", "penguins", "zeros")
+CLASSES = ("KSDrift", "CVMDrift", "ChiSquareDrift", "TabularDrift")
+"""Those that need no framework."""
+FUNCTIONS = {
+    "means": "the furthest mean of a column in standard errors, a score alone",
+    "worst": "how far the worst value lies beyond the reference's last thousandth: often 0, heavy beyond",
+    "guess": "the smallest p-value of the columns' means against a guessed 0.05",
+}
+WATCH = """\
+import math
+
+import numpy as np
+
+
+def _columns(reference, window):
+    for name in window:
+        one, other = reference[name], window[name]
+        if one.dtype.kind not in "biuf":
+            usual = one.mode()
+            one, other = one.isin(usual), other.isin(usual)
+        one, other = one.dropna().to_numpy(float), other.dropna().to_numpy(float)
+        if len(one) and len(other) and one.std() > 0:
+            yield one, other
+
+
+def _far(reference, window):
+    columns = _columns(reference, window)
+    return max(abs(b.mean() - a.mean()) / a.std() * math.sqrt(len(b)) for a, b in columns)
+
+
+def means(reference, window):
+    return {"score": float(_far(reference, window))}
+
+
+def worst(reference, window):
+    beyond = ((b.max() - np.quantile(a, 0.999)) / a.std() for a, b in _columns(reference, window))
+    return {"score": float(max([0.0, *beyond]))}
+
+
+def guess(reference, window):
+    p = math.erfc(_far(reference, window) / math.sqrt(2))
+    return {"score": p, "threshold": 0.05, "alarm": p < 0.05}
+"""
+
+
+@contextmanager
+def serve_functions(folder: Path, names: list[str]) -> Iterator[list[str]]:
+    """Start the program of each function; NAME=URL of each."""
+    with ExitStack() as stack:
+        urls = []
+        for name in names:
+            process = functions.serve(folder / name, WATCH, run=f"watch:{name}", form="pandas")
+            stack.callback(process.kill)
+            urls.append(f"{name}=http://127.0.0.1:{process.port}")
+        yield urls
+
+
+def run_counts(world: str, *words: str) -> list[dict[str, Any]]:
+    """Return the counts of one world, made in the monitor environment."""
+    done = subprocess.run(
+        [str(monitor.python()), "-m", "power.borrowed", world, *words, "--data", str(find_data())],
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{ROOT / 'pipeline'}:{ROOT / 'tests' / 'bench'}",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        },
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.decode().splitlines()]
+
+
+def judge_counts(cells: list[dict[str, Any]], rate: float) -> tuple[str, bool]:
+    """Return what the releases of a monitor show, in words, and True when it cries wolf."""
+    counted = [cell for cell in cells if cell["alarms"] is not None]
+    refused = [cell["refused"] for cell in cells if cell["alarms"] is None]
+    said = f"{len(refused)} of {len(cells)} fits refused: {refused[0]}" if refused else ""
+    if not counted:
+        return said, False
+    windows = sum(cell["windows"] for cell in counted)
+    alarms = sum(cell["alarms"] for cell in counted)
+    worst = max(counted, key=lambda cell: cell["alarms"])
+    cries = alarms > find_most(windows, rate, DOUBT) or worst["alarms"] > find_most(
+        worst["windows"], rate, DOUBT
+    )
+    verdict = "MORE THAN CHANCE EXPLAINS" if cries else "held"
+    share = f"{alarms} of {windows} windows ({alarms / windows:.1%}), worst release {worst['alarms']} of {worst['windows']}"
+    return f"{share}: {verdict}{f'; {said}' if said else ''}", cries
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=WORLDS)
+    parser.add_argument("--windows", type=int, default=100, help="clean windows of each release")
+    parser.add_argument("--releases", type=int, default=3)
+    parser.add_argument("--size", type=int, default=100, help="rows of a window")
+    parser.add_argument("--rate", type=float, default=0.05, help="alarmRate")
+    parser.add_argument("--only", nargs="+", choices=(*FUNCTIONS, *CLASSES))
+    chosen = parser.parse_args()
+    names = chosen.only or [*FUNCTIONS, *CLASSES]
+    began, wolves = time.perf_counter(), []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve_functions(Path(folder), [name for name in names if name in FUNCTIONS]) as urls,
+    ):
+        for world in chosen.worlds:
+            found = defaultdict(list)
+            counts = ("--windows", str(chosen.windows), "--releases", str(chosen.releases))
+            settings = ("--size", str(chosen.size), "--rate", str(chosen.rate))
+            classes = [name for name in names if name in CLASSES]
+            for cell in run_counts(
+                world, *counts, *settings, "--functions", *urls, "--classes", *classes
+            ):
+                found[cell["world"], cell["monitor"]].append(cell)
+            for (data, name), cells in found.items():
+                said, cries = judge_counts(cells, chosen.rate)
+                print(f"{data}, {name}: {said}", flush=True)
+                wolves += [f"{name} of {data}"] if cries else []
+    print(
+        f"alarmRate {chosen.rate}, windows of {chosen.size} rows, {time.perf_counter() - began:.0f} s"
+    )
+    print(f"more false alarms than chance explains: {len(wolves)}: {'; '.join(wolves)}")
+    raise SystemExit(bool(wolves))
+
+
+if __name__ == "__main__":
+    main()
