@@ -338,13 +338,51 @@ def test_what_can_not_be_replayed_is_refused_at_once(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_other_windows_are_tried_and_proposed(tmp_path: Path, envs: Path) -> None:
-    project = make_project(tmp_path, "{drift: {detector: tabular, window: 400}}")
+    """Of captured traffic with its answers, and labels to it."""
+    monitors = "{drift: {detector: tabular, window: 400}, answers: {on: response, window: 400}, quality: {on: label, window: 400}}"
+    project = make_project(tmp_path, monitors)
     rows(tmp_path / "batches" / "one.npz", 0, 2000)
-    rows(tmp_path / "on" / "1.npz", 1, 1000)
-    words = ("--data", "../batches", "--on", "../on", "--inject", "shift:x[1]:2@501", "--suggest")
+    random = np.random.default_rng(2)
+    truth = np.load(rows(tmp_path / "on" / "1.npz", 1, 1000))["y"]
+    labels = capture_traffic(
+        tmp_path / "on" / "1.npz",
+        tmp_path / "traffic.parquet",
+        list(truth ^ (random.random(1000) < 0.1)),
+    )
+    with (tmp_path / "rehearsal.jsonl").open("w") as stream:
+        for label in map(int, random.random(1000) < 0.5):
+            answer = label ^ int(random.random() < 0.1)
+            reply = {"answer": [answer], "response": {"data": {"ndarray": [answer]}}}
+            stream.write(json.dumps({"recent": True, "label": label, "candidate": reply}) + "\n")
+    words = (
+        "--data",
+        "../batches",
+        "--on",
+        "../traffic.parquet",
+        "--rehearsal",
+        "../rehearsal.jsonl",
+    )
+    words += (
+        "--labels",
+        labels,
+        "--label-delay",
+        "1h",
+        "--inject",
+        "shift:x[1]:2@501",
+        "--suggest",
+    )
     lines = backtest(project, envs, *words).stdout.splitlines()
+    assert lines[0].startswith("1000 rows from 2026-05-28T")
     place = lines.index("# 2 settings of each monitor tried on these rows")
     spec = yaml.safe_load("\n".join(lines[place:]))["spec"]
-    assert spec["traffic"] == "1/s"
-    assert spec["monitors"]["drift"] == {"window": 100, "alarms": {"least": 1, "of": 1}}
-    assert "sees 1 of 1 change, the last after 1.65 min" in lines[-2]
+    assert spec["traffic"] == "1/min"
+    assert spec["monitors"]["drift"] == {
+        "detector": "tabular", "window": 100, "alarms": {"least": 1, "of": 1},
+    }  # fmt: skip
+    said = "\n".join(lines[place:])
+    assert "sees 1 of 1 change, the last after 99 min" in said
+    for name in ("answers", "quality"):
+        (now,) = (line for line in lines if line.startswith(f"    # {name} now, window 400"))
+        assert now.endswith(
+            "the changes are made in requests, and leave answers and labels as they are"
+        )

@@ -133,6 +133,23 @@ def test_the_soonest_within_the_budget_is_proposed_as_yaml() -> None:
     assert told["proposed"]["delays"] == [199.0, None]
 
 
+def test_what_the_spec_says_of_a_monitor_stays() -> None:
+    spec = 'drift: {window: 500, columns: "a,b", atLeast: {number: 0.1}}'
+    pipeline = parse_spec(
+        SPEC.replace("drift: {detector: ks, window: 50}", spec), path="pipeline.yaml"
+    ).pipeline
+    own = play(pipeline, lambda *_: False, lambda *_: True)
+    suggestions = suggest_settings(
+        pipeline, own, lambda other: play(other, lambda *_: False, lambda *_: True)
+    )
+    monitors = yaml.safe_load("\n".join(format_suggestions(suggestions, CHANGES)))["spec"][
+        "monitors"
+    ]
+    assert monitors["drift"] == {
+        "columns": "a,b", "atLeast": {"number": 0.1}, "window": 100, "alarms": {"least": 1, "of": 1},
+    }  # fmt: skip
+
+
 def test_what_is_as_good_already_stays() -> None:
     def try_pipeline(pipeline: Pipeline) -> BacktestResult | None:
         return play(pipeline, lambda *_: False, lambda *_: False)

@@ -1,6 +1,8 @@
 """Proposals of a backtest, as lines of YAML to put into the spec, with the reasons."""
 
+import json
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 from driftloop.cli.replays import format_estimate, format_seconds
@@ -10,6 +12,9 @@ from driftloop.operations.backtests.suggesting import Suggestion, Trial
 from driftloop.plan.effects import COUNTED
 from driftloop.spec.values import written
 from driftloop.text.words import count_noun
+
+CHANGED = {"window", "alarm_rate", "alarms"}
+"""Fields of a monitor that a proposal sets; the others stay as the spec has them."""
 
 
 def format_suggestions(
@@ -52,8 +57,8 @@ def _format_suggestion(each: Suggestion, changes: Sequence[InjectedChange]) -> I
 
 def _list_keys(trial: Trial) -> Iterator[str]:
     detector = trial.monitor.detector
-    if detector.detector != "tabular":
-        yield f"detector: {detector.detector}"
+    kept = detector.model_dump(by_alias=True, exclude_unset=True, exclude=CHANGED)
+    yield from (f"{name}: {_write_value(value)}" for name, value in kept.items())
     time = detector.window_time
     if time is None:
         yield f"window: {detector.window_rows}"
@@ -63,12 +68,31 @@ def _list_keys(trial: Trial) -> Iterator[str]:
         yield f"alarms: {{least: {trial.count.least}, of: {trial.count.of}}}"
 
 
+def _write_value(value: Any) -> str:
+    """Return a value of a spec in one line of YAML."""
+    match value:
+        case timedelta():
+            return written(value)
+        case dict():
+            return (
+                f"{{{', '.join(f'{name}: {_write_value(each)}' for name, each in value.items())}}}"
+            )
+        case list() | tuple():
+            return f"[{', '.join(map(_write_value, value))}]"
+        case str() if value.isidentifier():
+            return value
+        case _:
+            return json.dumps(value)
+
+
 def _describe(trial: Trial, changes: Sequence[InjectedChange]) -> str:
     text = f"window {trial.monitor.detector.window_rows}, {trial.count.text}: "
     text += f"{count_noun(trial.alarms, 'false alarm')}"
     if trial.month is not None:
         text += f", of a month {format_estimate(trial.month)}"
     seen = [delay for delay in trial.delays if delay is not None]
+    if changes and trial.monitor.detector.on != "request":
+        return f"{text}; the changes are made in requests, and leave answers and labels as they are"
     if changes:
         text += f"; sees {len(seen)} of {count_noun(len(changes), 'change')}"
         text += f", the last after {format_seconds(max(seen))}" if seen else ""
