@@ -1,8 +1,11 @@
 """The windows that monitors have judged, as the verdict stream keeps them: the newest of all
 monitors, and one of them in full."""
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from sys import intern
 
 import nats.errors
 import nats.js.errors
@@ -30,8 +33,39 @@ class JudgedColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class MovedColumns:
+    """Columns of a window as they are kept: names that windows share, and their figures beside them."""
+
+    names: tuple[str, ...]
+    effects: "array[float]"
+    alarms: bytes
+    """1 for each column that alarms."""
+
+    @classmethod
+    def of(cls, columns: Iterable[JudgedColumn]) -> "MovedColumns":
+        """Keep columns, whatever their order."""
+        ordered = sorted(columns, key=lambda column: column.name)
+        return cls(
+            _share_names(tuple(column.name for column in ordered)),
+            array("d", [column.effect for column in ordered]),
+            bytes(column.alarm for column in ordered),
+        )
+
+    def list_columns(self) -> tuple[JudgedColumn, ...]:
+        """Return the columns, the largest effect first."""
+        rows = zip(self.names, self.effects, self.alarms, strict=True)
+        found = [JudgedColumn(name, effect, bool(alarm)) for name, effect, alarm in rows]
+        return tuple(sorted(found, key=lambda column: -abs(column.effect)))
+
+
+@lru_cache(maxsize=4096)
+def _share_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names
+
+
+@dataclass(frozen=True, slots=True)
 class JudgedWindow:
-    """A window in short: a thousand of them stay small in memory."""
+    """A window in short: ten thousand of them are 6 MB."""
 
     sequence: int
     """Its place in the verdict stream."""
@@ -51,7 +85,12 @@ class JudgedWindow:
     """It was not judged."""
     quality: float | None
     """Share of right answers, of a monitor that knows it."""
-    columns: tuple[JudgedColumn, ...]
+    moved: MovedColumns
+
+    @property
+    def columns(self) -> tuple[JudgedColumn, ...]:
+        """Columns that moved furthest, the largest effect first."""
+        return self.moved.list_columns()
 
     @property
     def name(self) -> str:
@@ -139,10 +178,10 @@ def shorten_window(
     since = record.details.get("from")
     return JudgedWindow(
         sequence=sequence,
-        namespace=namespace,
-        pipeline=pipeline,
-        monitor=record.detector,
-        release=record.release,
+        namespace=intern(namespace),
+        pipeline=intern(pipeline),
+        monitor=intern(record.detector),
+        release=intern(record.release),
         window=record.window,
         rows=record.size,
         alarm=record.alarm,
@@ -155,7 +194,7 @@ def shorten_window(
             (each.after for each in columns if each.is_quality_share),
             None,
         ),
-        columns=tuple(
+        moved=MovedColumns.of(
             JudgedColumn(column.column, column.effect, column.alarm)
             for column in columns[:MOST_COLUMNS]
         ),
