@@ -25,6 +25,7 @@ from driftloop.services.decision.handler import DecisionHandlers as DecisionDoor
 from driftloop.services.decision.inbox import InboxWatch
 from driftloop.services.decision.labels import RESULTS as LABELLED
 from driftloop.services.decision.labels import LabelDoor
+from driftloop.services.decision.links import tell_pages
 from driftloop.services.decision.loop import FIRED, DecisionLoop
 from driftloop.services.decision.pruned import PruneWatch
 from driftloop.services.decision.tracking import TrackingLoop
@@ -156,11 +157,13 @@ def expressions():
                 yield f"{name}: {panel['title']}", target["expr"], target.get("legendFormat", "")
         for variable in dashboard["templating"]["list"]:
             if variable["type"] == "query":
-                yield (
-                    variable["name"],
-                    re.fullmatch(r"label_values\((.*), \w+\)", variable["query"])[1],
-                    "",
+                asking = re.fullmatch(
+                    r"label_values\((.*), \w+\)|query_result\((.*)\)", variable["query"]
                 )
+                yield variable["name"], asking[1] or asking[2], ""
+        for annotation in dashboard["annotations"]["list"]:
+            shown = annotation["titleFormat"] + annotation["textFormat"]
+            yield f"{name}: {annotation['name']}", annotation["target"]["expr"], shown
     for rule in rules():
         for group in rule["spec"]["groups"]:
             for one in group["rules"]:
@@ -262,6 +265,7 @@ def started():
     server = SimpleNamespace(client=SimpleNamespace(url="http://mlflow"))
     TrackingLoop(None, server, None, decision)
     InboxWatch(None, None, decision)
+    tell_pages({}, decision)
     judge = AnalysisService(AnalysisSettings("p", "n", ""), None)._registry
     recording, recorder = RecorderStreams("n", "p"), CollectorRegistry()
     RecorderHandler(

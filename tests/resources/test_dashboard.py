@@ -97,6 +97,17 @@ def test_the_loop_is_one_lane_with_a_word_and_a_colour_for_each_phase(name: str)
         assert len(set(words)) == len(set(colors)) == len(values)
 
 
+def test_the_platforms_lane_knows_the_same_phases() -> None:
+    (lane,) = (panel for panel in read_platform()["panels"] if panel["type"] == "state-timeline")
+    (target,) = lane["targets"]
+    phases = dict(re.findall(r'(\d+) \* max[^{]*\{phase="([a-z-]+)"', target["expr"]))
+    (mapping,) = lane["fieldConfig"]["defaults"]["mappings"]
+    shown = {
+        phases[number]: (each["text"], each["color"]) for number, each in mapping["options"].items()
+    }
+    assert shown == dashboard.PHASES
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_shown_against_their_threshold_and_columns_by_name(name: str) -> None:
     panels = [panel for panel in shown(name)["panels"] if panel["type"] == "timeseries"]
@@ -112,9 +123,29 @@ def test_scores_are_shown_against_their_threshold_and_columns_by_name(name: str)
         assert panel["targets"][0]["legendFormat"] == "{{column}}"
 
 
+@pytest.mark.parametrize("name", ["platform", *NAMES])
+def test_links_lead_to_the_console_and_to_the_commit(name: str) -> None:
+    found = read_all()[name]
+    links = [link for panel in found["panels"] for link in panel.get("links") or ()]
+    addresses = {link["url"] for link in (*found["links"], *links)}
+    names = {variable["name"] for variable in found["templating"]["list"]}
+    for address in addresses:
+        assert address.startswith(("$console/", "$repository/"))
+        assert set(re.findall(r"\$(\w+)", address)) <= names
+    assert any(address.startswith("$console/") for address in addresses)
+    assert any("$repository/commit" in address for address in addresses)
+    for annotation in found["annotations"]["list"]:
+        assert "{{repository}}/commit/{{commit}}" in annotation["textFormat"]
+        assert "{{console}}" in annotation["textFormat"]
+        assert "no console-url in driftloop-platform" in annotation["target"]["expr"]
+
+
 def test_the_platforms_dashboard_asks_the_chosen_data_source() -> None:
     found = read_platform()
-    assert [each["type"] for each in found["templating"]["list"]] == ["datasource", "query"]
+    source, *others = found["templating"]["list"]
+    assert source["type"] == "datasource"
+    for variable in others:
+        assert variable["datasource"] == {"type": "prometheus", "uid": "$datasource"}
     for panel in found["panels"]:
         assert panel["datasource"] == {"type": "prometheus", "uid": "$datasource"}
         for target in panel["targets"]:
@@ -156,8 +187,10 @@ def test_panels_have_numbers_and_places_of_their_own(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_questions_are_told_apart_and_go_to_the_chosen_data_source(name: str) -> None:
     found = shown(name)
-    variable, text = found["templating"]["list"]
-    assert (variable["type"], text["type"]) == ("datasource", "textbox")
+    variable, *pages = found["templating"]["list"]
+    assert variable["type"] == "datasource"
+    for page in pages:
+        assert page["datasource"] == {"type": "prometheus", "uid": f"${variable['name']}"}
     for panel in found["panels"]:
         targets = panel.get("targets", [])
         assert len({target["refId"] for target in targets}) == len(targets)

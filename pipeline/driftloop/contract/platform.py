@@ -103,6 +103,14 @@ KUBERNETES_URL = Setting(
 GATEWAY = Setting(
     "gateway-url", "DRIFTLOOP_GATEWAY_URL", "ConfigMap", "URL of the ingress gateway", GATEWAY_URL
 )
+CONSOLE_URL = Setting(
+    "console-url",
+    "DRIFTLOOP_CONSOLE_URL",
+    "ConfigMap",
+    "Address of the console in a browser, for the links of dashboards; without it they say that there is none",
+    "https://console.example.org",
+    optional=True,
+)
 ARTIFACT_REPOSITORY = Setting(
     "artifact-repository",
     "",
@@ -192,6 +200,7 @@ SETTINGS: tuple[Setting, ...] = (
     GIT_BRANCH,
     KUBERNETES_URL,
     GATEWAY,
+    CONSOLE_URL,
     ARTIFACT_REPOSITORY,
     SIGNING_KEYS,
     ACCESS_KEY,
@@ -213,7 +222,9 @@ SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
     for home in (PLATFORM, GIT_SECRET, SIGNING_SECRET, TRACKING_SECRET)
 }
 """Name of each Secret -> its keys."""
-NEEDED_CONFIG_KEYS = tuple(key for key in CONFIG_KEYS if key != SIGNING_KEYS.key)
+NEEDED_CONFIG_KEYS = tuple(
+    key for key in CONFIG_KEYS if key not in (SIGNING_KEYS.key, CONSOLE_URL.key)
+)
 NEEDED_SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
     home: keys
     for home, keys in SECRET_KEYS.items()

@@ -71,8 +71,8 @@ class KeySelector(ObjectPart):
     key: str
 
 
-class SecretKeySelector(KeySelector):
-    """One key of a Secret that a pod may start without."""
+class OptionalKeySelector(KeySelector):
+    """One key of a ConfigMap or Secret that a pod may start without."""
 
     optional: bool | None = None
 
@@ -80,8 +80,8 @@ class SecretKeySelector(KeySelector):
 class EnvVarSource(ObjectPart):
     """Source of a variable's value; exactly one field is set."""
 
-    config_map_key_ref: KeySelector | None = None
-    secret_key_ref: SecretKeySelector | None = None
+    config_map_key_ref: OptionalKeySelector | None = None
+    secret_key_ref: OptionalKeySelector | None = None
 
 
 class EnvVar(ObjectPart):

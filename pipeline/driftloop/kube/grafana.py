@@ -139,6 +139,14 @@ class Options(ObjectPart):
     show_value: Literal["auto", "never"] | None = None
 
 
+class PanelLink(ObjectPart):
+    """A link in the corner of a panel."""
+
+    title: str
+    url: str
+    target_blank: bool = True
+
+
 class Panel(ObjectPart):
     """One picture."""
 
@@ -150,6 +158,7 @@ class Panel(ObjectPart):
     datasource: Datasource
     field_config: FieldConfig
     options: Options
+    links: tuple[PanelLink, ...] | None = None
     targets: tuple[PanelTarget, ...]
 
 
@@ -165,14 +174,21 @@ class Row(ObjectPart):
 
 
 class Variable(ObjectPart):
-    """A choice at the top: which of Grafana's data sources of a kind is asked, or a text that a person
-    types."""
+    """A choice at the top: which of Grafana's data sources of a kind is asked, or what it answers to a
+    question."""
 
     name: str
     label: str
     description: str | None = None
-    type: Literal["datasource", "textbox"] = "datasource"
+    type: Literal["datasource", "query"] = "datasource"
+    datasource: Datasource | None = None
     query: str = "prometheus"
+    regex: str | None = None
+    """Part of an answer that is the value."""
+    refresh: Literal[1, 2] | None = None
+    """Asked anew when the dashboard is loaded (1), or its time changes, too (2)."""
+    hide: Literal[0, 2] | None = None
+    """2: nobody sees it."""
 
 
 class AnnotationTarget(ObjectPart):

@@ -49,6 +49,7 @@ def decision_deployment(plan: Plan) -> apps.Deployment:
             *parts.GIT,
             *parts.KUBERNETES,
             *parts.WEBHOOK,
+            *parts.CONSOLE,
             *(parts.TRACKING if plan.tracking is not None else ()),
         ),
         resources=parts.small_resources("20m", "96Mi", limit="256Mi"),

@@ -24,6 +24,7 @@ USER = 8888
 """Who everything runs as; Seldon's operator gives its pods the same."""
 S3 = platform.STORAGE_VARIABLES
 GIT = platform.GIT_VARIABLES
+CONSOLE = (platform.CONSOLE_URL.environment,)
 SIGNING_KEYS = (platform.SIGNING_KEYS.environment,)
 SIGNING = (*SIGNING_KEYS, platform.SIGNING_KEY.environment)
 KUBERNETES = (platform.KUBERNETES_URL.environment,)
@@ -91,13 +92,13 @@ def platform_environment(*keys: str) -> tuple[core.EnvVar, ...]:
 def _platform_variable(key: str) -> core.EnvVar:
     setting = platform.BY_KEY.get(key) or platform.BY_ENVIRONMENT[key]
     name, key = setting.home, setting.key
+    optional = True if setting.optional else None
+    selector = core.OptionalKeySelector(name=name, key=key, optional=optional)
     match setting.kind:
         case "ConfigMap":
-            source = core.EnvVarSource(config_map_key_ref=core.KeySelector(name=name, key=key))
+            source = core.EnvVarSource(config_map_key_ref=selector)
         case "Secret":
-            optional = True if setting.optional else None
-            secret = core.SecretKeySelector(name=name, key=key, optional=optional)
-            source = core.EnvVarSource(secret_key_ref=secret)
+            source = core.EnvVarSource(secret_key_ref=selector)
         case _:
             assert_never(setting.kind)
     return core.EnvVar(name=setting.environment, value_from=source)

@@ -20,7 +20,7 @@ Places = Mapping[str, Collection[str]]
 _CONTAINER: Places = {
     "": pods.CONTAINER,
     ".env[].valueFrom.configMapKeyRef": values.KEY,
-    ".env[].valueFrom.secretKeyRef": values.SECRET_KEY,
+    ".env[].valueFrom.secretKeyRef": values.KEY,
     ".readinessProbe": pods.READINESS,
     ".readinessProbe.httpGet": pods.HTTP_GET,
     ".readinessProbe.tcpSocket": pods.TCP_SOCKET,

@@ -11,10 +11,8 @@ from driftloop.contract.platform import select_secret
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 
-KEY = frozenset({"name", "key"})
-"""Keys of a reference to one value of a ConfigMap."""
-SECRET_KEY = KEY | {"optional"}
-"""Keys of a reference to one value of a Secret."""
+KEY = frozenset({"name", "key", "optional"})
+"""Keys of a reference to one value of a ConfigMap or Secret."""
 
 CONFIG_MAP = frozenset({"name"})
 EMPTY_DIR = frozenset({"medium", "sizeLimit"})
@@ -54,7 +52,7 @@ def resolve_value(
                 f"{where}: env {entry['name']}",
                 f"valueFrom.{kind}",
                 reference,
-                SECRET_KEY if kind == "secretKeyRef" else KEY,
+                KEY,
             )
             name, key = reference["name"], reference["key"]
             content = (

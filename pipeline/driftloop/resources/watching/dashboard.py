@@ -12,6 +12,7 @@ from functools import partial
 from typing import assert_never
 
 from driftloop.contract.outcomes import OutcomeKind
+from driftloop.contract.platform import CONSOLE_URL
 from driftloop.contract.trees import release_path
 from driftloop.kube import core, grafana
 from driftloop.plan import Monitor, Plan
@@ -26,6 +27,8 @@ SCHEMA = 39
 WIDTH, HEIGHT = 12, 8
 DATASOURCE = grafana.Datasource(uid="$datasource")
 RATE = "$__rate_interval"
+NO_CONSOLE = f"no {CONSOLE_URL.key} in {CONSOLE_URL.home}"
+"""Said in place of a link to the console."""
 
 
 PHASES: dict[Phase, tuple[str, str]] = {
@@ -78,6 +81,8 @@ class PanelDraft:
     """A stat shows the name of its series, not the value."""
     width: int = WIDTH
     height: int = HEIGHT
+    links: tuple[tuple[str, str], ...] = ()
+    """Title and address."""
 
 
 def config_map(plan: Plan) -> core.ConfigMap:
@@ -113,20 +118,17 @@ def build_dashboard(plan: Plan) -> grafana.Dashboard:
         templating=grafana.Templating(
             list_=(
                 grafana.Variable(name="datasource", label="Prometheus"),
-                grafana.Variable(
-                    name="repository",
-                    label="Cluster repository",
-                    description="Its page in a browser, for the link to the commits",
-                    type="textbox",
-                    query="",
-                ),
+                *_page_variables(plan),
             )
         ),
         annotations=grafana.Annotations(list_=tuple(_annotations(plan))),
         links=(
             grafana.Link(
+                title="Console", url=_find_page(plan), tooltip=f"Its address is {CONSOLE_URL.place}"
+            ),
+            grafana.Link(
                 title="Commits of release.yaml",
-                url=f"$repository/commits/main/{release_path(names.pipeline)}",
+                url=f"$repository/commits/$branch/{release_path(names.pipeline)}",
                 tooltip="Each release, rollback and weight; `git revert` takes one back",
             ),
         ),
@@ -145,12 +147,54 @@ def _annotations(plan: Plan) -> Iterator[grafana.Annotation]:
             datasource=DATASOURCE,
             icon_color=color,
             target=grafana.AnnotationTarget(
-                expr=f"max by (release, commit) ({_production_series(plan, change=change)}) * 1000",
+                expr=_link_changes(plan, change),
                 legend_format="{{release}}",
             ),
             title_format="{{release}} is production",
-            text_format="commit {{commit}}",
+            text_format='<a href="{{repository}}/commit/{{commit}}">commit {{commit}}</a><br>{{console}}',
         )
+
+
+def _page_variables(plan: Plan) -> Iterator[grafana.Variable]:
+    """Variables that nobody sees: where the repository and the console are, and the commit of production."""
+    questions: dict[str, tuple[str, str | None]] = {
+        name: (f"label_values({_pages_series(plan)}, {name})", None)
+        for name in ("repository", "branch", "console")
+    }
+    questions["commit"] = (
+        f"query_result(topk(1, {_production_series(plan)}))",
+        '/commit="([^"]+)"/',
+    )
+    for name, (question, regex) in questions.items():
+        yield grafana.Variable(
+            name=name,
+            label=name,
+            type="query",
+            datasource=DATASOURCE,
+            query=question,
+            regex=regex,
+            refresh=2,
+            hide=2,
+        )
+
+
+def _find_page(plan: Plan, page: str = "", *, console: str = "$console") -> str:
+    """Return the address of a pipeline's page in the console."""
+    return "/".join((console, "pipelines", plan.names.pipeline)) + page
+
+
+def _link_changes(plan: Plan, change: str) -> str:
+    """Return changes of production by time, with the pages of the repository and the console as labels."""
+    changes = f"max by (release, commit) ({_production_series(plan, change=change)}) * 1000"
+    pages = f"topk(1, {_pages_series(plan)})"
+    linked = f"{changes} * on () group_left (repository, console) {pages}"
+    page = f"<a href='{_find_page(plan, '/releases', console='$1')}'>releases in the console</a>"
+    named = f'label_replace({linked}, "console", "{NO_CONSOLE}", "console", "")'
+    return f'label_replace({named}, "console", "{page}", "console", "(https?:.+)")'
+
+
+def _pages_series(plan: Plan) -> str:
+    return series.service_series(plan.names, "driftloop_decision_pages", decision.COMPONENT)
 
 
 def _production_series(plan: Plan, **more: str) -> str:
@@ -171,6 +215,10 @@ def _loop_panels(plan: Plan) -> Iterator[PanelDraft]:
         names=True,
         width=6,
         height=5,
+        links=(
+            ("The commit", "$repository/commit/$commit"),
+            ("In the console", _find_page(plan, "/releases")),
+        ),
     )
     yield PanelDraft(
         "Age of the release",
@@ -190,6 +238,7 @@ def _loop_panels(plan: Plan) -> Iterator[PanelDraft]:
         type="state-timeline",
         lanes=tuple(PHASES.values()),
         height=5,
+        links=(("In the console", _find_page(plan)),),
     )
 
 
@@ -260,6 +309,7 @@ def _drift_panels(plan: Plan) -> Iterator[PanelDraft]:
             (PanelQuery(_level_query(monitor, own), "score / threshold"),),
             limit=1.0,
             logarithmic=True,
+            links=(("In the console", _find_page(plan, f"/drift?monitor={monitor.name}")),),
         )
         yield PanelDraft(
             f"Columns that moved, by {monitor.name}",
@@ -272,6 +322,7 @@ def _drift_panels(plan: Plan) -> Iterator[PanelDraft]:
                 ),
             ),
             limit=_find_least(monitor),
+            links=(("In the console", _find_page(plan, f"/drift?monitor={monitor.name}")),),
         )
         yield PanelDraft(
             f"Windows of {monitor.name}",
@@ -345,6 +396,7 @@ def _rollout_panels(plan: Plan) -> Iterator[PanelDraft]:
                 f"{{{{{requests.release}}}}}",
             ),
         ),
+        links=(("In the console", _find_page(plan, "/rollout")),),
     )
     taken = series.service_series(names, "driftloop_analysis_responses_total", judge.COMPONENT)
     yield PanelDraft(
@@ -379,6 +431,7 @@ def _training_panels(plan: Plan) -> Iterator[PanelDraft]:
         (PanelQuery(_number_lane(outcome, "outcome", tuple(OUTCOMES)), "last run"),),
         type="state-timeline",
         lanes=tuple(OUTCOMES.values()),
+        links=(("In the console", _find_page(plan, "/runs")),),
     )
     yield PanelDraft(
         "Workflows",
@@ -430,6 +483,8 @@ def _place_panel(number: int, picture: PanelDraft, place: grafana.GridPos) -> gr
         datasource=DATASOURCE,
         field_config=grafana.FieldConfig(defaults=_build_defaults(picture)),
         options=_build_options(picture),
+        links=tuple(grafana.PanelLink(title=title, url=url) for title, url in picture.links)
+        or None,
         targets=tuple(
             grafana.PanelTarget(
                 ref_id=chr(ord("A") + index),

@@ -21,6 +21,7 @@ from driftloop.services.decision.handler import DecisionHandlers
 from driftloop.services.decision.head import HeadReader
 from driftloop.services.decision.inbox import InboxFolder, InboxWatch
 from driftloop.services.decision.labels import LabelDoor
+from driftloop.services.decision.links import tell_pages
 from driftloop.services.decision.loop import DecisionLoop
 from driftloop.services.decision.pruned import PruneWatch
 from driftloop.services.decision.tracking import TrackingLoop
@@ -89,6 +90,7 @@ async def serve_decision(options: DecisionOptions) -> None:
                 verdicts=reader.jetstream(timeout=5),
                 registry=registry,
             )
+            tell_pages(options.environment, registry)
             letters = DeadLetters(
                 js, session, namespace=namespace, pipeline=pipeline, registry=registry
             )
