@@ -4,7 +4,7 @@ import time
 
 import pytest
 from starlette.testclient import TestClient
-from support.console_world import HOSTILE, StoredSource
+from support.console_world import HOSTILE, StoredSource, keep
 from support.stored_runs import Shelf
 
 from driftloop.console.actions import ACTIONS, find_action, list_offers
@@ -123,6 +123,37 @@ def test_what_is_offered_follows_where_things_stand(console: Console, source: St
         return dict(list_offers(console.collector.snapshot, "digits"))
 
     assert offers() == {"trigger": "Start a run", "rollback": "Roll back", "halt": "Halt"}
+
+
+def test_what_waits_for_a_person_is_asked_once_and_is_the_command(
+    owner: TestClient, console: Console, source: StoredSource
+) -> None:
+    hold = {
+        "node": "n1",
+        "step": "approval",
+        "run": "digits-4f0c1d2e3a5b",
+        "asks": f"r1 becomes production {HOSTILE}",
+        "since": "2026-11-30T14:40:02Z",
+        "approvers": ["Ann Example"],
+    }
+    run = {"name": "digits-release-r1", "phase": "Running", "finishedAt": None, "hold": hold}
+    keep(source, runs={"digits/digits-release": run})
+    owner.portal.call(console.collector.refresh)
+    offered = list_offers(console.collector.snapshot, "digits")
+    assert offered[0] == ("approve", "Approve digits-4f0c1d2e3a5b")
+    overview = owner.get("/").text
+    assert "need somebody" in overview
+    assert "waits since 2026-11-30T14:40:02Z for the approval of Ann Example" in overview
+    asked = owner.get(f"{PIPELINE}/act/approve").text
+    assert "Approved, it goes on: r1 becomes production" in asked
+    assert HOSTILE not in overview + asked
+    made = find_action(console.collector.snapshot, "digits", "approve", {})
+    assert made.build_arguments({"reason": " looks  right "}) == (
+        *("approve", "digits", "digits-4f0c1d2e3a5b", "--reason=looks right", "--output=json"),
+    )
+    assert "must not be empty" in confirm(owner, console, "approve", reason=" ")
+    refused = confirm(owner, console, "approve", reason="looks right")
+    assert "the runtime is not reachable from here" in refused
 
 
 def test_an_unknown_action_names_those_that_there_are(console: Console) -> None:

@@ -232,6 +232,9 @@ def test_a_rollout_says_what_its_stage_still_needs() -> None:
     assert left(shadow, joined=500) == "This stage needs about 30 s."
     assert "Nothing is missing" in left(shadow, joined=500, seconds=91)
     assert rollout.describe_left(RolloutProgress("w", (), None, None)) == ""
+    waits = StageProgress("approval", shadow, "Running", None, None)
+    progress = RolloutProgress("w", (waits,), Measured(1.0, Answers(), Answers()), None)
+    assert "It waits for a person" in rollout.describe_left(progress)
 
 
 @pytest.mark.parametrize(

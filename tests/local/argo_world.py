@@ -8,19 +8,22 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import nats
 import yaml
+from aiohttp import web
 
 from driftloop.clients.nats import list_keys
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.local.argo.store import BUCKET
 from driftloop.local.ground.state import MARK, StateFolder
 from driftloop.local.kubelet import images
+from driftloop.local.up.api import StandInApi
 
 BIN = Path(sys.executable).parent
 TOKEN = "let-me-in"
@@ -193,6 +196,54 @@ class World:
                 await client.close()
 
         asyncio.run(write())
+
+    def end_suspended(self, name: str, node: str, who: str, reason: str) -> None:
+        """Supply what a suspended node waits for, as the API does for `driftloop approve`."""
+        from driftloop.local.argo.store import Workflows
+
+        given = {"who": who, "when": "2026-01-02T03:04:05Z", "reason": reason}
+        change = {
+            "phase": "Succeeded",
+            "finishedAt": given["when"],
+            "outputs": {"parameters": [{"name": k, "value": v} for k, v in given.items()]},
+        }
+
+        async def write() -> None:
+            client = await nats.connect(f"nats://127.0.0.1:{self.ports['nats']}")
+            try:
+                workflows = await Workflows.open(client.jetstream())
+                assert await workflows.end_suspended(NAMESPACE, name, node, change) is not None
+            finally:
+                await client.close()
+
+        asyncio.run(write())
+
+    @contextlib.contextmanager
+    def api(self) -> Iterator[str]:
+        """The stand-in for the Kubernetes API as `up` serves it, without what the reconciler knows; its URL."""
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, daemon=True)
+        thread.start()
+
+        async def serve() -> tuple[nats.NATS, web.AppRunner]:
+            client = await nats.connect(f"nats://127.0.0.1:{self.ports['nats']}")
+            unknown: Any = None
+            api = StandInApi(
+                reconciler=unknown, fleet=unknown, js=client.jetstream(), status=lambda: {}
+            )
+            runner = web.AppRunner(api.build_application())
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", self.ports["api"]).start()
+            return client, runner
+
+        client, runner = asyncio.run_coroutine_threadsafe(serve(), loop).result(20)
+        try:
+            yield f"http://127.0.0.1:{self.ports['api']}"
+        finally:
+            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(20)
+            asyncio.run_coroutine_threadsafe(client.close(), loop).result(20)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
 
     def finished(self, name: str = "run", seconds: float = 60) -> Json:
         """A Workflow when it is over."""

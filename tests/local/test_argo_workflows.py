@@ -5,6 +5,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import time
@@ -16,6 +17,7 @@ import nats
 import pytest
 
 from driftloop.clients.s3 import StoreLocation
+from driftloop.contract.approvals import Hold, list_approvals, list_holds
 from driftloop.contract.runs import RunStep
 from driftloop.local.argo.store import BUCKET, STREAM, Change, OvertakenError, Workflows
 from driftloop.local.argo_workflows.collector import Collector
@@ -23,6 +25,7 @@ from driftloop.operations.runs.run_workflows import WorkflowFacts
 from driftloop.resources.workflows.retries import AWAY
 from tests.local import argo_world
 from tests.local.argo_world import Json, World, artifact, container, out_parameter, spec, until
+from tests.support.commands import type_command
 
 SCRIPTS = {
     # writes each NAME=TEXT of its arguments as an output parameter
@@ -441,11 +444,95 @@ def test_a_workflow_that_is_stopped_ends_its_steps_and_still_says_goodbye(world:
     assert not any(alive(process) for process in world.log("stopped", "hang").split()[1:])
 
 
+def ask(name: str = "ask") -> Json:
+    """A template that waits for a person."""
+    supplied = [{"name": out, "valueFrom": {"supplied": {}}} for out in ("who", "when", "reason")]
+    return {
+        "name": name,
+        "inputs": {"parameters": [{"name": "run"}, {"name": "asks"}]},
+        "outputs": {"parameters": supplied},
+        "suspend": {},
+    }
+
+
+ASKED = {"run": "{{workflow.name}}", "asks": "it goes on"}
+
+
+def test_a_suspended_workflow_survives_its_runner_and_goes_on_with_what_a_person_says(
+    world: World, tmp_path: Path
+) -> None:
+    git = tmp_path / "gitconfig"
+    git.write_text("[user]\nname = ann\nemail = ann@example.org\n")
+    who = "{{tasks.ask.outputs.parameters.who}}"
+    world.submit(
+        spec(
+            dag(
+                task("first", "say"),
+                task("ask", arguments=given(**ASKED), depends="first.Succeeded"),
+                task("after", arguments=given(who=who), depends="ask.Succeeded"),
+            ),
+            say("say", "x=1"),
+            ask(),
+            say("after", "who={{inputs.parameters.who}}", outputs=("who",))
+            | {"inputs": {"parameters": [{"name": "who"}]}},
+        ),
+        name="asked",
+        labels={"app.kubernetes.io/name": "digits"},
+    )
+
+    def held() -> Hold | None:
+        return next(iter(list_holds(world.workflows()["asked"])), None)
+
+    hold = until(held, "it waits for a person")
+    assert (hold.run, hold.asks, hold.step, hold.approvers) == ("asked", "it goes on", "ask", ())
+    world.kill("argo")
+    world.start_argo()
+    time.sleep(1)
+    assert held() == hold
+    with world.api() as url:
+        environment = {**os.environ, "DRIFTLOOP_KUBERNETES_URL": url, "GIT_CONFIG_GLOBAL": str(git)}
+        type_command(
+            *("approve", "digits", "--reason", "fine", "--namespace", "digits"),
+            *("--state", str(world.state.root)),
+            folder=tmp_path,
+            environment=environment,
+        )
+    done = world.finished("asked")
+    assert done["status"]["phase"] == "Succeeded"
+    assert world.node(done, "after")["outputs"]["parameters"][0]["value"] == "ann"
+    (approval,) = list_approvals(done)
+    assert (approval.who, approval.reason, approval.asked) == ("ann", "fine", hold.since)
+    with pytest.raises(OvertakenError, match="is not suspended"):
+        world.end_suspended("asked", hold.node, "eve", "me too")
+
+
+def test_an_approval_while_the_runner_is_away_counts(world: World) -> None:
+    world.submit(spec(dag(task("ask", arguments=given(**ASKED))), ask()), name="approved-away")
+    (hold,) = until(lambda: list_holds(world.workflows()["approved-away"]), "it waits")
+    world.kill("argo")
+    world.end_suspended("approved-away", hold.node, "ann", "fine")
+    world.start_argo()
+    done = world.finished("approved-away")
+    assert done["status"]["phase"] == "Succeeded"
+    assert [approval.who for approval in list_approvals(done)] == ["ann"]
+
+
+def test_a_suspended_workflow_can_be_stopped(world: World) -> None:
+    world.submit(spec(dag(task("ask", arguments=given(**ASKED))), ask()), name="stopped-asked")
+    until(lambda: list_holds(world.workflows()["stopped-asked"]), "it waits")
+    world.stop("stopped-asked")
+    done = world.finished("stopped-asked")
+    assert done["status"]["phase"] == "Failed"
+    assert (phases(done)["ask"], list_holds(done)) == ("Failed", ())
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"hostNetwork": True}, "`spec.hostNetwork` is not supported by the local runtime"),
         ({"entrypoint": "nothing"}, "entrypoint refers to template `nothing`, which does not exist"),
+        ({"templates": [{"name": "main", "suspend": {"duration": "5m"}}]}, "`spec.templates.0.suspend.duration` is not supported"),
+        ({"templates": [{"name": "main", "suspend": {}, "outputs": {"parameters": [out_parameter("a")]}}]}, "output `a` of template `main` must be supplied"),
         ({"templates": [{"name": "main", "script": {}}]}, "`spec.templates.0.script` is not supported"),
         ({"templates": [dag(task("a", "main", continueOn={}))]}, "`spec.templates.0.dag.tasks.0.continueOn` is not supported"),
         ({"templates": [dag(task("a", "main", depends="b.Succeeded"))]}, "task `a` depends on `b`, which does not exist"),

@@ -14,6 +14,8 @@ from tests.golden.trees import NAMES, documents, spec_text, tree
 FLUX = "flux-system"
 OWN = ("driftloop", "driftloop-detector")
 """Programs of our own images; any other container runs what a person has made."""
+HELD = ("approved", "steps")
+"""Pipelines whose promotions wait for a person."""
 PLURALS = {
     "EventBus": "eventbus",
     "NetworkPolicy": "networkpolicies",
@@ -60,7 +62,7 @@ class Rendered:
         for item in self.objects:
             if item["kind"] == "WorkflowTemplate":
                 for made in item["spec"]["templates"]:
-                    if "dag" not in made:
+                    if "dag" not in made and "suspend" not in made:
                         yield item["spec"], made
 
     def persons_steps(self) -> list[dict[str, Any]]:
@@ -163,8 +165,25 @@ def test_no_token_in_a_step_of_ours_starts_anything_or_reads_a_secret(name: str)
         assert not made.get("sidecars")
         for where in (found.home, FLUX):
             for rule in found.rules(made["serviceAccountName"], of=found.home, where=where):
-                assert set(rule["verbs"]) <= {"get", "list"}
+                # a step that watches a candidate while it waits for a person may end the wait
+                ends = name in HELD and rule["resources"] == ["workflows"]
+                assert set(rule["verbs"]) <= {"get", "list", *(("patch",) if ends else ())}
                 assert "secrets" not in rule["resources"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_pipelines_that_wait_for_people_have_the_right_to_end_a_wait(name: str) -> None:
+    found = rendered(name)
+    watching = [made for _, made in found.steps() if made["name"] == "watch"]
+    assert bool(watching) is (name in HELD)
+    for _, made in found.steps():
+        rules = found.rules(made.get("serviceAccountName", ""), of=found.home, where=found.home)
+        ends = covers(rules, "argoproj.io", "workflows", "patch")
+        assert not ends or name in HELD, made["name"]
+    for made in watching:
+        rules = found.rules(made["serviceAccountName"], of=found.home, where=found.home)
+        assert covers(rules, "argoproj.io", "workflows", "patch")
+        assert covers(rules, "argoproj.io", "workflows", "get")
 
 
 @pytest.mark.parametrize("name", NAMES)

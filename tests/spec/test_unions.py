@@ -159,7 +159,7 @@ MEMBERS = (
                 'promote: Literal["auto", "manual", "new"]',
             ),
         ),
-        frozenset({"resources/workflows/rollout.py:rollout_stages"}),
+        frozenset({"resources/workflows/rollout.py:is_held"}),
     ),
 )
 

@@ -107,6 +107,16 @@ class Around:
     broker_status: int = 202
     clock: Callable[[], float] = time.time
     """The judge's."""
+    user: str | None = None
+    """Whom the Kubernetes API takes everybody for; None of one that does not say."""
+
+
+def merge(value: Any, patch: Any) -> Any:
+    """A JSON merge patch."""
+    if not isinstance(patch, dict):
+        return patch
+    value = value if isinstance(value, dict) else {}
+    return {**value, **{key: merge(value.get(key), item) for key, item in patch.items()}}
 
 
 def serve(around: Around) -> ThreadingHTTPServer:
@@ -117,7 +127,26 @@ def serve(around: Around) -> ThreadingHTTPServer:
                 {name.lower(): value for name, value in self.headers.items()} | {"url": self.path}
             )
             around.bodies.append(json.loads(body))
+            if self.path.endswith("/selfsubjectreviews"):
+                said = {"status": {"userInfo": {"username": around.user}}}
+                self.answer(404 if around.user is None else 201, said)
+                return
             self.answer(around.broker_status, None)
+
+        def do_PATCH(self) -> None:
+            """Merge into an object as it was read: one with an older version is refused."""
+            patch = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            key = "/".join(self.path.split("/")[-2:])
+            found = around.objects[key]
+            version = found["metadata"]["resourceVersion"]
+            asked = patch.get("metadata", {}).get("resourceVersion", version)
+            if asked != version:
+                self.answer(409, {"message": "the object has been modified"})
+                return
+            found = merge(found, patch)
+            found["metadata"]["resourceVersion"] = str(int(version) + 1)
+            around.objects[key] = found
+            self.answer(200, found)
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)

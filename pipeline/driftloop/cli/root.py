@@ -35,6 +35,7 @@ COMMANDS = {
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
     "why": ("driftloop.cli.why", "Explain what the loop waits for"),
     "events": ("driftloop.cli.events", "List and replay the events that nobody took"),
+    "approve": ("driftloop.cli.approve", "Approve what waits for a person"),
     "cancel": ("driftloop.cli.cancel", "Cancel a run, or the rollout it led to"),
     "halt": ("driftloop.cli.halt", "Suspend retraining until `resume`"),
     "resume": ("driftloop.cli.resume", "Resume retraining"),

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from driftloop.contract.approvals import Approval
 from driftloop.contract.runs import RunReport, RunStep, RunTrial, describe_trigger
 from driftloop.operations.runs.run_store import ListedRun
 from driftloop.text.words import count_noun
@@ -33,6 +34,7 @@ def format_run(run: ListedRun) -> Iterator[str]:
     yield from _format_data(report)
     yield from _format_training(report)
     yield from _format_judgement(report)
+    yield from map(_format_approval, report.approvals)
     yield from _format_digests(report)
     yield from (_format_step(step, report.run) for step in report.steps)
     yield from (f"note         {note}" for note in report.notes)
@@ -74,6 +76,13 @@ def _format_trial(trial: RunTrial) -> str:
     took = f" in {trial.seconds:.1f} s" if trial.seconds is not None else ""
     mark = " (chosen)" if trial.chosen else ""
     return f"trial        {rank} number {trial.trial}{mark}: {end}{took}{f'; {parameters}' if parameters else ''}"
+
+
+def _format_approval(approval: Approval) -> str:
+    when = f" at {approval.when}" if approval.when else ""
+    asked = f", asked at {approval.asked}" if approval.asked else ""
+    reason = f": {approval.reason}" if approval.reason else ""
+    return f"approval     {approval.step} by {approval.who}{when}{asked}{reason}"
 
 
 def _format_judgement(report: RunReport) -> Iterator[str]:

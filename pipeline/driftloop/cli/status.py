@@ -143,6 +143,8 @@ def _format_release(name: str, release: ReleaseStatus) -> str:
 
 
 def _format_run(run: RunStatus) -> str:
+    if run.hold is not None:
+        return f"{run.hold.describe()}; `driftloop approve` lets it go on"
     if run.outcome is not None:
         return f"{run.outcome.text}, {run.outcome.time}"
     if run.rollout is not None:

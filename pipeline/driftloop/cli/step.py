@@ -18,6 +18,10 @@ STEPS = {
     "store": ("driftloop.steps.store", "Assemble the folder of a version, with its digests"),
     "register": ("driftloop.steps.register", "Commit the new version"),
     "advance": ("driftloop.steps.advance", "Advance the rollout by one stage"),
+    "watch": (
+        "driftloop.steps.watch",
+        "Watch a candidate while its rollout waits for a person",
+    ),
     "rollback": ("driftloop.steps.rollback", "Go back from a release because of alarms about it"),
     "finish": ("driftloop.steps.finish", "Report the outcome of a run"),
     "prune": ("driftloop.steps.prune", "Remove what nothing needs any more"),

@@ -1,9 +1,11 @@
 """The Kubernetes API (or its local stand-in) without its client library: reads of one object at a
-time, the patch that stops a Workflow, and the one that asks Flux to fetch a repository now."""
+time, and the patches that stop a Workflow, end a suspended node of it, and ask Flux to fetch a repository
+now."""
 
 import json
 import os
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +20,16 @@ from driftloop.errors import PipelineError
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
+OPEN_WORKFLOWS = "workflows.argoproj.io/completed!=true"
+"""Selector of the Workflows that are not over."""
+
+
 class KubernetesUnreachableError(PipelineError):
     """The API did not answer, or refused: nothing is known about the object."""
+
+
+class ConflictError(KubernetesUnreachableError):
+    """The object is not as it was when it was read."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,42 @@ class KubernetesClient:
             "metadata": {"annotations": {CANCELLED_BY_ANNOTATION: by}},
             "spec": {"shutdown": "Stop"},
         }
+        return self._patch(path, patch)
+
+    def end_suspended(
+        self, namespace: str, workflow: Mapping[str, Any], node: str, change: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """End a suspended node of a Workflow as it was read; None when the Workflow does not exist any more.
+
+        ConflictError when the Workflow was written since.
+        """
+        metadata = workflow["metadata"]
+        path = f"/apis/argoproj.io/v1alpha1/namespaces/{quote(namespace)}/workflows/{quote(metadata['name'])}"
+        patch: dict[str, Any] = {"status": {"nodes": {node: change}}}
+        if "resourceVersion" in metadata:
+            patch["metadata"] = {"resourceVersion": metadata["resourceVersion"]}
+        return self._patch(path, patch)
+
+    def list_open_workflows(self, namespace: str) -> list[dict[str, Any]]:
+        """The Workflows of a namespace that are not over; KubernetesUnreachableError when they can't be
+        read."""
+        path = f"/apis/argoproj.io/v1alpha1/namespaces/{quote(namespace)}/workflows"
+        url = f"{self.url}{path}?labelSelector={quote(OPEN_WORKFLOWS)}"
+        answer = self._send(Request(url), path, verb="list", timeout=10.0)  # noqa: S310
+        return list((answer or {}).get("items") or ())
+
+    def find_user(self) -> str | None:
+        """Return who the API server takes the caller for; None where it does not say: the stand-in of one
+        machine, and Kubernetes before 1.28."""
+        path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        request = Request(self.url + path, data=json.dumps(body).encode(), method="POST")  # noqa: S310
+        request.add_header("Content-Type", "application/json")
+        answer = self._send(request, path, verb="create", timeout=10.0)
+        user = ((answer or {}).get("status") or {}).get("userInfo") or {}
+        return str(user["username"]) if user.get("username") else None
+
+    def _patch(self, path: str, patch: Mapping[str, Any]) -> dict[str, Any] | None:
         request = Request(self.url + path, data=json.dumps(patch).encode(), method="PATCH")  # noqa: S310
         request.add_header("Content-Type", "application/merge-patch+json")
         return self._send(request, path, verb="patch", timeout=10.0)
@@ -83,6 +129,8 @@ class KubernetesClient:
         except HTTPError as error:
             if error.code == 404:
                 return None
+            if error.code == 409:
+                raise ConflictError(f"{self.url}{path} was written meanwhile") from error
             raise KubernetesUnreachableError(
                 f"{self.url}{path} answered {error.code}",
                 hint=f"the service account's Role must allow `{verb}` on it"
@@ -119,10 +167,8 @@ class KubernetesClient:
         path = f"{base}/gitrepositories/{quote(source)}"
         now = datetime.now(UTC).isoformat()
         patch = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}
-        request = Request(self.url + path, data=json.dumps(patch).encode(), method="PATCH")  # noqa: S310
-        request.add_header("Content-Type", "application/merge-patch+json")
         try:
-            answer = self._send(request, path, verb="patch", timeout=10.0)
+            answer = self._patch(path, patch)
         except KubernetesUnreachableError as error:
             return error.message
         return None if answer is not None else f"{path} does not exist"

@@ -16,6 +16,7 @@ from driftloop.cluster.pods import describe_unplaced, find_altered
 from driftloop.cluster.qualities import describe_quality
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
 from driftloop.cluster.recorders import describe_recorder
+from driftloop.contract.approvals import describe_hold
 from driftloop.contract.documents import DocumentError, parse_json, to_json
 from driftloop.contract.names import (
     COMPONENT_LABEL,
@@ -320,6 +321,7 @@ def _runs(picture: _Picture, names: Names) -> Json:
             "finishedAt": status.get("finishedAt"),
             "message": clean_reason(status.get("message", "")),
             **describe_end(run),
+            **describe_hold(run),
         }
         # one that has not begun is the newest
         if key not in runs or (told["startedAt"] or "~") > (runs[key]["startedAt"] or "~"):

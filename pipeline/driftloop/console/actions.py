@@ -31,6 +31,9 @@ class ActionField:
     hint: str = ""
 
 
+REASON_FIELD = ActionField("reason", "Reason", hint="In a few words; it has to be given.")
+
+
 @dataclass(frozen=True)
 class Action:
     """An action that a page asks about once."""
@@ -132,6 +135,23 @@ def _build_promote(snapshot: Snapshot, name: str, _: Mapping[str, str]) -> Actio
         f"Makes {candidate} production now, without waiting for what its rollout measures. It replaces {production} by "
         "one push; `git revert` of the commit brings that one back.",
         "Promote it", ("promote", name), is_grave=True,
+    )  # fmt: skip
+
+
+def _build_approve(snapshot: Snapshot, name: str, _: Mapping[str, str]) -> Action:
+    hold = snapshot.find_hold(name)
+    if hold is None:
+        return Action(
+            "approve", name, f"Approve what waits in {name}",
+            "Lets a run go on that waits for a person. Nothing waits now: the command will say so.",
+            "Approve it", ("approve", name), (REASON_FIELD,), add_fields=_add_reason,
+        )  # fmt: skip
+    who = f" {', '.join(hold.approvers)} may approve it." if hold.approvers else ""
+    return Action(
+        "approve", name, f"Approve {hold.run}",
+        f"It waits since {hold.since}. Approved, it goes on: {hold.asks}.{who} Your name, the time and the reason stand in "
+        "the record of the run and in its commit.",
+        "Approve it", ("approve", name, hold.run), (REASON_FIELD,), is_grave=True, add_fields=_add_reason,
     )  # fmt: skip
 
 
@@ -239,6 +259,7 @@ def _write_label(given: Mapping[str, str]) -> Mapping[str, str]:
 
 ACTIONS: Mapping[str, Callable[[Snapshot, str, Mapping[str, str]], Action]] = {
     "trigger": _build_trigger,
+    "approve": _build_approve,
     "promote": _build_promote,
     "rollback": _build_rollback,
     "halt": _build_halt,
@@ -254,6 +275,8 @@ def list_offers(snapshot: Snapshot, name: str) -> tuple[tuple[str, str], ...]:
     release = snapshot.find_release(name)
     phase = snapshot.find_phase(name)
     offers = [("trigger", "Start a run")]
+    if (hold := snapshot.find_hold(name)) is not None:
+        offers.insert(0, ("approve", f"Approve {hold.run}"))
     if release is not None and release.candidate is not None:
         offers += [("promote", f"Promote {release.candidate}"), ("rollback", "End the rollout")]
     elif release is not None and release.production is not None:

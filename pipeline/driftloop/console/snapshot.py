@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from driftloop.console.source import CommittedState, RepositoryPicture
+from driftloop.contract.approvals import Hold
 from driftloop.contract.names import Names
 from driftloop.local.ground.timeline import TimelineEntry
 from driftloop.operations.runs.run_store import ListedRun
@@ -128,6 +129,17 @@ class Snapshot:
         start = f"{self.find_namespace(name)}/{name}/"
         windows = self.windows.items()
         return {key.removeprefix(start): each for key, each in windows if key.startswith(start)}
+
+    def find_hold(self, name: str) -> Hold | None:
+        """Return what a pipeline waits for a person to approve."""
+        if self.status is None:
+            return None
+        names = self.find_names(name)
+        for key in (f"{names.namespace}/{names.release}", f"{names.namespace}/{name}-train"):
+            run = self.status.runs.get(key)
+            if run is not None and run.hold is not None:
+                return run.hold
+        return None
 
     def find_last_run(self, name: str) -> RunStatus | None:
         """Return the newest Workflow of a pipeline: a training, or the rollout it led to."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, assert_never, get_args
 
+from driftloop.contract.approvals import Approval
 from driftloop.contract.documents import (
     document_key,
     from_json,
@@ -331,6 +332,8 @@ class RunReport:
     """Release that it became; None when it became none."""
     rollout: str | None = _optional_text("rollout")
     """Workflow of its rollout; None without one."""
+    approvals: tuple[Approval, ...] = _parts("approvals", Approval)
+    """What people have approved, the first first."""
     outcome: RunOutcome | None = part_key("result", RunOutcome, omits_none=False)
     """How it ended, why and when; None while it goes on, and for a run that was lost."""
     notes: tuple[str, ...] = texts_key("notes")

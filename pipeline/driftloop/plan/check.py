@@ -46,6 +46,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_rehearsal,
         _check_answers,
         _check_rollout,
+        _check_approvals,
         _check_monitors,
         _check_column_uses,
         _check_effects,
@@ -289,6 +290,21 @@ def _check_rollout(pipeline: Pipeline) -> Iterator[SpecFinding]:
             f"`backend: {serve.backend}`: it measures no further, so a candidate could never break it",
             "leave it out, or use `backend: plain`",
         )
+
+
+def _check_approvals(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    spec = pipeline.spec
+    if spec.rollout.promote == "manual":
+        return
+    for field, key in (("approvers", "approvers"), ("approve_within", "approveWithin")):
+        if field in spec.model_fields_set:
+            location = ("spec", key)
+            yield SpecFinding(
+                location,
+                f"{format_location(location)} must be left out where nothing waits for a person",
+                "set `rollout: {promote: manual}`",
+                key=True,
+            )
 
 
 def _check_graph(root: Node) -> Iterator[SpecFinding]:

@@ -187,6 +187,10 @@ class Plan:
     retrain_on: tuple[str, ...]
     """Monitors whose alarms start runs."""
     rollout: Rollout = field(default_factory=Rollout)
+    approvers: tuple[str, ...] = ()
+    """Who may approve what waits for a person; empty: everybody who can reach it."""
+    approve_within: int = 7 * 86_400
+    """Seconds that it waits at most."""
     rehearse: Rehearse | None = None
     """None where it is turned off, or the server can't be started by a step."""
     signatures: Literal["write", "require"] | None = None
@@ -396,6 +400,8 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         monitors=_plan_monitors(pipeline, images),
         retrain_on=retrain_on(spec),
         rollout=spec.rollout,
+        approvers=spec.approvers,
+        approve_within=whole_seconds(spec.approve_within) or 1,
         rehearse=spec.rehearse if can_rehearse(spec.serve) else None,
         signatures=spec.signatures,
         mesh=spec.mesh,

@@ -41,6 +41,7 @@ from driftloop.spec.values import (
     MonitorName,
     NamespaceName,
     ParameterName,
+    PersonName,
     PipelineName,
     PositiveDuration,
     ProfileName,
@@ -429,7 +430,8 @@ class Rollout(SpecModel):
     canary: Canary = Canary()
     """Then: a growing share of it."""
     promote: Literal["auto", "manual"] = "auto"
-    """After the last step: promote at once, or wait for `driftloop promote`."""
+    """After the last step: promote at once (`auto`), or hold until a person approves it (`manual`,
+    `driftloop approve`); what is measured goes on being held to the last step's limits."""
     keep_previous: bool = False
     """Keep the replaced version's pods without traffic until the next rollout: going back to it
     then needs no start."""
@@ -498,6 +500,11 @@ class Spec(SpecModel):
     """Training runs that alarms start."""
     rollout: Rollout = Rollout()
     """Steps by which a candidate becomes production."""
+    approvers: Annotated[tuple[PersonName, ...], Field(max_length=50)] = ()
+    """People who may approve what waits for a person, as git or Kubernetes names them; empty: everybody who
+    can reach it."""
+    approve_within: PositiveDuration = timedelta(days=7)
+    """Longest time that something waits for an approval; after it a candidate is rejected, and the commit says so."""
     events: Events = Events()
     """Room of the events on their way."""
     retention: Retention = Retention()

@@ -285,6 +285,14 @@ def _label_value(text: str) -> str:
     return text
 
 
+def _person(text: str) -> str:
+    if text != text.strip() or not text.isprintable() or any(mark in text for mark in "{$"):
+        raise ValueError(
+            "must be a name as git or Kubernetes has it, without line breaks, `{` and `$`"
+        )
+    return text
+
+
 def _name(longest: int) -> AfterValidator:
     def check(text: str) -> str:
         if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", text) or len(text) > longest:
@@ -340,6 +348,8 @@ Traffic = Annotated[
 ]
 """So many rows in a time: `40/s`."""
 
+PersonName = Annotated[str, AfterValidator(_person), Field(min_length=1, max_length=200)]
+"""A person as git (`user.name`) or Kubernetes (`username`) names them."""
 PipelineName = Annotated[str, _name(34), Field(max_length=64)]
 """Short enough that every object named after it stays within 52 characters."""
 NamespaceName = Annotated[str, _name(63), Field(max_length=64)]

@@ -11,6 +11,7 @@ from driftloop.operations.rollouts.advance import (
     CandidateRollout,
     InterferenceError,
     parse_limits,
+    read_approval,
 )
 from driftloop.steps import options
 from driftloop.steps.settings import StepSettings
@@ -33,8 +34,23 @@ Examples:
     show_default=True,
     help="Seconds after which the candidate is rejected.",
 )
+@click.option("--approval-who", default=None, help="Person who has approved the promotion.")
+@click.option("--approval-when", default="", help="Time of the approval.")
+@click.option("--approval-reason", default="", help="Reason of the approval.")
+@click.option("--approvers", default="", help="Who may approve it (JSON); everybody when left out.")
 def command(
-    *, pipeline: str, namespace: str, run: str, release: str, to: str, limits: str, timeout: float
+    *,
+    pipeline: str,
+    namespace: str,
+    run: str,
+    release: str,
+    to: str,
+    limits: str,
+    timeout: float,
+    approval_who: str | None,
+    approval_when: str,
+    approval_reason: str,
+    approvers: str,
 ) -> None:
     """Advance the rollout by one stage: commit it, wait until it is applied, analyze it.
 
@@ -49,6 +65,8 @@ def command(
         settings.open_repository(),
         report=options.print_progress,
     )
+    if approval_who is not None:
+        rollout.approval = read_approval(approval_who, approval_when, approval_reason, approvers)
     bounds = parse_limits(limits)
     deadline = time.monotonic() + timeout
     try:

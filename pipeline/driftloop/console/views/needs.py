@@ -27,6 +27,7 @@ class Need:
 def list_needs(snapshot: Snapshot, name: str) -> tuple[Need, ...]:
     """Return what a pipeline needs, the most urgent first."""
     found = [
+        *_list_holds(snapshot, name),
         *_list_release(snapshot, name),
         *_list_loop(snapshot, name),
         *_list_monitors(snapshot, name),
@@ -51,6 +52,12 @@ def list_platform_needs(snapshot: Snapshot) -> tuple[Need, ...]:
     return tuple(Need("person", line, "/events") for line in lines)
 
 
+def _list_holds(snapshot: Snapshot, name: str) -> Iterator[Need]:
+    hold = snapshot.find_hold(name)
+    if hold is not None:
+        yield Need("person", f"{hold.run} {hold.describe()}", f"{HOME}/{name}/act/approve")
+
+
 def _list_release(snapshot: Snapshot, name: str) -> Iterator[Need]:
     home = f"{HOME}/{name}"
     release = snapshot.find_release(name)
@@ -66,7 +73,7 @@ def _list_release(snapshot: Snapshot, name: str) -> Iterator[Need]:
                 "no release yet: it needs labelled batches and a first run",
                 f"{home}/act/trigger",
             )
-    elif release.candidate is not None:
+    elif release.candidate is not None and snapshot.find_hold(name) is None:
         share = (release.weights or {}).get(release.candidate, 0)
         how = f"answers {share} %" if share else "gets a copy of the traffic"
         yield Need("busy", f"{release.candidate} is in its rollout and {how}", f"{home}/rollout")

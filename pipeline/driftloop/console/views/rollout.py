@@ -30,6 +30,8 @@ def describe_left(progress: RolloutProgress) -> str:
     measured = progress.measured
     if active is None or measured is None:
         return ""
+    if active.to == "approval":
+        return "It waits for a person; the last step's limits go on holding."
     limits = Limits.of(active.limits)
     seen = measured.joined if limits.mirrored else measured.candidate.requests
     missing = max(0, limits.needed - seen)

@@ -8,7 +8,7 @@ from driftloop.clients.s3 import StoreLocation
 from driftloop.local.argo.times import now
 
 Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Error", "Skipped", "Omitted"]
-Type = Literal["Pod", "DAG", "TaskGroup", "Retry", "Skipped"]
+Type = Literal["Pod", "DAG", "TaskGroup", "Retry", "Skipped", "Suspend"]
 
 BAD: tuple[Phase, ...] = ("Failed", "Error")
 

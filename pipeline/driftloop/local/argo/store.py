@@ -18,9 +18,10 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.kv import KeyValue
 
-from driftloop.clients.nats import HINT, key_value, read_messages
+from driftloop.clients.nats import HINT, key_value, list_keys, read_messages
 from driftloop.contract.streams import WORKFLOWS
 from driftloop.errors import StoreError
+from driftloop.local.argo.nodes import ENDED
 from driftloop.local.argo.parts import NotUnderstoodError
 from driftloop.local.argo.times import now
 
@@ -130,6 +131,45 @@ class Workflows:
                 continue
             return workflow
         return None
+
+    async def end_suspended(
+        self, namespace: str, name: str, node: str, change: Mapping[str, Any]
+    ) -> Json | None:
+        """End a suspended node as a merge patch says; None when the Workflow does not exist.
+
+        OvertakenError when the node is not suspended, or not any more.
+        """
+        while (current := await self.get(namespace, name)) is not None:
+            workflow, revision = current
+            stored = ((workflow.get("status") or {}).get("nodes") or {}).get(node) or {}
+            if (stored.get("type"), stored.get("phase")) != ("Suspend", "Running"):
+                raise OvertakenError(f"node {node} of workflow {name} is not suspended")
+            workflow["status"]["nodes"][node] = {**stored, **change}
+            try:
+                await self.update(workflow, revision)
+            except GoneError:
+                return None
+            except OvertakenError:
+                continue
+            return workflow
+        return None
+
+    async def list_open(self, namespace: str) -> list[Json]:
+        """Return the Workflows of a namespace that are not over."""
+        try:
+            keys = await list_keys(self._js, BUCKET)
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            raise StoreError(f"workflows can't be listed: {error}", hint=HINT) from error
+        found = [
+            await self.get(namespace, key.partition(".")[2])
+            for key in keys
+            if key.startswith(f"{namespace}.")
+        ]
+        return [
+            workflow
+            for workflow, _ in filter(None, found)
+            if (workflow.get("status") or {}).get("phase") not in ENDED
+        ]
 
     async def delete(self, namespace: str, name: str, revision: int) -> None:
         """Delete a Workflow as it was at `revision`, leaving a marker.

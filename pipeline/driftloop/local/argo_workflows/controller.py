@@ -55,6 +55,7 @@ class Controller:
             return
         if task is not None and not task.done():
             if uid == new_uid:
+                self._runs[key].hear(change.workflow)
                 if change.workflow["spec"].get("shutdown"):
                     self._runs[key].stop()
                 return

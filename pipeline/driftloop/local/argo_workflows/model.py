@@ -27,17 +27,28 @@ class InputParameter(Part):
     name: str
 
 
-class ParameterFile(Part):
-    """A file that holds an output parameter."""
+class Supplied(Part):
+    """A value that a person gives."""
 
-    path: str
+
+class OutputSource(Part):
+    """A file that holds an output parameter, or a person who gives it."""
+
+    path: str = ""
+    supplied: Supplied | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.path) == (self.supplied is not None):
+            raise ValueError("`valueFrom` must have exactly one of path, supplied")
+        return self
 
 
 class OutputParameter(Part):
-    """A named string that a container leaves."""
+    """A named string that a container leaves, or a person supplies."""
 
     name: str
-    value_from: ParameterFile
+    value_from: OutputSource
 
 
 class S3Key(Part):
@@ -90,7 +101,7 @@ class Inputs(Part):
 
 
 class OutputParts(Part):
-    """Outputs of a container's template."""
+    """Outputs of a container's template, or of a suspended one."""
 
     parameters: list[OutputParameter] = Field(default_factory=list)
     artifacts: list[OutputArtifact] = Field(default_factory=list)
@@ -210,6 +221,10 @@ class Dag(Part):
     tasks: list[Task]
 
 
+class Suspend(Part):
+    """Waits until somebody ends it; a `duration` is refused."""
+
+
 class Resource(Part):
     """Creates a Workflow."""
 
@@ -248,15 +263,17 @@ class Synchronization(Part):
 
 
 _ONLY_OF = {
-    "outputs": "container",
-    "sidecars": "container",
-    "retry_strategy": "container",
-    "active_deadline_seconds": "container",
-    "volumes": "container",
-    "parallelism": "dag",
-    "synchronization": "dag",
+    "outputs": ("container", "suspend"),
+    "sidecars": ("container",),
+    "retry_strategy": ("container",),
+    "active_deadline_seconds": ("container",),
+    "volumes": ("container",),
+    "parallelism": ("dag",),
+    "synchronization": ("dag",),
 }
-"""Field -> the only kind of template that has it."""
+"""Field -> the only kinds of template that have it."""
+
+_KINDS = ("container", "dag", "resource", "suspend")
 
 
 class Executor(Part):
@@ -266,7 +283,7 @@ class Executor(Part):
 
 
 class Template(Part):
-    """One template: a container, a DAG, or the creation of a Workflow."""
+    """One template: a container, a DAG, the creation of a Workflow, or a wait for a person."""
 
     ACCEPTED = frozenset(
         {
@@ -289,6 +306,7 @@ class Template(Part):
     """Processes beside the container's, ended when it has ended."""
     dag: Dag | None = None
     resource: Resource | None = None
+    suspend: Suspend | None = None
     retry_strategy: RetryStrategy | None = None
     active_deadline_seconds: Text | None = None
     volumes: list[Volume] = Field(default_factory=list)
@@ -297,22 +315,28 @@ class Template(Part):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        kinds = [
-            kind for kind in ("container", "dag", "resource") if getattr(self, kind) is not None
-        ]
+        kinds = [kind for kind in _KINDS if getattr(self, kind) is not None]
         if len(kinds) != 1:
-            raise ValueError(
-                f"template `{self.name}` must have exactly one of container, dag, resource"
-            )
-        beside = [kind for kind in ("container", "dag", "resource") if kind not in kinds]
+            raise ValueError(f"template `{self.name}` must have exactly one of {', '.join(_KINDS)}")
         for field in sorted(self.model_fields_set):
-            if _ONLY_OF.get(field) in beside:
+            if kinds[0] not in _ONLY_OF.get(field, kinds):
                 raise ValueError(
                     f"`{to_camel(field)}` of template `{self.name}`, which is a {kinds[0]}, is not"
                     " supported by the local runtime"
                 )
+        self._check_outputs()
         self._check_sidecars()
         return self
+
+    def _check_outputs(self) -> None:
+        for parameter in self.outputs.parameters:
+            if (parameter.value_from.supplied is None) == (self.suspend is not None):
+                source = "supplied" if self.suspend is not None else "a file"
+                raise ValueError(
+                    f"output `{parameter.name}` of template `{self.name}` must be {source}"
+                )
+        if self.suspend is not None and self.outputs.artifacts:
+            raise ValueError(f"template `{self.name}` waits for a person, and leaves no artifacts")
 
     def _check_sidecars(self) -> None:
         names = [sidecar.name for sidecar in self.sidecars]

@@ -82,6 +82,10 @@ class Run:
         if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(0.0)
 
+    def hear(self, workflow: Json) -> None:
+        """Take the ends of suspended nodes from the Workflow as somebody else has written it."""
+        self._status.take_ends(workflow)
+
     async def fail(self, message: str) -> None:
         """End as Error for a reason in the runner."""
         await self._status.end("Error", message)
@@ -163,6 +167,9 @@ class Run:
             async with self._synchronized(template.synchronization, self._waiting(node)):
                 await self._go_on(node)
                 return await self._dag(Branch(node, plan, scope, _room(template.parallelism)))
+        if template.suspend is not None:
+            node = await status.begin(site, "Suspend", template.name, parameters)
+            return await status.wait_until_ended(node)
         if template.retry_strategy is not None:
             node = await status.begin(site, "Retry", template.name, parameters)
             return await self._retry(node, template, template.retry_strategy, scope, inputs)

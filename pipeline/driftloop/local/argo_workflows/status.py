@@ -28,6 +28,7 @@ class Status:
         self._revision = revision
         self._workflows = workflows
         self._saving = asyncio.Lock()
+        self._suspended: dict[str, asyncio.Event] = {}
         self._written = 0
         self._stored = 0
 
@@ -84,6 +85,25 @@ class Status:
     ) -> Node:
         """Store the end of a node that ran."""
         return await self.put(self.nodes[node.id].ended(phase, message, outputs))
+
+    async def wait_until_ended(self, node: Node) -> Node:
+        """Wait until somebody else has ended a suspended node, and return it."""
+        ended = self._suspended.setdefault(node.id, asyncio.Event())
+        while not self.nodes[node.id].fulfilled:
+            await ended.wait()
+        return self.nodes[node.id]
+
+    def take_ends(self, workflow: Json) -> None:
+        """Take over how suspended nodes were ended by another program."""
+        stored = (workflow.get("status") or {}).get("nodes") or {}
+        for id, node in list(self.nodes.items()):
+            if node.type != "Suspend" or node.fulfilled or id not in stored:
+                continue
+            theirs = Node.from_json(stored[id])
+            if theirs.fulfilled:
+                self.nodes[id] = replace(theirs, children=node.children)
+                if id in self._suspended:
+                    self._suspended[id].set()
 
     async def put(self, node: Node) -> Node:
         """Store a node; children it had before stay."""
@@ -152,7 +172,7 @@ class Status:
                     return
 
     async def _reload(self) -> None:
-        """Take metadata and spec that other programs wrote; the status is ours."""
+        """Take metadata and spec that other programs wrote; the status is ours, but for suspended nodes."""
         current = await until_stored(lambda: self._workflows.get(self.namespace, self.name))
         if current is None or current[0]["metadata"]["uid"] != self.workflow["metadata"]["uid"]:
             raise GoneError(f"workflow {self.name} was deleted")
@@ -162,6 +182,7 @@ class Status:
         if annotations := {**other.get("annotations", {}), **own.get("annotations", {})}:
             metadata["annotations"] = annotations
         self.workflow = {**theirs, "metadata": metadata}
+        self.take_ends(theirs)
 
     def _document(self) -> Json:
         nodes = {id: node.to_json() for id, node in self.nodes.items()}

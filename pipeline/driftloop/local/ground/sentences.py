@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, assert_never
 
+from driftloop.contract.approvals import Approval, Hold
 from driftloop.contract.names import ALARM_CAUSE, NEW_DATA_CAUSE, PERSON_CAUSE, SCHEDULE_CAUSE
 from driftloop.contract.outcomes import OutcomeKind, RunOutcome
 from driftloop.retrain.state import Phase
@@ -56,6 +57,17 @@ def _say_end(kind: OutcomeKind) -> str:
             return f"was {kind}"
         case _:
             assert_never(kind)
+
+
+def tell_hold(hold: Hold) -> tuple[str, str]:
+    """Return the sentence for a run that waits for a person, and who may approve it."""
+    who = f"{', '.join(hold.approvers)} may approve it" if hold.approvers else ""
+    return f"run {hold.run or hold.workflow} waits for a person: {hold.asks}", who
+
+
+def tell_approval(approval: Approval) -> tuple[str, str]:
+    """Return the sentence for a run that a person has let go on, and why."""
+    return f"run {approval.run} was approved by {approval.who}", approval.reason
 
 
 def tell_phase(

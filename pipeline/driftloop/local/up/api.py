@@ -1,6 +1,6 @@
-"""The stand-in for the Kubernetes API: reads of what the pipeline's steps and commands ask, and two
-writes: the patch that stops a Workflow, and the one that asks Flux to fetch, which it does all the
-time here. `/status` is the command's.
+"""The stand-in for the Kubernetes API: reads of what the pipeline's steps and commands ask, and three
+writes: the patch that stops a Workflow, the one that ends a suspended node of it, and the one that asks
+Flux to fetch, which it does all the time here. `/status` is the command's.
 """
 
 import json
@@ -12,10 +12,11 @@ import nats.js.errors
 from aiohttp import web
 from nats.js import JetStreamContext
 
+from driftloop.clients.kubernetes import OPEN_WORKFLOWS
 from driftloop.contract.names import FLUX_NAMESPACE, FLUX_SOURCE
 from driftloop.contract.streams import WORKFLOWS
 from driftloop.errors import StoreError
-from driftloop.local.argo.store import Workflows
+from driftloop.local.argo.store import OvertakenError, Workflows
 from driftloop.local.flux.reconciler import Reconciler
 from driftloop.local.flux.source import SOURCE
 from driftloop.local.ground import addresses
@@ -50,6 +51,7 @@ class StandInApi:
                 web.get("/healthz", _get_health),
                 web.get("/status", self._get_status),
                 web.get("/api/v1/namespaces/{namespace}/pods", self._list_pods),
+                web.get(base, self._list_objects),
                 web.get(base + "/{name}", self._get_object),
                 web.patch(base + "/{name}", self._patch_object),
             ]
@@ -91,6 +93,18 @@ class StandInApi:
             return _build_failure(404, f'{path["plural"]}.{path["group"]} "{name}" not found')
         return web.json_response(body)
 
+    async def _list_objects(self, request: web.Request) -> web.Response:
+        """List the Workflows of a namespace that are not over, which is all that anybody asks."""
+        path = request.match_info
+        asked = (path["group"], path["plural"], request.query.get("labelSelector"))
+        if asked != ("argoproj.io", "workflows", OPEN_WORKFLOWS):
+            return _build_failure(404, f"lists of {path['plural']} are not served here")
+        try:
+            found = await (await Workflows.open(self._js)).list_open(path["namespace"])
+        except StoreError as error:
+            return _build_failure(503, error.message)
+        return web.json_response({"kind": "WorkflowList", "items": found})
+
     async def _patch_object(self, request: web.Request) -> web.Response:
         path = request.match_info
         source = (SOURCE, "gitrepositories", FLUX_NAMESPACE, FLUX_SOURCE)
@@ -100,19 +114,32 @@ class StandInApi:
         return await self._patch_workflow(request)
 
     async def _patch_workflow(self, request: web.Request) -> web.Response:
-        """Set `spec.shutdown` and annotations of a Workflow: all that `driftloop cancel` writes."""
+        """Set `spec.shutdown` and annotations of a Workflow, as `driftloop cancel` does, or end a
+        suspended node, as `driftloop approve` and `argo resume` do."""
         path = request.match_info
         try:
             patch = await request.json()
-            shutdown = patch["spec"]["shutdown"]
-            annotations = patch.get("metadata", {}).get("annotations", {})
-        except (ValueError, KeyError, TypeError, AttributeError):
-            shutdown, annotations = None, {}
-        if (path["group"], path["plural"], shutdown) != ("argoproj.io", "workflows", "Stop"):
-            return _build_failure(422, "only `spec.shutdown: Stop` of a Workflow can be patched")
+            nodes = (patch.get("status") or {}).get("nodes") or {}
+            shutdown = (patch.get("spec") or {}).get("shutdown")
+            annotations = (patch.get("metadata") or {}).get("annotations") or {}
+        except (ValueError, TypeError, AttributeError):
+            nodes, shutdown, annotations = {}, None, {}
+        if (path["group"], path["plural"]) != ("argoproj.io", "workflows") or (
+            shutdown != "Stop" and len(nodes) != 1
+        ):
+            return _build_failure(
+                422,
+                "only `spec.shutdown: Stop` and one suspended node of a Workflow can be patched",
+            )
         try:
             workflows = await Workflows.open(self._js)
-            body = await workflows.stop(path["namespace"], path["name"], annotations)
+            if shutdown == "Stop":
+                body = await workflows.stop(path["namespace"], path["name"], annotations)
+            else:
+                ((node, change),) = nodes.items()
+                body = await workflows.end_suspended(path["namespace"], path["name"], node, change)
+        except OvertakenError as error:
+            return _build_failure(409, error.message)
         except StoreError as error:
             return _build_failure(503, error.message)
         if body is None:

@@ -19,6 +19,7 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 
+from driftloop.contract.approvals import describe_hold, list_approvals, list_holds
 from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.names import ON_NEW_DATA
 from driftloop.contract.outcomes import WorkflowEnd, clean_reason, describe_end, find_removed
@@ -230,6 +231,7 @@ class RunHistory:
             "finishedAt": status.get("finishedAt"),
             "message": clean_reason(status.get("message", "")),
             **describe_end(workflow),
+            **describe_hold(workflow),
         }
         before = self._phases.get(key)
         if before is None:
@@ -245,6 +247,7 @@ class RunHistory:
             self._add_entry("run", *sentences.tell_start(name, cause))
             before = self._phases[key] = {}
         nodes = status.get("nodes") or {}
+        self._tell_holds(workflow, before)
         for identifier, node in nodes.items():
             now = node.get("phase")
             if (
@@ -264,6 +267,17 @@ class RunHistory:
         if phase in _ENDED and before.get("") != phase:
             self._add_entry("run", *_tell_end(name, workflow, phase))
             self._phases[key] = {"": phase}
+
+    def _tell_holds(self, workflow: Mapping[str, Any], before: dict[str, str]) -> None:
+        """Tell what waits for a person, and what was approved, each once."""
+        for hold in list_holds(workflow):
+            if before.get(hold.node) != "Running":
+                before[hold.node] = "Running"
+                self._add_entry("run", *sentences.tell_hold(hold))
+        for approval in list_approvals(workflow):
+            if before.get(f"approved {approval.step}") is None:
+                before[f"approved {approval.step}"] = "Succeeded"
+                self._add_entry("run", *sentences.tell_approval(approval))
 
 
 def _is_idle_poll(workflow: Mapping[str, Any], phase: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from driftloop import render, spec
 from driftloop.check import Severity, check_files
 from driftloop.contract import trees
+from driftloop.contract.approvals import APPROVED_BY_TRAILER
 from driftloop.contract.outcomes import (
     OUTCOME_KINDS,
     OUTCOME_TRAILER,
@@ -54,6 +55,8 @@ class TransitionMessage:
     """Release that the loop itself goes back from by it."""
     decision: str = ""
     """Order that it carries out."""
+    approved_by: str = ""
+    """Person who has approved it."""
     below: "TransitionMessage | None" = None
     """Message of the commit below it, where there is one; None for the usual one."""
 
@@ -453,6 +456,7 @@ def _build_trailers(name: str, release: Release, why: TransitionMessage) -> dict
         "Driftloop-Model-Digest": version.model_digest,
         "Driftloop-Recipe-Digest": version.recipe_digest or "",
         "Driftloop-Forced": "true" if version.forced else "",
+        APPROVED_BY_TRAILER: why.approved_by,
         **_build_outcome_trailers(why.outcome),
     }
 

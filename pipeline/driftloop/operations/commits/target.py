@@ -59,7 +59,7 @@ def open_target(
             credentials=Credentials.from_environment(environment),
             author=author,
         )
-        yield CommitTarget(repository, author.name if author is not None else getpass.getuser())
+        yield CommitTarget(repository, read_person())
 
 
 def open_reading(
@@ -86,6 +86,17 @@ def find_runtime(
         return KubernetesClient.from_url(f"http://127.0.0.1:{port}")
     url = environment.get("DRIFTLOOP_KUBERNETES_URL")
     return KubernetesClient.from_url(url) if url else None
+
+
+def read_person() -> str:
+    """Return who types a command here: by git's settings, else the user of the machine. Nothing proves it."""
+    author = _read_author()
+    return author.name if author is not None else getpass.getuser()
+
+
+def follows_here(state: StateFolder, api: KubernetesClient) -> bool:
+    """Return True if an API is that of the `up` of this state folder, which knows no users."""
+    return api.url == f"http://127.0.0.1:{state.known_ports().get('api')}"
 
 
 def _read_author() -> Author | None:

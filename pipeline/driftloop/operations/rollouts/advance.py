@@ -14,10 +14,11 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+from driftloop.contract.approvals import Approval, read_approvers
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.handovers import RolloutLimits
 from driftloop.contract.names import Names
-from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.outcomes import RunOutcome, is_time
 from driftloop.contract.trees import release_path
 from driftloop.errors import GitError, StepError
 from driftloop.git.repository import Commit, Repository
@@ -58,6 +59,8 @@ class CandidateRollout:
     release: str
     repository: Repository
     report: Report
+    approval: Approval | None = None
+    """What a person has approved, of a promotion that waited for it."""
     looked: float = 0.0
     """Time of the last read of the repository, by the monotonic clock."""
 
@@ -71,7 +74,7 @@ class CandidateRollout:
         measured = self._build_client(production).describe_last() if production is not None else ""
 
         def apply_stage(release: Release) -> Release:
-            if self._is_production(release):
+            if self.is_production(release):
                 return release
             self._require_candidate(release)
             match stage:
@@ -98,7 +101,7 @@ class CandidateRollout:
         """Wait until a commit is applied; RejectedError when it is not by the deadline."""
 
         def describe_missing() -> str:
-            self._poll_release()
+            self.poll_release()
             return look.describe_missing(commit, releases=(self.release,))
 
         try:
@@ -109,48 +112,47 @@ class CandidateRollout:
         except InterferenceError:
             raise
         except StepError as error:
-            if self._is_production(self._read_release()):
+            if self.is_production(self._read_release()):
                 raise
             raise CandidateRejectedError((error.message,)) from error
 
-    def wait_until_analyzed(self, limits: Limits, deadline: float) -> None:
-        """Wait until the measured numbers pass; RejectedError when they fail, or by the
-        deadline."""
+    def begin_analysis(self, limits: Limits) -> "RolloutAnalysis | None":
+        """Begin to measure the candidate; None when it is production already."""
         release = self._read_release()
-        if self._is_production(release):
-            return
+        if self.is_production(release):
+            return None
         production = release.production
         if production is None:
             raise StepError(
                 f"pipeline `{self.names.pipeline}` has no production version to compare with"
             )
-        analysis = self._build_client(production)
         limits = limits.expecting(self._require_candidate(release), production.id)
-        if limits.auto is not None and limits.agreement is None:
+        return RolloutAnalysis(self._build_client(production), limits, self.report)
+
+    def wait_until_analyzed(self, limits: Limits, deadline: float) -> None:
+        """Wait until the measured numbers pass; RejectedError when they fail, or by the
+        deadline."""
+        analysis = self.begin_analysis(limits)
+        if analysis is None:
+            return
+        if analysis.limits.auto is not None and analysis.limits.agreement is None:
             self.report(
                 f"agreement is not measured: release.yaml has no `{limits.auto}` of both on recent rows, "
                 "and no rehearsal of numbers beside production"
             )
-        last: Verdict | None = None
-        since: float | None = None
         while True:
-            began = since
-            verdict, since = analysis.fetch_verdict(limits, since)
-            if began is not None and since is None:
-                self.report("the clock of the analysis was set back: it measures from now on")
-            if verdict is not None and verdict != last:
-                self.report(f"{type(verdict).__name__.lower()}: {'; '.join(verdict.reasons)}")
-                last = verdict
+            verdict = analysis.poll()
             if isinstance(verdict, Fail):
                 raise CandidateRejectedError(verdict.reasons)
             if isinstance(verdict, Pass):
                 return
             if time.monotonic() > deadline:
+                last = analysis.last
                 reasons = last.reasons if last is not None else ("the analysis did not answer",)
                 raise CandidateRejectedError(("out of time", *reasons))
             time.sleep(POLL)
-            release = self._poll_release() or release
-            if self._is_production(release):
+            release = self.poll_release()
+            if release is not None and self.is_production(release):
                 return
 
     def reject_candidate(self, error: CandidateRejectedError) -> None:
@@ -183,7 +185,7 @@ class CandidateRollout:
             raise StepError(f"{self.repository.url} is empty")
         foreign = pipelines.find_interference(self.repository, tip, self.names.pipeline, self.run)
         release = pipelines.read_pipeline(self.repository.tree(tip), self.names.pipeline).release
-        if self._is_production(release):
+        if self.is_production(release):
             return release
         if foreign is None and (release.candidate is None or release.candidate.id != self.release):
             # a person's promote or rollback carries this run's trailer too
@@ -192,9 +194,9 @@ class CandidateRollout:
             raise InterferenceError(self.release, foreign)
         return release
 
-    def _poll_release(self) -> Release | None:
+    def poll_release(self) -> Release | None:
         """Read the release every few seconds; a repository that can't be reached is read again
-        later."""
+        later. InterferenceError when somebody else has changed it."""
         if time.monotonic() - self.looked < LOOK:
             return None
         self.looked = time.monotonic()
@@ -204,7 +206,8 @@ class CandidateRollout:
             self.report(f"waiting: {error.message}")
             return None
 
-    def _is_production(self, release: Release) -> bool:
+    def is_production(self, release: Release) -> bool:
+        """Return True if the candidate is production."""
         return release.production is not None and release.production.id == self.release
 
     def _require_candidate(self, release: Release) -> Version:
@@ -238,14 +241,26 @@ class CandidateRollout:
                 if promoted
                 else f"Send {after.weights[version.id]} % to {version.id}"
             )
-            outcome = RunOutcome.now("released", "the rollout ended") if promoted else None
+            outcome = RunOutcome.now("released", self._describe_end()) if promoted else None
             unheard = pipelines.describe_unheard(before) if promoted else ""
-            body = "\n".join(text for text in (numbers, unheard) if text)
+            approval = self.approval if promoted else None
+            told = f"{_capitalize(approval.text)}." if approval is not None else ""
+            body = "\n".join(text for text in (numbers, told, unheard) if text)
             return TransitionMessage(
-                f"{subject} of {name}", version, self._read_cause(), body, outcome
+                f"{subject} of {name}",
+                version,
+                self._read_cause(),
+                body,
+                outcome,
+                approved_by=approval.who if approval is not None else "",
             )
 
         return write_message
+
+    def _describe_end(self) -> str:
+        if self.approval is None:
+            return "the rollout ended"
+        return f"the rollout ended, {self.approval.text}"
 
     def _read_cause(self) -> str:
         tip = self.repository.tip()
@@ -264,6 +279,29 @@ class InterferenceError(StepError):
             f"the rollout of {release} ended by commit {commit.sha[:12]} ({commit.subject})",
             hint="the release is left as it is; `driftloop promote` and `driftloop rollback` end a rollout by hand",
         )
+
+
+@dataclass
+class RolloutAnalysis:
+    """Measurement of a candidate since a time; `report` gets each new verdict."""
+
+    client: "AnalysisClient"
+    limits: Limits
+    report: Report
+    last: Verdict | None = None
+    """The last verdict."""
+    _since: float | None = None
+
+    def poll(self) -> Verdict | None:
+        """Return the verdict on what was measured so far; None when the analysis does not answer."""
+        began = self._since
+        verdict, self._since = self.client.fetch_verdict(self.limits, self._since)
+        if began is not None and self._since is None:
+            self.report("the clock of the analysis was set back: it measures from now on")
+        if verdict is not None and verdict != self.last:
+            self.report(f"{type(verdict).__name__.lower()}: {'; '.join(verdict.reasons)}")
+            self.last = verdict
+        return verdict
 
 
 @dataclass(frozen=True)
@@ -314,6 +352,22 @@ class AnalysisClient:
         except (URLError, OSError, ValueError):
             return None
         return numbers
+
+
+def _capitalize(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def read_approval(who: str, when: str, reason: str, approvers: str) -> Approval:
+    """Read what a person has supplied; StepError for somebody who may not approve: Argo lets everybody
+    end a wait who may patch its workflows."""
+    allowed = read_approvers(approvers)
+    if not who or (allowed and who not in allowed):
+        raise StepError(
+            f"`{who}` may not approve it, must be one of: {', '.join(allowed) or 'a name'}",
+            hint="`driftloop approve` asks who may",
+        )
+    return Approval(step="approval", who=who, when=when if is_time(when) else None, reason=reason)
 
 
 def parse_limits(text: str) -> Limits:

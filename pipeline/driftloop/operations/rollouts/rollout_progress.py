@@ -23,7 +23,7 @@ PATIENCE = 3.0
 
 @dataclass(frozen=True)
 class StageProgress:
-    """A stage of a rollout: `shadow`, a percentage or `promote`."""
+    """A stage of a rollout: `shadow`, a percentage, `approval` or `promote`."""
 
     to: str
     limits: RolloutLimits
@@ -87,12 +87,14 @@ def list_stages(workflow: Json) -> tuple[StageProgress, ...]:
     stages = []
     for template in templates:
         options = read_options(template)
-        if "--to" not in options or "--limits" not in options:
+        # what watches a candidate that waits for a person is a stage of its own
+        to = options.get("--to") or options.get("--hold")
+        if to is None or "--limits" not in options:
             continue
         node = nodes.get(str(template.get("name")), {})
         stages.append(
             StageProgress(
-                options["--to"],
+                to,
                 _read_limits(options["--limits"]),
                 str(node.get("phase") or ""),
                 read_moment(node.get("startedAt")),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation
+from driftloop.contract.approvals import Approval, list_approvals
 from driftloop.contract.documents import DocumentError, is_number, is_whole, to_json
 from driftloop.contract.names import find_given_model, release_id
 from driftloop.contract.outcomes import RunOutcome
@@ -166,6 +167,7 @@ def compose_report(
         ),
         release=known.release or base.release or _read_release(folder.run, outcome),
         rollout=known.rollout or base.rollout,
+        approvals=_join_approvals(base, workflow),
         outcome=outcome,
         notes=tuple(files.notes),
     )
@@ -339,6 +341,11 @@ def _join_steps(base: RunReport, facts: WorkflowFacts | None) -> tuple[Any, ...]
     if facts is None:
         return base.steps
     return (*(step for step in base.steps if step.workflow != facts.name), *facts.steps)
+
+
+def _join_approvals(base: RunReport, workflow: Json | None) -> tuple[Approval, ...]:
+    """Return what people have approved in all Workflows of the run."""
+    return tuple(dict.fromkeys((*base.approvals, *list_approvals(workflow or {}))))
 
 
 def _read_release(run: str, outcome: RunOutcome | None) -> str | None:

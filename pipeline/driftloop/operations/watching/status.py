@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from driftloop.contract.approvals import Hold
 from driftloop.contract.documents import to_json
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.tracking import TrackingStatus
@@ -142,6 +143,8 @@ class RunStatus:
     """None while the run goes on, or when its last step left none."""
     rollout: str | None = None
     """Workflow in which the run goes on."""
+    hold: Hold | None = None
+    """What it waits for a person to approve."""
 
     @classmethod
     def from_json(cls, document: Json) -> "RunStatus":
@@ -155,6 +158,9 @@ class RunStatus:
             if document.get("outcome")
             else None,
             rollout=document.get("rollout"),
+            hold=Hold.from_json(document["name"], document["hold"])
+            if document.get("hold")
+            else None,
         )
 
 

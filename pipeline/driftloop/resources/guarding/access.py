@@ -4,6 +4,7 @@ from driftloop.kube import core, rbac
 from driftloop.kube.base import ObjectMeta
 from driftloop.plan import Plan
 from driftloop.resources import parts
+from driftloop.resources.workflows.rollout import is_held
 
 WORKFLOWS = "workflows"
 
@@ -67,6 +68,8 @@ def advance_role(plan: Plan) -> rbac.Role:
         rules=(
             build_rule("apps", "deployments", "get", "list"),
             build_rule("", "pods", "list"),
+            # what watches a candidate that waits for a person ends the wait when it turns bad
+            *((build_rule("argoproj.io", "workflows", "get", "patch"),) if is_held(plan) else ()),
         ),
     )
 

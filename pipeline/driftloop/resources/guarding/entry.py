@@ -13,6 +13,7 @@ from driftloop.plan import Plan
 from driftloop.resources import parts
 from driftloop.resources.guarding.access import build_binding, build_rule
 from driftloop.resources.serving import serving_backend
+from driftloop.resources.workflows.rollout import is_held
 
 COMPONENT = "access"
 APPLY = ("get", "list", "watch", "create", "patch", "delete")
@@ -109,7 +110,9 @@ def _flux_role(plan: Plan) -> rbac.Role:
             build_rule("", "namespaces", "get"),
             build_rule("", "pods", "get", "list"),
             build_rule("apps", "replicasets", "get", "list"),
-            build_rule("argoproj.io", "workflows", "create", "get"),
+            build_rule(
+                "argoproj.io", "workflows", "create", "get", *(("patch",) if is_held(plan) else ())
+            ),
             bind,
         ),
     )

@@ -15,6 +15,7 @@ from driftloop.plan.schedule import longest_gap, train_schedules
 from driftloop.release.record import Release, Version
 from driftloop.resources import decision, detector, judge, recorder
 from driftloop.resources.watching import scraping, series
+from driftloop.resources.workflows.rollout import is_held
 from driftloop.retrain.state import LIVE
 from driftloop.spec.detector import Estimate
 
@@ -472,9 +473,11 @@ def _down_alert(plan: Plan, component: str, lost: str, **labels: str) -> Alertin
 
 
 def _rollout_patience(plan: Plan) -> timedelta:
-    """Twice the time that a rollout takes when requests are plenty, and an hour at least."""
+    """Twice the time that a rollout takes when requests are plenty, and an hour at least; beside it the time
+    that a candidate may wait for a person."""
     shadow, canary = plan.rollout.shadow, plan.rollout.canary
-    return max(2 * (shadow.for_ + len(canary.steps) * canary.every), timedelta(hours=1))
+    waits = timedelta(seconds=plan.approve_within if is_held(plan) else 0)
+    return max(2 * (shadow.for_ + len(canary.steps) * canary.every), timedelta(hours=1)) + waits
 
 
 def _build_alert(

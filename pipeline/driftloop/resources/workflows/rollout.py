@@ -3,9 +3,9 @@ measurement."""
 
 import json
 from dataclasses import replace
-from itertools import pairwise
 from typing import assert_never
 
+from driftloop.contract.approvals import SUPPLIED, write_approvers
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import QualityLimit, RolloutLimits
 from driftloop.plan import Plan
@@ -19,12 +19,17 @@ from driftloop.release.stages import (
 from driftloop.resources import parts
 from driftloop.resources.workflows.steps import (
     JUDGE,
+    InputParameter,
+    PersonHold,
     StepGraph,
+    WorkflowNode,
     WorkflowOutline,
     WorkflowParameter,
     WorkflowStep,
     finish_step,
     own_step,
+    parameter_of,
+    person_hold,
 )
 from driftloop.spec.model import LiveQuality
 
@@ -32,15 +37,29 @@ PATIENCE = 6 * 3600
 """Seconds that a stage may wait for traffic before the candidate is rejected."""
 QUEUEING = 6 * 3600
 """Seconds that a workflow may spend beside its steps: pods that wait for room."""
+MOVES = 50
+"""Times that the pod which watches a waiting candidate may go away."""
+APPROVAL = "approval"
+"""Step at which the rollout waits for a person."""
 
 _RUN, _RELEASE = "{{workflow.parameters.run}}", "{{workflow.parameters.release}}"
 
 
 def rollout_outline(plan: Plan) -> WorkflowOutline:
     """Build the rollout's workflow: shadow, the steps of the canary, promotion."""
-    steps = [_stage_step(plan, stage) for stage in rollout_stages(plan)]
-    chained = [replace(after, needs=(before.name,)) for before, after in pairwise(steps)]
-    steps = steps[:1] + chained
+    stages = rollout_stages(plan)
+    steps: list[WorkflowNode] = []
+    needs: tuple[str, ...] = ()
+    waits = 0
+    for number, stage in enumerate(stages):
+        held = isinstance(stage, PromoteStage) and is_held(plan)
+        if held:
+            holding = _hold_nodes(plan, stages[number - 1], needs)
+            steps += holding
+            needs = tuple(node.name for node in holding)
+            waits = plan.approve_within
+        steps.append(replace(_stage_step(plan, stage, held=held), needs=needs))
+        needs = (steps[-1].name,)
     walk = StepGraph(name="walk", nodes=tuple(steps), mutex=plan.names.release)
     return WorkflowOutline(
         name=plan.names.release,
@@ -51,25 +70,59 @@ def rollout_outline(plan: Plan) -> WorkflowOutline:
         ),
         entrypoint=walk.name,
         on_exit="settle",
-        deadline=len(steps) * (PATIENCE + 600) + QUEUEING,
+        deadline=len(stages) * (PATIENCE + 600) + QUEUEING + waits,
         lineage=("run", "release"),
     )
 
 
 def rollout_stages(plan: Plan) -> tuple[RolloutStage, ...]:
-    """Return the stages that a candidate passes by itself."""
+    """Return the stages that a candidate passes."""
     canary = (CanaryStage(percent) for percent in plan.rollout.canary.steps)
+    return (ShadowStage(), *canary, PromoteStage())
+
+
+def is_held(plan: Plan) -> bool:
+    """Return True when a person has to approve each promotion."""
     match plan.rollout.promote:
         case "auto":
-            return (ShadowStage(), *canary, PromoteStage())
+            return False
         case "manual":
-            return (ShadowStage(), *canary)
+            return True
         case _:
             assert_never(plan.rollout.promote)
 
 
-def _stage_step(plan: Plan, stage: RolloutStage) -> WorkflowStep:
+def _hold_nodes(
+    plan: Plan, last: RolloutStage, needs: tuple[str, ...]
+) -> tuple[PersonHold, WorkflowStep]:
+    """Build what waits for a person after the last stage: the place itself, and beside it the step
+    that goes on holding the candidate to that stage's limits."""
+    names, seconds = plan.names, plan.approve_within
+    hold = person_hold(plan, APPROVAL, run=_RUN, asks=f"{_RELEASE} becomes production", needs=needs)
+    step = own_step(
+        plan,
+        "watch",
+        (
+            *("watch", "--pipeline", names.pipeline, "--namespace", names.namespace),
+            *("--run", _RUN, "--release", _RELEASE),
+            *("--workflow", "{{workflow.name}}", "--hold", APPROVAL),
+            *("--limits", json.dumps(to_json(_stage_limits(plan, last)))),
+            *("--within", str(seconds)),
+        ),
+        needs=needs,
+        variables=(*parts.GIT, *parts.KUBERNETES),
+        deadline=seconds + 600,
+        reaches=JUDGE,
+        token_of=names.advance,
+    )
+    # days are long for a pod: it may be moved many times
+    moved = replace(step.retries, limit=MOVES, longest_wait=300)
+    return hold, replace(step, retries=moved)
+
+
+def _stage_step(plan: Plan, stage: RolloutStage, *, held: bool) -> WorkflowStep:
     names = plan.names
+    approval = [(name, f"{{{{inputs.parameters.{name}}}}}") for name in SUPPLIED] if held else []
     return own_step(
         plan,
         _stage_name(stage),
@@ -82,7 +135,10 @@ def _stage_step(plan: Plan, stage: RolloutStage) -> WorkflowStep:
                 "--timeout",
                 str(PATIENCE),
             ),
+            *(word for name, value in approval for word in (f"--approval-{name}", value)),
+            *(("--approvers", write_approvers(plan.approvers)) if held and plan.approvers else ()),
         ),
+        inputs=tuple(InputParameter(name, parameter_of(APPROVAL, name)) for name, _ in approval),
         variables=(*parts.GIT, *parts.KUBERNETES),
         deadline=PATIENCE + 600,
         reaches=JUDGE,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from driftloop.contract import approvals
 from driftloop.contract.accounts import NatsRole
 from driftloop.contract.names import WORK_IN, WORK_OUT
 from driftloop.contract.outcomes import OUTCOME_PARAMETER, ROLLOUT_PARAMETER
@@ -143,6 +144,13 @@ class ObjectCreation(GraphNode):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PersonHold(GraphNode):
+    """A place at which the workflow waits until a person supplies `SUPPLIED`."""
+
+    inputs: tuple[InputParameter, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepGraph(GraphNode):
     """Nodes that run as soon as those that they need have succeeded."""
 
@@ -153,7 +161,7 @@ class StepGraph(GraphNode):
     """Lock that the graph holds while it runs; others of the same name wait."""
 
 
-WorkflowNode = WorkflowStep | ObjectCreation | StepGraph
+WorkflowNode = WorkflowStep | ObjectCreation | PersonHold | StepGraph
 
 
 @dataclass(frozen=True)
@@ -206,6 +214,21 @@ def artifact_to(
 ) -> OutputArtifact:
     """Leave what is at `path` at a key of the bucket."""
     return OutputArtifact(name, key, path or f"{OUT}/{name}", optional)
+
+
+def person_hold(
+    plan: Plan, name: str, *, run: str, asks: str, needs: tuple[str, ...] = ()
+) -> PersonHold:
+    """Build the place at which a run waits for a person; `asks` is what an approval does."""
+    return PersonHold(
+        name=name,
+        needs=needs,
+        inputs=(
+            InputParameter(approvals.RUN, run),
+            InputParameter(approvals.ASKS, asks),
+            InputParameter(approvals.APPROVERS, approvals.write_approvers(plan.approvers)),
+        ),
+    )
 
 
 def own_step(

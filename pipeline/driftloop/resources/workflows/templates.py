@@ -22,6 +22,7 @@ from hera.workflows import (
 from hera.workflows import Resources as ContainerResources
 from pydantic import BaseModel
 
+from driftloop.contract.approvals import SUPPLIED
 from driftloop.contract.names import API_GROUP, PLATFORM, REACHES_LABEL, WORK
 from driftloop.plan import Plan
 from driftloop.resources import parts
@@ -38,6 +39,7 @@ from driftloop.resources.workflows.steps import (
     OutputCache,
     OutputParameter,
     ParameterEquals,
+    PersonHold,
     StepGraph,
     WorkflowNode,
     WorkflowOutline,
@@ -131,7 +133,7 @@ def _as_object(model: Any) -> BaseModel:
     return built
 
 
-def _build_template(plan: Plan, node: WorkflowNode) -> Container | Resource | DAG:
+def _build_template(plan: Plan, node: WorkflowNode) -> Container | Resource | DAG | models.Template:
     match node:
         case WorkflowStep():
             return _build_container(plan, node)
@@ -145,6 +147,23 @@ def _build_template(plan: Plan, node: WorkflowNode) -> Container | Resource | DA
                 manifest=json.dumps(node.manifest, indent=2) + "\n",
                 pod_spec_patch=_patch_pod(None),
                 inputs=[_build_input(parameter) for parameter in node.inputs],
+            )
+        case PersonHold():
+            return models.Template(
+                name=node.name,
+                inputs=models.Inputs(
+                    parameters=[models.Parameter(name=given.name) for given in node.inputs]
+                ),
+                outputs=models.Outputs(
+                    parameters=[
+                        models.Parameter(
+                            name=name,
+                            value_from=models.ValueFrom(supplied=models.SuppliedValueFrom()),
+                        )
+                        for name in SUPPLIED
+                    ]
+                ),
+                suspend=models.SuspendTemplate(),
             )
         case StepGraph():
             return DAG(
@@ -162,7 +181,7 @@ def _build_task(node: WorkflowNode) -> Task:
     match node:
         case WorkflowStep():
             arguments, items = _task_arguments(node.inputs), node.items
-        case ObjectCreation():
+        case ObjectCreation() | PersonHold():
             arguments, items = _task_arguments(node.inputs), ()
         case StepGraph():
             arguments, items = [], ()
