@@ -1,5 +1,5 @@
-"""Flights on the running platform: predictions, their labels a while later, and when the right answers change and the requests do
-not, the monitor of labels starts a run, whose data is the labelled traffic."""
+"""Flights on the running platform: predictions, what their errors are estimated to be, their labels a while later, and when the
+right answers change and the requests do not, the monitor of labels starts a run, whose data is the labelled traffic."""
 
 import asyncio
 import io
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.loops import applied, batches
 
+from driftloop.contract.quality import read_estimate, read_figures
 from driftloop.demo.platform import DemoPlatform, find_program, is_answered, run_program
 from driftloop.local.ground.state import StateFolder
 
@@ -22,7 +23,11 @@ WINDOW, TOGETHER = 200, 10
 LATER = 60.0
 """Minutes that flights of the second window arrive later than any before."""
 CHANGES = (
-    ("drift: {window: 200}\n", "quality: {on: label, window: 200, alarmRate: 0.0001}\n"),
+    (
+        "drift: {window: 200}\n",
+        "quality: {on: label, window: 200, alarmRate: 0.0001}\n"
+        "    estimate: {detector: estimate, by: dle, window: 200, alarmRate: 0.0001}\n",
+    ),
     ("capture: {keep: 30d}", "capture: {every: 1s}\n  labels: {batches: {least: 350, every: 1s}}"),
     (
         "retrain: {on: [drift], consecutive: 2, cooldown: 30m",
@@ -62,8 +67,8 @@ class Flights:
                 delays.append(delay)
         return {"data": {"names": names, "ndarray": rows}}, delays
 
-    async def load_window(self, number: int) -> None:
-        """One window of requests and then their labels, the last requests' first."""
+    async def send_window(self, number: int) -> list[tuple[str, list[float]]]:
+        """One window of requests; their labels."""
         given = []
         async with aiohttp.ClientSession() as session:
             for _ in range(WINDOW // TOGETHER):
@@ -79,6 +84,10 @@ class Flights:
                     given.append((answer.headers["seldon-puid"], truth))
                 self.errors += [abs(a - b) for a, b in zip(said, truth, strict=True)]
         self.labels |= dict(given)
+        return given
+
+    async def load_labels(self, number: int, given: list[tuple[str, list[float]]]) -> None:
+        """Labels of a window, the last requests' first."""
         file = self.folder / f"labels-{number}.jsonl"
         lines = [{"request": request, "label": each} for request, each in reversed(given)]
         file.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -86,12 +95,12 @@ class Flights:
             told = await self.type("labels", "load", str(file), "--to", NAME)
             assert f"{len(lines)} labels accepted, 0 malformed" in told
 
-    async def read_verdict(self, release: str, number: int) -> dict[str, Any]:
+    async def read_verdict(self, monitor: str, release: str, number: int) -> dict[str, Any]:
         def judged() -> bool:
-            return len(self.platform.list_verdicts("quality", release)) >= number
+            return len(self.platform.list_verdicts(monitor, release)) >= number
 
-        await self.platform.wait_until(judged, f"window {number}", within=120)
-        return self.platform.list_verdicts("quality", release)[number - 1]
+        await self.platform.wait_until(judged, f"window {number} of {monitor}", within=120)
+        return self.platform.list_verdicts(monitor, release)[number - 1]
 
 
 def shorten(spec: Path) -> None:
@@ -129,15 +138,23 @@ async def test_labelled_traffic_is_the_data_of_the_run_that_its_monitor_starts(
         runs = await platform.list_runs()
         following = asyncio.create_task(platform.follow_verdicts())
         try:
-            await flights.load_window(1)
-            assert not (await flights.read_verdict(release.id, 1))["alarm"]
+            given = await flights.send_window(1)
+            estimated = await flights.read_verdict("estimate", release.id, 1)
+            before = await flights.type("status")
+            assert f"estimate: window 1 of {release.id}: estimated absolute error mean" in before
+            await flights.load_labels(1, given)
+            judged = await flights.read_verdict("quality", release.id, 1)
+            assert not judged["alarm"]
+            check_estimate(estimated, judged)
             status = await flights.type("status")
             mae = sum(flights.errors) / len(flights.errors)
             assert f"mean absolute error {mae:.4g}" in status, status
             assert f"of {WINDOW} labelled rows" in status, status
-            await flights.load_window(2)
-            verdict = await flights.read_verdict(release.id, 2)
+            await flights.load_labels(2, await flights.send_window(2))
+            verdict = await flights.read_verdict("quality", release.id, 2)
             assert verdict["alarm"], verdict
+            # what the labels say is not in the requests
+            assert not (await flights.read_verdict("estimate", release.id, 2))["alarm"]
             run = await platform.wait_until(
                 lambda: find_trained(platform, runs),
                 "a run over labelled traffic",
@@ -149,6 +166,20 @@ async def test_labelled_traffic_is_the_data_of_the_run_that_its_monitor_starts(
         shown = json.loads(await flights.type("runs", "show", run, "--output", "json"))
         assert "labelled rows" in shown["cause"], shown
         check_batch(platform, flights)
+
+
+def check_estimate(estimated: dict[str, Any], judged: dict[str, Any]) -> None:
+    """What was estimated of the window before its labels came is what the monitor of labels shows beside these, and
+    near them."""
+    alone, beside = (read_estimate(verdict["details"]) for verdict in (estimated, judged))
+    assert alone is not None
+    assert beside is not None
+    assert (alone.by, alone.rows, beside.rows) == ("dle", WINDOW, WINDOW)
+    expected = alone.figures["absolute error mean"][1]
+    assert beside.figures["absolute error mean"][1] == pytest.approx(expected, rel=1e-9)
+    _, real = read_figures(judged["details"])["absolute error mean"]
+    assert abs(expected - real) < 4 * alone.error, (expected, real, alone.error)
+    assert not estimated["alarm"], estimated
 
 
 async def find_trained(platform: DemoPlatform, before: tuple[str, ...]) -> str | None:

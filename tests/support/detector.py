@@ -39,6 +39,8 @@ class Settings:
     """Seconds for which answers wait; of labels."""
     function: str = ""
     """URL of the program of the user's function; of kind `function`."""
+    by: str = ""
+    """How answers are estimated; of kind `estimate`."""
 
     @property
     def json(self) -> str:
@@ -46,7 +48,8 @@ class Settings:
         timed = {} if self.at_most is None else {"atMost": self.at_most, "least": self.least}
         run = {"function": {"run": "watch:judge", "timeout": 2.0}} if self.function else {}
         wait = {"wait": self.wait} if self.on == "label" else {}
-        return json.dumps({**settings, **timed, **run, **wait})
+        by = {"by": self.by} if self.by else {}
+        return json.dumps({**settings, **timed, **run, **wait, **by})
 
     @property
     def function_options(self) -> tuple[str, ...]:
@@ -109,6 +112,8 @@ def start_detector(python: Path, folder: Path, server: Process, **settings: Any)
     if not artifact.exists():
         answers = folder / "answers.jsonl"
         source = ("--answers", str(answers))
+        if (rows := folder / "rows.json").exists():
+            source += ("--rows", str(rows))
         if chosen.on == "request":
             source = ("--reference", str(reference(folder / "reference")), "--features", "x")
         fitted = run(

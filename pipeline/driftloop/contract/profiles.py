@@ -135,6 +135,14 @@ class TableProfile:
         omits_none=True,
     )
     """All columns of a request, in their order, where answers are judged by some of them."""
+    inputs: int | None = document_key(
+        "inputs",
+        "a number of columns",
+        lambda v: v is None or is_whole(v, 1),
+        default=None,
+        omits_none=True,
+    )
+    """So many columns before the slices are of requests, and errors of answers are estimated from them; None: none."""
     slices: int | None = document_key(
         "slices",
         "a number of columns",

@@ -45,7 +45,7 @@ MOST_SLICES = 20
 MOST_SHOWN = 5
 """Slices that a line names."""
 
-EstimateMethod = Literal["cbpe"]
+EstimateMethod = Literal["cbpe", "dle"]
 ESTIMATE_METHODS: tuple[EstimateMethod, ...] = get_args(EstimateMethod)
 Figures = Mapping[str, tuple[float, float]]
 """By name: of the held-out rows, and of the window."""
@@ -167,7 +167,7 @@ class EstimatedQuality:
         read=_read_pairs,
         write=_write_pairs,
     )
-    """By name: estimated of the held-out rows, and of the window."""
+    """By name: of the held-out rows (`cbpe`: estimated), and estimated of the window."""
     error: float = document_key(
         "error", "a number of at least 0", lambda v: is_number(v) and v >= 0
     )

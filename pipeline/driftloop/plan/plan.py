@@ -112,7 +112,7 @@ class Monitor:
     @property
     def reads_requests(self) -> bool:
         """Return True for a monitor of answers that needs the requests to them, too."""
-        return bool(self.slices)
+        return bool(self.slices) or self.estimate == "dle"
 
     @property
     def slices(self) -> tuple[str, ...]:
@@ -459,9 +459,11 @@ def _plan_monitors(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[Monit
 def _choose_estimate(spec: Spec, detector: Detector) -> EstimateMethod | None:
     """Return how a monitor estimates; one of labels shows the estimates of another one beside what came."""
     if isinstance(detector, Estimate):
-        return "cbpe"
-    estimated = any(isinstance(each, Estimate) for each in spec.monitors.values())
-    return "cbpe" if estimated and isinstance(detector, Quality) else None
+        return detector.by
+    if not isinstance(detector, Quality):
+        return None
+    others = (each for _, each in sorted(spec.monitors.items()))
+    return next((each.by for each in others if isinstance(each, Estimate)), None)
 
 
 def _describe_class(detector: AlibiDetect) -> AlibiSettings:

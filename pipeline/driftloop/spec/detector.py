@@ -304,15 +304,19 @@ class Quality(_Monitor):
 
 
 class Estimate(_Monitor):
-    """Estimates how many answers are right before their labels come, from their probabilities of classes, calibrated on
-    the rehearsal's answers and labels, and compares it with the estimate of the held-out rows."""
+    """Estimates how good answers are before their labels come, by what it learnt from the rehearsal's answers and labels,
+    and compares it with the estimate of the held-out rows."""
 
     detector: Literal["estimate"] = "estimate"
     """The algorithm."""
     on: Literal["response"] = "response"
     """Answers."""
+    by: Literal["cbpe", "dle"] = "cbpe"
+    """How: `cbpe` from the probabilities of classes, how many answers are right; `dle` from requests and answers that
+    are numbers, how large their absolute errors are. It reads the requests as well, then."""
     at_least: Effect = 0.02
-    """A smaller loss of the estimated accuracy is no alarm."""
+    """A smaller loss is no alarm: of the estimated accuracy; of errors, how much oftener than in half of all cases an
+    expected error is larger than one of the held-out rows."""
 
     @model_validator(mode="after")
     def _all_columns(self) -> Self:

@@ -192,8 +192,10 @@ class Backtest:
                 "its reference are the labelled answers of a rehearsal, and it judges answers with labels: --rehearsal "
                 "names the one, --answers and the column `data.target`, or captured traffic and --labels, the other"
             )
-        if monitor.detector.on == "label" and monitor.reads_requests:
+        if monitor.slices:
             return "it judges slices, whose reference are the rows that the rehearsal asked"
+        if monitor.reads_requests:
+            return "it estimates errors from requests, and learns them of the rows that the rehearsal asked"
         if monitor.function_image is not None:
             return "its function runs in a container of its own"
         if isinstance(monitor.detector, AlibiDetect):

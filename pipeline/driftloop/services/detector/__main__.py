@@ -126,11 +126,13 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     fit = _gather_rows(arguments, config)
     url = arguments.function
     program = FunctionProgram(url, strict=True) if url is not None else None
-    fit = calibrate_fit(fit, lambda rows: fit_detector(config, rows, fit.profile, program))
+    # what a monitor of labels estimates beside them changes no alarm, and takes as long as all else
+    judged = replace(config, by=None) if config.kind == "quality" else config
+    fit = calibrate_fit(fit, lambda rows: fit_detector(judged, rows, fit.profile, program))
     calibration = fit.calibration
     # a detector that can't be used should fail here, in the training run, not when it is served
     tested = examine_fit(
-        fit, lambda rows: fit_detector(config, rows, fit.profile, program, calibration)
+        fit, lambda rows: fit_detector(judged, rows, fit.profile, program, calibration)
     )
     release = release_id(arguments.run) if arguments.run else None
     artifact.save_artifact(replace(fit, release=release), arguments.out)
@@ -158,7 +160,7 @@ def _gather_rows(arguments: argparse.Namespace, config: DetectorSettings) -> "De
     if arguments.answers is not None and config.kind in LABELLED_KINDS:
         asked = None
         if arguments.rows is not None:
-            asked = read_asked(arguments.rows, arguments.features)
+            asked = read_asked(arguments.rows, arguments.features, read_uses(arguments.columns))
         return gather_labelled(arguments.answers, config, asked)
     if arguments.answers is not None:
         return gather_answers(arguments.answers, config)

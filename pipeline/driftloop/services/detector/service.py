@@ -20,9 +20,11 @@ from driftloop.services.detector.rows.decoding import choose_decoder, keep_side
 from driftloop.services.detector.rows.labelled import LabelledReader
 from driftloop.services.detector.stream.emit import VerdictEmitter
 from driftloop.services.detector.stream.handler import DetectorHandler
+from driftloop.services.detector.stream.joined import JoinedEvents
 from driftloop.services.detector.stream.judging import build_judge
 from driftloop.services.detector.stream.kept import KeptEvents
 from driftloop.services.detector.stream.labelled import LabelledEvents
+from driftloop.services.detector.stream.paired import PairedEvents
 from driftloop.services.detector.stream.scoring import WindowScorer
 from driftloop.services.detector.stream.unjudged import UnjudgedWindows
 from driftloop.services.detector.stream.windows import WindowRule
@@ -74,9 +76,11 @@ async def serve_detector(
         rule=WindowRule.from_settings(config),
         decoder=decoder,
     )
-    labelled = None
+    joined: JoinedEvents | None = None
     if isinstance(decoder, LabelledReader):
-        labelled = LabelledEvents(names, decoder, config.wait or LONGEST_WAIT)
+        joined = LabelledEvents(names, decoder, config.wait or LONGEST_WAIT)
+    elif fitted.profile.inputs and config.kind == "estimate":
+        joined = PairedEvents(names, LabelledReader(fitted.profile))
     kept = KeptEvents(js, names, registry, reference=unjudged.reference)
     scorer = WindowScorer(
         js,
@@ -86,7 +90,7 @@ async def serve_detector(
         decoder=decoder,
         registry=registry,
         unjudged=unjudged,
-        labelled=labelled,
+        joined=joined,
     )
     scorer.open.order = fitted.calibration.summary if fitted.calibration else None
     door = DetectorHandler(
@@ -97,12 +101,12 @@ async def serve_detector(
         unjudged=unjudged,
         kept=kept,
         find_window=scorer.open.build_record,
-        labelled=labelled is not None,
+        joined=joined is not None,
     )
     try:
         await ensure_contract_stream(js, names.events_stream)
         await ensure_contract_stream(js, VERDICTS)
-        if labelled is None:
+        if joined is None:
             await unjudged.count_kept(js)
         async with aiohttp.ClientSession(trust_env=True) as session:
             emitter = VerdictEmitter(js, names, session, broker, registry)

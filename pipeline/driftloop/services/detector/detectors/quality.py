@@ -20,8 +20,7 @@ from driftloop.contract.profiles import TableProfile
 from driftloop.contract.quality import ESTIMATE, QUALITY, SLICES, SlicedQuality, SliceQuality
 from driftloop.contract.verdicts import ColumnChange
 from driftloop.services.detector.detectors import MOST_SHOWN, WindowVerdict
-from driftloop.services.detector.detectors.estimate import LEAST as LEAST_ESTIMATED
-from driftloop.services.detector.detectors.estimate import ChanceEstimator
+from driftloop.services.detector.detectors.estimate import find_estimator
 from driftloop.services.detector.detectors.losses import (
     AccuracyTest,
     ErrorTest,
@@ -30,7 +29,7 @@ from driftloop.services.detector.detectors.losses import (
 )
 from driftloop.services.detector.detectors.statistics import correct_sharing
 from driftloop.services.detector.errors import FitError
-from driftloop.services.detector.rows.labelled import count_chances, list_slices
+from driftloop.services.detector.rows.labelled import list_slices
 from driftloop.services.detector.rows.values import Rows
 
 LEAST = 20
@@ -82,9 +81,7 @@ class QualityDetector:
         self._test = build_loss_test(reference, profile)
         self._first_slice = len(profile.columns) - len(list_slices(profile))
         self._slices = tuple(_list_slices(reference, profile))
-        self._estimator = None
-        if config.by == "cbpe" and count_chances(profile) and len(reference) >= LEAST_ESTIMATED:
-            self._estimator = ChanceEstimator.fit(reference, profile)
+        self._estimator = find_estimator(config, reference, profile)
 
     def score_window(self, rows: Rows) -> WindowVerdict:
         """Judge a window."""
@@ -121,9 +118,8 @@ class QualityDetector:
 
     def _estimate(self, rows: Rows) -> Mapping[str, object]:
         """Return what would have been estimated of the rows without their labels."""
-        if self._estimator is None:
-            return {}
-        return {ESTIMATE: to_json(self._estimator.describe_rows(rows))}
+        estimate = None if self._estimator is None else self._estimator.describe_rows(rows)
+        return {} if estimate is None else {ESTIMATE: to_json(estimate)}
 
     def _judge(self, loss: QualityLoss, rows: int, reference: int, tests: int) -> _Judged:
         """Judge a loss that is one of so many tests of its window."""

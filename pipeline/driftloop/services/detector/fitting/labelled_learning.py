@@ -36,7 +36,7 @@ from driftloop.services.detector.fitting.artifact import (
     ArtifactError,
     DetectorArtifact,
 )
-from driftloop.services.detector.fitting.asked_rows import AskedRows, learn_slices
+from driftloop.services.detector.fitting.asked_rows import AskedRows, learn_inputs, learn_slices
 from driftloop.services.detector.fitting.learning import profile_numbers, profile_truths
 from driftloop.services.detector.rows.labelled import (
     ANSWER,
@@ -47,6 +47,7 @@ from driftloop.services.detector.rows.labelled import (
     RIGHT,
     LabelledReader,
     UnreadableLabelError,
+    count_chances,
     list_slices,
 )
 from driftloop.services.detector.rows.values import Rows
@@ -77,17 +78,18 @@ def gather_labelled(
     if probabilities is not None:
         chances = (_column(f"P({name})") for name in names)
         profile = replace(profile, columns=(*profile.columns, *chances))
-    elif config.kind == "estimate":
-        raise ArtifactError(
-            f"{file.name}: the answers are no probabilities of classes, of which `cbpe` estimates how many are right",
-            hint="let `predict` return a probability for each class, that sum to 1",
-        )
-    slices = None
+    if config.kind == "estimate":
+        _check_answers(file.name, config, profile)
+    parts: list[Rows] = []
+    if config.by == "dle" and profile.columns[0].name == ERROR:
+        profile, inputs = _add_inputs(file.name, profile, used, asked)
+        parts.append(inputs)
     if config.slices is not None:
         profile, slices = _add_slices(file.name, config.slices, profile, used, asked)
+        parts.append(slices)
     reader = LabelledReader(profile)
     encoded = _encode_rows(file.name, reader, names, rows, used)
-    _fill_rows(reader, encoded, probabilities, slices)
+    _fill_rows(reader, encoded, probabilities, parts)
     return DetectorArtifact(
         config,
         encoded[-MOST_TABULAR_ROWS:],
@@ -137,6 +139,50 @@ def _choose_profile(
     return replace(plain, columns=columns)
 
 
+def _check_answers(file: str, config: DetectorSettings, profile: TableProfile) -> None:
+    """ArtifactError for answers of which the method estimates nothing."""
+    numbers = profile.columns[0].name == ERROR
+    if config.by == "cbpe" and not count_chances(profile):
+        raise ArtifactError(
+            f"{file}: the answers are no probabilities of classes, of which `cbpe` estimates how many are right",
+            hint="say `by: dle`, which estimates errors of numbers"
+            if numbers
+            else "let `predict` return a probability for each class, that sum to 1",
+        )
+    if config.by == "dle" and not numbers:
+        raise ArtifactError(
+            f"{file}: the answers are classes, and `dle` estimates absolute errors of numbers",
+            hint="say `by: cbpe`, which estimates from their probabilities how many are right",
+        )
+
+
+def _add_inputs(
+    file: str,
+    profile: TableProfile,
+    used: Sequence[RehearsedAnswer],
+    asked: AskedRows | None,
+) -> tuple[TableProfile, Rows]:
+    """Return the profile with the columns of requests that errors are estimated from, and these of the rows."""
+    if asked is None:
+        raise ArtifactError(
+            f"{file}: errors are estimated from the rows that were answered",
+            hint="give `--rows rows.json`",
+        )
+    learnt = learn_inputs(asked, [answer.row for answer in used])
+    own = learnt.profile
+    return (
+        replace(
+            profile,
+            columns=(*profile.columns, *own.columns),
+            asked=own.order,
+            arrays=own.arrays,
+            features=asked.features,
+            inputs=len(own.columns),
+        ),
+        learnt.rows,
+    )
+
+
 def _add_slices(
     file: str,
     columns: Sequence[str],
@@ -164,13 +210,13 @@ def _add_slices(
 
 
 def _fill_rows(
-    reader: LabelledReader, rows: Rows, chances: Rows | None, slices: Rows | None
+    reader: LabelledReader, rows: Rows, chances: Rows | None, asked: Sequence[Rows]
 ) -> None:
     """Write into encoded rows what is not known of answers and labels alone."""
     if chances is not None:
         reader.place_chances(rows, chances)
-    if slices is not None:
-        reader.place_asked(rows, slices)
+    if asked:
+        reader.place_asked(rows, np.concatenate(asked, axis=1))
 
 
 def _describe_slices(profile: TableProfile) -> Iterator[str]:
@@ -253,9 +299,10 @@ def _show(texts: Sequence[str]) -> str:
 def _profile_columns(profile: TableProfile, rows: Rows) -> list[ColumnProfile]:
     """Return the columns with what their values look like."""
     columns = []
-    sliced = [column.name for column in list_slices(profile)]
+    # what columns of requests look like was learnt with them
+    known = (profile.inputs or 0) + (profile.slices or 0)
     for place, (column, values) in enumerate(zip(profile.columns, rows.T, strict=True)):
-        if sliced and place >= len(profile.columns) - len(sliced):
+        if place >= len(profile.columns) - known:
             columns.append(column)
             continue
         match column.type:

@@ -16,6 +16,7 @@ import numpy as np
 from driftloop.contract.handovers import DetectorKind
 from driftloop.contract.profiles import ColumnProfile
 from driftloop.services.detector.detectors import WindowDetector
+from driftloop.services.detector.detectors.estimate import EstimateDetector
 from driftloop.services.detector.detectors.statistics import find_most
 from driftloop.services.detector.errors import FitError, WindowFailedError
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
@@ -35,10 +36,14 @@ SLOW_KINDS: dict[DetectorKind, int] = {
     "function": 20,
     "alibi": 50,
 }
+SLOW = 50
+"""As much counts a detector that learns errors."""
 MOVED: dict[DetectorKind, str] = {
     "quality": "are answered wrong",
     "estimate": "are answered with equal probabilities",
 }
+HARD = "are as hard to answer as the hardest held-out row"
+"""What is done to those of an estimate of errors."""
 SINGLE_KINDS: tuple[DetectorKind, ...] = ("tabular", "schema", "ks", "cvm", "chi2")
 """Kinds that test one column after the other."""
 LEAST_REFERENCE = 2000
@@ -141,7 +146,8 @@ class _Examination:
         self._size = min(self._config.window, count // 2)
         self._fitted = max(LEAST_REFERENCE, 2 * self._size)
         each = (min(count, self._fitted) + self._size) * width
-        cost = each * SLOW_KINDS.get(self._config.kind, 1)
+        slow = SLOW if self._config.by == "dle" else 1
+        cost = each * SLOW_KINDS.get(self._config.kind, slow)
         self._scored = min(max(MOST_VALUES // cost, LEAST_SCORED), MOST_SCORED)
         lost = self._config.kind == "schema"
         self._changes = np.array(
@@ -150,7 +156,9 @@ class _Examination:
                 for number, column in enumerate(self._columns)
             ]
         )
-        self._chances = count_chances(artifact.profile) if self._config.kind == "estimate" else 0
+        estimates = self._config.kind == "estimate"
+        self._chances = count_chances(artifact.profile) if estimates else 0
+        self._inputs = bool(artifact.profile.inputs) and estimates
         if self._columns[0].name == RIGHT and self._config.kind == "quality":
             self._changes[0] = 0.0
         if self._chances:
@@ -174,14 +182,23 @@ class _Examination:
                 f"reference, drawn at random; at alarmRate {self._config.alarm_rate:g} chance explains {drawn.most}",
                 hint="use `tabular`, or a longer `window`",
             )
-        detector = self._fit(self._reference)
         single = self._config.kind in SINGLE_KINDS
-        window = self._draw_window(detector)
+        if self._inputs:
+            detector, window = self._set_window_aside()
+        else:
+            detector = self._fit(self._reference)
+            window = self._draw_window(detector)
         every = self._list_changed()
         if not self._alarms(detector, window, len(window), every):
+            all_count = len(self._reference)
             raise FitError(
-                f"{self._config.kind} can't alarm: a window of {len(window)} rows stays quiet although each value is "
-                f"beyond those of the {len(self._reference)} reference rows",
+                f"{self._config.kind} can't alarm: a window of {len(window)} rows stays quiet although "
+                + (
+                    f"each is the hardest one of the {all_count} held-out rows: nothing of a request tells how wrong its "
+                    "answer is"
+                    if self._inputs
+                    else f"each value is beyond those of the {all_count} reference rows"
+                ),
                 hint=self._advise_blind(),
             )
         blind = self._find_blind(detector, window) if single else []
@@ -193,7 +210,7 @@ class _Examination:
             changed=changed,
             window=len(window),
             single=single,
-            moved=MOVED.get(self._config.kind, ""),
+            moved=HARD if self._inputs else MOVED.get(self._config.kind, ""),
             blind=tuple(self._columns[n].name for n in blind),
         )
 
@@ -249,6 +266,20 @@ class _Examination:
             if not _judge(detector, rows):
                 break
         return rows
+
+    def _set_window_aside(self) -> tuple[WindowDetector, Rows]:
+        """Return a detector and a quiet window that it has not learnt from: a model of errors knows those of its own
+        rows."""
+        size = min(self._config.least_rows, len(self._reference) // 2)
+        for _ in range(DRAWN):
+            order = self._random.permutation(len(self._reference))
+            window, others = self._reference[order[:size]], self._reference[np.sort(order[size:])]
+            detector = self._fit(others)
+            if not _judge(detector, window):
+                break
+        if isinstance(detector, EstimateDetector):
+            self._changes = detector.hardest
+        return detector, window
 
     def _alarms(
         self, detector: WindowDetector, window: Rows, count: int, columns: list[int]

@@ -56,6 +56,7 @@ def replay_tables(
     """Replay rows through a detector of requests, one request each, the answers to them through one of answers, or
     these with a column of labels; ArtifactError when what it judges is not there, and for rows or changes that do not
     fit."""
+    _refuse_pairs(fitted)
     if fitted.profile.of == "rows":
         return _replay_rows(fitted, order_rows(tables, fitted.profile, order), order)
     if answers is None:
@@ -72,6 +73,14 @@ def replay_tables(
     return _replay_rows(fitted, _delay_labels(asked, order), order)
 
 
+def _refuse_pairs(fitted: DetectorArtifact) -> None:
+    """ArtifactError for a detector whose rows are answers together with their requests."""
+    if fitted.config.kind == "estimate" and fitted.profile.inputs:
+        raise ArtifactError(
+            "the detector estimates errors from requests and answers together, which a replay has one by one"
+        )
+
+
 def replay_captured(
     fitted: DetectorArtifact,
     traffic: CapturedTraffic,
@@ -80,6 +89,7 @@ def replay_captured(
 ) -> ReplayReport:
     """Replay captured traffic through a detector: requests, answers, or answers with the labels of their requests, at
     the times at which they came; ArtifactError when there are no labels, or changes do not fit."""
+    _refuse_pairs(fitted)
     rows: Sequence[ReplayedRow]
     match fitted.profile.of:
         case "rows":

@@ -58,6 +58,7 @@ def choose_decoder(fitted: DetectorArtifact, config: DetectorSettings) -> EventD
     decoder: EventDecoder
     side = SIDES[fitted.profile.of]
     if side == "label" and config.kind == "estimate":
+        # of errors the service pairs answers with their requests itself
         return UnlabelledReader(fitted.profile)
     if side == "label":
         decoder = LabelledReader(fitted.profile)

@@ -4,12 +4,13 @@ Answers that are classes, by the profile that the fit learnt: `right` (1 or 0), 
 `3.0` is `3`; of the numbers of all classes the largest one names the answer, by its name where labels have names, else by
 its place. Answers that are numbers: `error` (the absolute one), `answer` and `label`.
 
-Of probabilities of classes these follow, and then the columns of the request by whose values answers are judged apart: codes
-of categories.
+Of probabilities of classes these follow, then the columns of the request that errors are estimated from, and then those by
+whose values answers are judged apart: codes of categories.
 """
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +65,9 @@ class LabelledReader:
         names = [name for name, _ in profile.columns[COLUMNS - 1].categories]
         self._codes = {name: float(code) for code, name in enumerate(names)}
         self._chances = count_chances(profile)
-        self.slices = list_slices(profile)
-        """Columns of the request that a row has."""
-        self._asked = _decode_asked(profile) if self.slices else None
+        self._asked = tuple(_decode_asked(profile))
+        self._of_request = len(list_inputs(profile)) + len(list_slices(profile))
+        """Columns of the request that a row has, the last ones."""
         self._width = len(profile.columns)
 
     def read_response(self, body: bytes, protocol: str | None = None) -> ReadAnswers:
@@ -91,12 +92,11 @@ class LabelledReader:
         return np.array(table.rows, dtype=np.float64)[:, places]
 
     def read_request(self, body: bytes, protocol: str | None = None) -> Rows | None:
-        """Return what rows have of a request (n x slices), NaN for a value that is not there; None when it can't
-        be read."""
-        if self._asked is None:
-            return None
-        rows = self._asked.decode_rows(body, protocol).rows
-        return rows if len(rows) else None
+        """Return what rows have of a request (n x columns of it), NaN for a value that is not there; None when it
+        can't be read."""
+        parts = [decoder.decode_rows(body, protocol).rows for decoder in self._asked]
+        counts = {len(part) for part in parts}
+        return np.concatenate(parts, axis=1) if len(counts) == 1 and counts != {0} else None
 
     def _find_fault(self, table: AnswerTable) -> str:
         if any(len(row) != len(self._order) for row in table.rows):
@@ -166,8 +166,8 @@ class LabelledReader:
 
     def place_asked(self, rows: Rows, asked: Rows) -> None:
         """Write what rows have of their request into them; nothing of a request of other rows."""
-        if len(asked) == len(rows) and self.slices:
-            rows[:, -len(self.slices) :] = asked
+        if len(asked) == len(rows) and self._of_request:
+            rows[:, -self._of_request :] = asked
 
     def _find_code(self, answer: Answer) -> float:
         return self._codes.get(str(answer), float(len(self._codes)))
@@ -208,7 +208,18 @@ class UnlabelledReader:
 
 def count_chances(profile: TableProfile) -> int:
     """Return how many columns of labelled answers are probabilities of classes."""
-    return len(profile.columns) - COLUMNS - len(list_slices(profile))
+    return len(profile.columns) - COLUMNS - (profile.inputs or 0) - (profile.slices or 0)
+
+
+def list_inputs(profile: TableProfile) -> tuple[ColumnProfile, ...]:
+    """Return the columns of requests that errors of answers are estimated from."""
+    return profile.columns[find_inputs(profile)]
+
+
+def find_inputs(profile: TableProfile) -> slice:
+    """Return where these columns are."""
+    last = len(profile.columns) - (profile.slices or 0)
+    return slice(last - (profile.inputs or 0), last)
 
 
 def list_slices(profile: TableProfile) -> tuple[ColumnProfile, ...]:
@@ -216,11 +227,22 @@ def list_slices(profile: TableProfile) -> tuple[ColumnProfile, ...]:
     return profile.columns[-profile.slices :] if profile.slices else ()
 
 
-def _decode_asked(profile: TableProfile) -> RowDecoder:
-    asked = TableProfile(
-        columns=list_slices(profile), order=profile.asked or (), features=profile.features
-    )
-    return RowDecoder(asked, complete=False)
+def _decode_asked(profile: TableProfile) -> Iterator[RowDecoder]:
+    """Yield decoders of what rows have of a request: what errors are estimated from, and the slices. Both may have a
+    column, and not of the same values."""
+    if profile.inputs:
+        inputs = TableProfile(
+            columns=list_inputs(profile),
+            order=profile.asked or (),
+            features=profile.features,
+            arrays=profile.arrays,
+        )
+        yield RowDecoder(inputs, complete=False)
+    if profile.slices:
+        slices = TableProfile(
+            columns=list_slices(profile), order=profile.asked or (), features=profile.features
+        )
+        yield RowDecoder(slices, complete=False)
 
 
 def _read_number(value: Any) -> float | None:

@@ -30,9 +30,9 @@ class DetectorHandler(EventDoor):
         unjudged: UnjudgedWindows,
         kept: KeptEvents,
         find_window: Callable[[], OpenWindow],
-        labelled: bool = False,
+        joined: bool = False,
     ) -> None:
-        """`labelled`: it takes labels, too, and windows of other releases are not counted."""
+        """`joined`: its rows are of several events, such as labels, and windows of other releases are not counted."""
         counter = Counter(
             "driftloop_detector_events",
             "Events received, by result",
@@ -44,7 +44,7 @@ class DetectorHandler(EventDoor):
         self._unjudged = unjudged
         self._kept = kept
         self._find_window = find_window
-        self._labelled = labelled
+        self._joined = joined
 
     def show_page(self, path: str) -> ServerAnswer | None:
         """Return the window that is not closed yet."""
@@ -68,11 +68,11 @@ class DetectorHandler(EventDoor):
         release = self._find_release(placed.event)
         if release is None or release in (self._unjudged.reference, GIVEN_LABELS):
             return
-        if not self._labelled:
+        if not self._joined:
             await self._unjudged.add_event(release, placed.event)
         await self._kept.add_event(release, size)
 
     def _find_release(self, event: Event) -> str | None:
         """Return whose subject an event belongs to; labels have one of their own."""
-        given = self._labelled and event.type == LABELS_GIVEN
+        given = self._joined and event.type == LABELS_GIVEN
         return GIVEN_LABELS if given else event.get(RELEASE)

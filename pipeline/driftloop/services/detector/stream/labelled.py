@@ -4,14 +4,10 @@ Everything that the stream holds is read again when a process begins, since a la
 counted up to the last verdict stands in that verdict, so that only what follows is counted again.
 """
 
-import logging
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
-from prometheus_client import CollectorRegistry
 
 from driftloop.clients import events
 from driftloop.clients.events import Event, MalformedEventError
@@ -31,14 +27,10 @@ from driftloop.services.detector.rows.join import LabelJoin
 from driftloop.services.detector.rows.labelled import LabelledReader
 from driftloop.services.detector.rows.payload import DecodedRows
 from driftloop.services.detector.rows.values import RowFaults
-from driftloop.services.detector.stream.room import FULL, KIB, EventRoom
-
-log = logging.getLogger("detector")
+from driftloop.services.detector.stream.joined import GIVEN_UP
 
 OTHER_EVENT = "the event is not one that the detector reads"
 BAD_LABELS = "an event of labels can't be read"
-GIVEN_UP = 0.25
-"""Share of what is remembered that is given up at once, when the stream is full."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +43,16 @@ class _Start:
 
 
 class LabelledEvents:
-    """Reads the events of a detector's stream as joined rows."""
+    """Reads answers and labels, and where rows have columns of requests these, as joined rows."""
+
+    given_up = "their labels come too late: raise `events.detector`, or lower the monitor's `wait`"
 
     def __init__(self, names: DetectorStreams, reader: LabelledReader, wait: float) -> None:
         self._names = names
         self._reader = reader
         self._wait = round(wait * SECOND)
         self._answered = names.event_subject(names.release)
+        self.subjects = (self._answered, names.labels)
         self.restart(0, LabelCounts())
 
     @property
@@ -96,8 +91,8 @@ class LabelledEvents:
             self._join.recall(self._start.counts)
             self._start = None
 
-    def read_event(self, message: Msg, where: MessagePosition) -> DecodedRows:
-        """Return the rows that an event joins."""
+    def read_event(self, message: Msg, where: MessagePosition) -> tuple[str, DecodedRows]:
+        """Return the rows that an event joins; none of them is a repeat."""
         if self._start is not None and where.stream > self._start.judged:
             self.count_all()
         self._next = where.stream + 1
@@ -105,11 +100,11 @@ class LabelledEvents:
         try:
             decoded = self._join_event(message, where)
         except (MalformedEventError, DocumentError):
-            return DecodedRows(self._reader.no_rows(), RowFaults(Counter({BAD_LABELS: 1})))
+            return "", DecodedRows(self._reader.no_rows(), RowFaults(Counter({BAD_LABELS: 1})))
         if len(decoded.rows) and self._start is None and self._open is None:
             # its rows may have parts in any event since the oldest request
             self._open = where.stream if oldest is None else oldest
-        return decoded
+        return "", decoded
 
     def _join_event(self, message: Msg, where: MessagePosition) -> DecodedRows:
         event = events.unpack_event(message.data)
@@ -139,42 +134,3 @@ class LabelledEvents:
         if asked is not None:
             request = event.get(REQUEST_ID) or event.id
             self._join.add_request(where.stream, where.time, request, asked)
-
-
-class LabelledRoom(EventRoom):
-    """Purges what is needed no more, and makes room by giving up what has waited longest."""
-
-    def __init__(
-        self,
-        js: JetStreamContext,
-        names: DetectorStreams,
-        registry: CollectorRegistry,
-        labelled: LabelledEvents,
-    ) -> None:
-        super().__init__(js, names, registry)
-        self._subjects = (*self._subjects, names.labels)
-        self._labelled = labelled
-
-    async def add_scored(self, first: int, last: int, *, age: float = 0.0) -> None:
-        """Keep what was scored: its labels may be corrected."""
-
-    async def look_at_stream(self, size: int, first_row: int, describe: Callable[[], str]) -> None:
-        """Count the bytes of an event that was read (0: none came); now and then, purge what is needed no
-        more."""
-        if not self.is_due(size):
-            return
-        await self._purge_before(self._labelled.find_needed())
-        if await self.measure() < FULL:
-            self._told = False
-            return
-        count = self._labelled.give_up_oldest()
-        await self._purge_before(self._labelled.find_needed())
-        if not self._told:
-            self._told = True
-            log.error(
-                "the stream of events is almost full (%d KiB): the oldest %d requests are given up, their labels come "
-                "too late (%s): raise `events.detector`, or lower the monitor's `wait`",
-                self._names.max_bytes // KIB,
-                count,
-                describe(),
-            )

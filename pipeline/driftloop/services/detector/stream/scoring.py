@@ -43,8 +43,9 @@ from driftloop.contract.verdicts import (
 from driftloop.errors import StoreError
 from driftloop.services.detector.rows.payload import DecodedRows, EventDecoder
 from driftloop.services.detector.rows.values import RowFaults
+from driftloop.services.detector.stream.joined import JoinedEvents, JoinedRoom
 from driftloop.services.detector.stream.judging import WindowJudge, WindowJudgement
-from driftloop.services.detector.stream.labelled import OTHER_EVENT, LabelledEvents, LabelledRoom
+from driftloop.services.detector.stream.labelled import OTHER_EVENT
 from driftloop.services.detector.stream.pace import PACE, TrafficPace
 from driftloop.services.detector.stream.room import EventRoom
 from driftloop.services.detector.stream.telemetry import (
@@ -89,9 +90,9 @@ class WindowScorer:
         decoder: EventDecoder,
         registry: CollectorRegistry,
         unjudged: UnjudgedWindows,
-        labelled: LabelledEvents | None = None,
+        joined: JoinedEvents | None = None,
     ) -> None:
-        """`labelled` reads the events of a detector of labels."""
+        """`joined` reads the events of a detector whose rows are of several."""
         self._js = js
         self._names = names
         self._config = config
@@ -100,13 +101,13 @@ class WindowScorer:
         self._unjudged = unjudged
         self._type = inference_type(config.on)
         self._rule = WindowRule.from_settings(config)
-        self._labelled = labelled
-        own = names.event_subject(names.release) if labelled is None else labelled.subject
+        self._joined = joined
+        own = names.event_subject(names.release) if joined is None else joined.subject
         self._reader = EventReader(js, names.stream, own)
         self._room = (
             EventRoom(js, names, registry)
-            if labelled is None
-            else LabelledRoom(js, names, registry, labelled)
+            if joined is None
+            else JoinedRoom(js, names, registry, joined)
         )
         self._metrics = VerdictMetrics(registry)
         self.open = OpenWindowMetrics(registry, config, names.release, judge.find_pending)
@@ -154,8 +155,8 @@ class WindowScorer:
         return VerdictCursor(verdict.window, verdict.first, verdict.last, last.seq or 0)
 
     def _restart_labels(self, judged: int, counts: LabelCounts) -> None:
-        if self._labelled is not None:
-            self._labelled.restart(judged, counts)
+        if self._joined is not None:
+            self._joined.restart(judged, counts)
 
     def _keep_pace(self, pace: TrafficPace) -> None:
         self._pace = pace
@@ -184,7 +185,7 @@ class WindowScorer:
         self._metrics.show_faults(cutter.faults)
         self.open.follow_cutter(cutter)
         # the window before the open one is read again, for what of it is repeated
-        after = cursor.first - 1 if self._labelled is None else 0
+        after = cursor.first - 1 if self._joined is None else 0
         reads = self._reader.read_events(after, lambda: _measure_wait(cutter.due))
         async for read in reads:
             caught_up = isinstance(read, CaughtUp)
@@ -201,10 +202,12 @@ class WindowScorer:
             await self._room.look_at_stream(size, cutter.first_row, self.open.describe_window)
 
     def _show_labels(self, *, caught_up: bool) -> None:
-        if self._labelled is not None:
-            if caught_up:
-                self._labelled.count_all()
-            self.open.show_labels(self._labelled.counts)
+        if self._joined is None:
+            return
+        if caught_up:
+            self._joined.count_all()
+        if self._joined.counts is not None:
+            self.open.show_labels(self._joined.counts)
 
     async def _take_event(self, cutter: WindowCutter, read: StoredMessage) -> list[EventWindow]:
         where = read.where
@@ -223,8 +226,8 @@ class WindowScorer:
     def _read_event(self, message: Msg, where: MessagePosition) -> tuple[str, DecodedRows]:
         """The request id and the rows of an event; of another type (a Trigger that lets too much
         through): no rows."""
-        if self._labelled is not None:
-            return "", self._labelled.read_event(message, where)
+        if self._joined is not None:
+            return self._joined.read_event(message, where)
         event = events.unpack_event(message.data)
         if event.type != self._type:
             return "", DecodedRows(self._decoder.no_rows(), RowFaults(Tally({OTHER_EVENT: 1})))
@@ -239,9 +242,10 @@ class WindowScorer:
         pace = self._pace.add_window(len(window.rows), window.since, window.until)
         judgement = judged.verdict
         kept: dict[str, object] = {PACE: pace.to_json()}
-        if self._labelled is not None:
-            kept[LABELS] = to_json(self._labelled.counts)
-            self._labelled.close_window()
+        if self._joined is not None:
+            if self._joined.counts is not None:
+                kept[LABELS] = to_json(self._joined.counts)
+            self._joined.close_window()
         verdict = build_verdict(self._names, window, judged, kept)
         stored = await publish_message(
             self._js,
