@@ -1,6 +1,7 @@
 """Proposals of a backtest: within the budget before all, then what sees the changes soonest."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import yaml
 
@@ -106,6 +107,13 @@ def test_counted_alarms_and_delays_are_those_of_the_monitor_alone() -> None:
     assert (outlier.alarms, outlier.delays) == (3, (199.0, None))
 
 
+def test_the_change_of_the_rows_is_one_to_see() -> None:
+    result = play(PIPELINE, lambda _, last: last > 1400, lambda *_: False)
+    drift, _ = list_trials(replace(result, changed_at=1001))
+    assert drift.changes == ("the rows' own change", *(change.text for change in CHANGES))
+    assert (drift.alarms, drift.delays) == (0, (999.0, None, None))
+
+
 def test_the_soonest_within_the_budget_is_proposed_as_yaml() -> None:
     def clean(window: int, last: int) -> bool:
         return window == 100
@@ -117,7 +125,7 @@ def test_the_soonest_within_the_budget_is_proposed_as_yaml() -> None:
     drift, outlier = suggest_settings(PIPELINE, own, try_pipeline)
     assert drift.tried == 4
     assert (drift.best.monitor.detector.window_rows, drift.best.count) == (200, AlarmCount(1, 1))
-    lines = list(format_suggestions((drift, outlier), CHANGES))
+    lines = list(format_suggestions((drift, outlier)))
     spec = yaml.safe_load("\n".join(lines))["spec"]
     assert spec["traffic"] == "1/s"
     assert spec["monitors"]["drift"] == {"window": 200, "alarms": {"least": 1, "of": 1}}
@@ -142,9 +150,7 @@ def test_what_the_spec_says_of_a_monitor_stays() -> None:
     suggestions = suggest_settings(
         pipeline, own, lambda other: play(other, lambda *_: False, lambda *_: True)
     )
-    monitors = yaml.safe_load("\n".join(format_suggestions(suggestions, CHANGES)))["spec"][
-        "monitors"
-    ]
+    monitors = yaml.safe_load("\n".join(format_suggestions(suggestions)))["spec"]["monitors"]
     assert monitors["drift"] == {
         "columns": "a,b", "atLeast": {"number": 0.1}, "window": 100, "alarms": {"least": 1, "of": 1},
     }  # fmt: skip
@@ -158,7 +164,7 @@ def test_what_is_as_good_already_stays() -> None:
     drift, _ = suggest_settings(PIPELINE, own, try_pipeline)
     assert drift.best is drift.own
     assert "    # drift stays as it is: nothing that was tried is better" in format_suggestions(
-        (drift,), CHANGES
+        (drift,)
     )
 
 
@@ -172,13 +178,13 @@ def test_rows_that_no_window_suits_are_said_to_be_so() -> None:
     own = play(PIPELINE, lambda *_: True, lambda *_: True)
     drift, _ = suggest_settings(PIPELINE, own, try_pipeline)
     assert not drift.best.keeps(drift.wanted)
-    text = "\n".join(format_suggestions((drift,), CHANGES))
+    text = "\n".join(format_suggestions((drift,)))
     assert "it has the fewest, and still more than its 0.5 a month" in text
 
 
 def test_nothing_is_proposed_where_nothing_could_be_tried() -> None:
     own = play(PIPELINE, lambda *_: False, lambda *_: True)
     suggestions = suggest_settings(PIPELINE, own, lambda _: None)
-    assert list(format_suggestions(suggestions, CHANGES)) == [
+    assert list(format_suggestions(suggestions)) == [
         "no other window could be tried: the rows must fill ten of them, and the training data must do for its fit"
     ]

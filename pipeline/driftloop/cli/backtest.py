@@ -330,4 +330,4 @@ def command(
         return
     click.echo("\n".join(format_result(result)))
     if suggest:
-        click.echo("\n".join(format_suggestions(suggestions, result.changes)))
+        click.echo("\n".join(format_suggestions(suggestions)))

@@ -7,7 +7,6 @@ from typing import Any
 
 from driftloop.cli.replays import format_estimate, format_seconds
 from driftloop.contract.budgets import write_alarms
-from driftloop.contract.replays import InjectedChange
 from driftloop.operations.backtests.suggesting import Suggestion, Trial
 from driftloop.plan.effects import COUNTED
 from driftloop.spec.values import written
@@ -17,9 +16,7 @@ CHANGED = {"window", "alarm_rate", "alarms"}
 """Fields of a monitor that a proposal sets; the others stay as the spec has them."""
 
 
-def format_suggestions(
-    suggestions: Sequence[Suggestion], changes: Sequence[InjectedChange]
-) -> Iterator[str]:
+def format_suggestions(suggestions: Sequence[Suggestion]) -> Iterator[str]:
     """Yield the lines: YAML, the reasons in comments."""
     tried = max((each.tried for each in suggestions), default=0)
     if not tried:
@@ -34,17 +31,17 @@ def format_suggestions(
     if any(each.best is not each.own for each in suggestions):
         yield "  monitors:"
     for each in suggestions:
-        yield from _format_suggestion(each, changes)
+        yield from _format_suggestion(each)
 
 
-def _format_suggestion(each: Suggestion, changes: Sequence[InjectedChange]) -> Iterator[str]:
+def _format_suggestion(each: Suggestion) -> Iterator[str]:
     name = each.own.monitor.name
-    yield f"    # {name} now, {_describe(each.own, changes)}"
+    yield f"    # {name} now, {_describe(each.own)}"
     stays = each.best is each.own
     if stays:
         yield f"    # {name} stays as it is: nothing that was tried is better"
     else:
-        yield f"    # {name} then, {_describe(each.best, changes)}"
+        yield f"    # {name} then, {_describe(each.best)}"
     if not each.best.keeps(each.wanted):
         yield (
             f"    # it has the fewest, and still more than its {write_alarms(each.wanted)} a month: either something has "
@@ -85,19 +82,25 @@ def _write_value(value: Any) -> str:
             return json.dumps(value)
 
 
-def _describe(trial: Trial, changes: Sequence[InjectedChange]) -> str:
+def _describe(trial: Trial) -> str:
     text = f"window {trial.monitor.detector.window_rows}, {trial.count.text}: "
     text += f"{count_noun(trial.alarms, 'false alarm')}"
     if trial.month is not None:
         text += f", of a month {format_estimate(trial.month)}"
+    if not trial.changes:
+        injected = trial.monitor.detector.on != "request"
+        return text + (
+            "; the changes are made in requests, and leave answers and labels as they are"
+            if injected
+            else ""
+        )
     seen = [delay for delay in trial.delays if delay is not None]
-    if changes and trial.monitor.detector.on != "request":
-        return f"{text}; the changes are made in requests, and leave answers and labels as they are"
-    if changes:
-        text += f"; sees {len(seen)} of {count_noun(len(changes), 'change')}"
-        text += f", the last after {format_seconds(max(seen))}" if seen else ""
-    missed = [c.text for c, delay in zip(changes, trial.delays, strict=True) if delay is None]
-    return text + (f"; not {', '.join(missed)}" if missed and seen else "")
+    text += f"; sees {len(seen)} of {count_noun(len(trial.changes), 'change')}"
+    if not seen:
+        return text
+    missed = [c for c, delay in zip(trial.changes, trial.delays, strict=True) if delay is None]
+    text += f", the last after {format_seconds(max(seen))}"
+    return text + (f"; not {', '.join(missed)}" if missed else "")
 
 
 def describe_suggestion(each: Suggestion) -> dict[str, Any]:
@@ -119,5 +122,6 @@ def _describe_trial(trial: Trial, wanted: float) -> dict[str, Any]:
         "alarms": trial.alarms,
         "alarmsAMonth": None if trial.month is None else vars(trial.month),
         "keepsBudget": trial.keeps(wanted),
+        "changes": list(trial.changes),
         "delays": list(trial.delays),
     }

@@ -19,6 +19,8 @@ from driftloop.retrain.simulation import (
 
 MOST_NAMED = 3
 """Columns of an alarm, as causes name them."""
+OWN_CHANGE = "the rows' own change"
+"""Name of the change that the rows are known to have."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ class BacktestResult:
         plain = self.simulate_loop()
         if self.changed_at is not None:
             seen = tuple(_find_known(each, self.changed_at) for each in self.replays)
-            yield self._build_result("the rows' own change", self.changed_at, seen, plain.runs)
+            yield self._build_result(OWN_CHANGE, self.changed_at, seen, plain.runs)
         known = {(run.monitor, run.first, run.last) for run in plain.runs}
         for place, change in enumerate(self.changes):
             start = self.replays[0].report.starts[place]

@@ -1,8 +1,9 @@
 """Proposes windows, and counts of alarms, for the monitors of a spec: each pair is fitted and replayed as the spec's own
 are, its threshold follows from `falseAlarms` at the traffic of the rows.
 
-Of those whose alarms on the rows before any change do not refute the budget, the one that sees the injected changes
-soonest is proposed; where none keeps the budget, the one with the fewest alarms, and this is said.
+Of those whose alarms on the rows before any change do not refute the budget, the one is proposed that sees the
+changes soonest, those that are made and the one that the rows are known to have; where none keeps the budget, the one
+with the fewest alarms, and this is said.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -11,7 +12,12 @@ from typing import Any
 
 from driftloop.contract.budgets import write_traffic
 from driftloop.contract.handovers import AlarmCount, RetrainPolicy
-from driftloop.operations.backtests.replays import BacktestResult, Estimate, MonitorReplay
+from driftloop.operations.backtests.replays import (
+    OWN_CHANGE,
+    BacktestResult,
+    Estimate,
+    MonitorReplay,
+)
 from driftloop.plan import Monitor
 from driftloop.plan.effects import COUNTED, choose_effects
 from driftloop.retrain.simulation import SimulatedRun, simulate_decision
@@ -37,8 +43,10 @@ class Trial:
     """Alarms that counted where nothing has changed."""
     month: Estimate | None
     """The same of a month; None of rows that take no time."""
+    changes: tuple[str, ...]
+    """Changes that it could see: that of the rows, and of monitors of requests those that are made in them."""
     delays: tuple[float | None, ...]
-    """Seconds until an alarm counts, of each change; None where none does."""
+    """Seconds until an alarm counts, of each of these; None where none does."""
 
     def keeps(self, wanted: float) -> bool:
         """Return True when its alarms do not show that more than so many would come in a month."""
@@ -126,8 +134,18 @@ def list_trials(result: BacktestResult) -> Iterator[Trial]:
         counted = _count_alarms(replay, policy, result, None)
         alarms = len(result.list_clean(counted))
         known = {(each.first, each.last) for each in counted}
-        delays = []
-        for place in range(len(result.changes)):
+        names, delays = [], []
+        if result.changed_at is not None:
+            own = (
+                each.at - result.find_second(result.changed_at)
+                for each in counted
+                if each.row >= result.changed_at
+            )
+            names.append(OWN_CHANGE)
+            delays.append(next(own, None))
+        on_requests = replay.monitor.detector.on == "request"
+        for place, change in enumerate(result.changes if on_requests else ()):
+            names.append(change.text)
             start = replay.report.starts[place]
             later = (
                 each.at - result.find_second(start)
@@ -136,7 +154,7 @@ def list_trials(result: BacktestResult) -> Iterator[Trial]:
             )
             delays.append(next(later, None))
         month = result.estimate_month(alarms)
-        yield Trial(replay.monitor, count, alarms, month, tuple(delays))
+        yield Trial(replay.monitor, count, alarms, month, tuple(names), tuple(delays))
 
 
 def count_alarms(monitor: Monitor, policy: RetrainPolicy) -> AlarmCount:
