@@ -147,7 +147,8 @@ async def test_a_damaged_position_is_read_again_from_the_streams(
     client = await connect_client(url(server), name="test")
     js = client.jetstream()
     workflows = await js.create_key_value(bucket=WORKFLOWS.name)
-    document = json.dumps({"spec": {}, "status": {"phase": "Failed"}}).encode()
+    far = {**node("train"), "phase": "Running", "progress": "3/12"}
+    document = json.dumps({"spec": {}, "status": {"phase": "Failed", "nodes": {"n": far}}}).encode()
 
     async def follow(*names: str) -> list[str]:
         history = RunHistory(record, EventTimeline(file))
@@ -156,6 +157,8 @@ async def test_a_damaged_position_is_read_again_from_the_streams(
             await until(lambda number=number: len(history.runs) >= number and not history._rebuilds)
             await workflows.put(f"n.{name}", document)
         await until(lambda: {"n/one", *(f"n/{name}" for name in names)} <= history.runs.keys())
+        told = [{"step": "train", "progress": "3/12", "startedAt": None}]
+        assert history.runs["n/one"]["progress"] == told
         await until(record.exists)
         while not following.done():
             # a reply that comes in the same moment takes the cancellation's place

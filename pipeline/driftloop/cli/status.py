@@ -9,6 +9,7 @@ import click
 
 from driftloop.cli import options, terminal
 from driftloop.contract.verdicts import describe_unjudged
+from driftloop.local.ground.sentences import describe_step
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.watching.status import (
     PlatformStatus,
@@ -96,6 +97,10 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
         yield f"tracking {name}: {tracking.text}"
     for name, run in sorted(status.runs.items()):
         yield f"run      {name}: {run.name} {_format_run(run)}"
+        yield from (
+            f"run      {name}: {describe_step(step.step)}: {step.describe(now)}"
+            for step in run.progress
+        )
     yield from (f"unknown  {line}" for line in status.unknown)
     yield ""
     yield from format_table(_list_processes(status))

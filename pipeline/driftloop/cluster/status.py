@@ -30,6 +30,7 @@ from driftloop.contract.names import (
 from driftloop.contract.outcomes import clean_reason, describe_end
 from driftloop.contract.times import format_time
 from driftloop.contract.windows import OpenWindow
+from driftloop.contract.workflow_steps import describe_steps
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import DecisionError, RetrainState
 
@@ -322,6 +323,7 @@ def _runs(picture: _Picture, names: Names) -> Json:
             "message": clean_reason(status.get("message", "")),
             **describe_end(run),
             **describe_hold(run),
+            **describe_steps(run),
         }
         # one that has not begun is the newest
         if key not in runs or (told["startedAt"] or "~") > (runs[key]["startedAt"] or "~"):

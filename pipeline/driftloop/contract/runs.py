@@ -56,6 +56,21 @@ def is_progress(text: str) -> bool:
     return match is not None and int(match[1]) <= int(match[2])
 
 
+def measure_left(progress: str, started: str | None, now: datetime) -> float | None:
+    """Return in how many seconds a step is done if it goes on like this; None when that is not known."""
+    done, whole = map(int, progress.split("/"))
+    if not done or started is None:
+        return None
+    return max(0.0, (now - datetime.fromisoformat(started)).total_seconds() * (whole - done) / done)
+
+
+def describe_progress(progress: str, started: str | None, now: datetime) -> str:
+    """Say how far a step is at a time, and how long the rest takes if it goes on like this."""
+    done, whole = progress.split("/")
+    left = measure_left(progress, started, now)
+    return f"{done} of {whole}{f', about {format_left(left)} left' if left else ''}"
+
+
 def format_left(seconds: float) -> str:
     """Return a time in one unit: it is an estimate."""
     for unit, size in (("h", 3600.0), ("min", 60.0)):
@@ -160,14 +175,7 @@ class RunStep:
     def describe_progress(self, now: datetime) -> str:
         """Say how far it is at a time, and how long the rest takes if it goes on like this; empty when that is not
         known."""
-        if self.progress is None:
-            return ""
-        done, whole = map(int, self.progress.split("/"))
-        said = f"{done} of {whole}"
-        if not done or self.started is None:
-            return said
-        left = (now - datetime.fromisoformat(self.started)).total_seconds() * (whole - done) / done
-        return f"{said}, about {format_left(left)} left" if left > 0 else said
+        return "" if self.progress is None else describe_progress(self.progress, self.started, now)
 
     @classmethod
     def read(cls, document: object) -> "RunStep":

@@ -11,9 +11,9 @@ from typing import Any, assert_never
 from driftloop.contract.approvals import Approval, Hold
 from driftloop.contract.names import ALARM_CAUSE, NEW_DATA_CAUSE, PERSON_CAUSE, SCHEDULE_CAUSE
 from driftloop.contract.outcomes import OutcomeKind, RunOutcome
+from driftloop.contract.workflow_steps import split_attempt
 from driftloop.retrain.state import Phase
 
-_TRY = re.compile(r"(.+)\((\d+)\)")
 _ITEM = re.compile(r"([^()]+)\((\d+):(.*)\)", re.DOTALL)
 """Argo's name of one of several: step(NUMBER:KEY:VALUE,KEY:VALUE)."""
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
@@ -113,36 +113,17 @@ def tell_alarm(
     )
 
 
-def name_step(node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the name of a pod's node as records have it: its task, or an exit handler's template.
-
-    The attempt is named from the second on.
-    """
-    name, attempt = _split_attempt(node, nodes)
-    return f"{name} (try {attempt + 1})" if attempt else name
-
-
 def format_step(node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the name of a pod's node as people say it: a trial with its parameters."""
-    name, attempt = _split_attempt(node, nodes)
+    name, attempt = split_attempt(node, nodes)
     name = _describe_item(name)
     return f"{name} (try {attempt + 1})" if attempt else name
 
 
-def _split_attempt(
-    node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]
-) -> tuple[str, int]:
-    """Return the name of a step without its attempt, and the attempt, from 0."""
-    name, attempt = str(node.get("displayName", "")), 0
-    match = _TRY.fullmatch(name)
-    if match and any(
-        other.get("type") == "Retry" and other.get("displayName") == match[1]
-        for other in nodes.values()
-    ):
-        name, attempt = match[1], int(match[2])
-    if name.endswith(".onExit"):
-        name = str(node.get("templateName") or name)
-    return name, attempt
+def describe_step(name: str) -> str:
+    """Return a step's name as records have it as people say it: a trial with its parameters."""
+    plain, again, attempt = name.partition(" (try ")
+    return f"{_describe_item(plain)}{again}{attempt}"
 
 
 def _describe_item(name: str) -> str:

@@ -34,6 +34,7 @@ from driftloop.contract.verdicts import (
     read_failure,
     read_lasting,
 )
+from driftloop.contract.workflow_steps import describe_steps
 from driftloop.errors import LocalError, PipelineError, StoreError
 from driftloop.local.ground import sentences
 from driftloop.local.ground.files import find_set_aside
@@ -232,6 +233,7 @@ class RunHistory:
             "message": clean_reason(status.get("message", "")),
             **describe_end(workflow),
             **describe_hold(workflow),
+            **describe_steps(workflow),
         }
         before = self._phases.get(key)
         if before is None:

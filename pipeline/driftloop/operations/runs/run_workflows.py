@@ -10,9 +10,9 @@ from driftloop.contract.documents import DocumentError
 from driftloop.contract.handovers import read_digests
 from driftloop.contract.names import ON_NEW_DATA
 from driftloop.contract.outcomes import clean_reason, is_time
-from driftloop.contract.runs import RunStep, is_progress
+from driftloop.contract.runs import RunStep
 from driftloop.contract.trees import trials_key
-from driftloop.local.ground.sentences import name_step
+from driftloop.contract.workflow_steps import name_step, read_progress
 
 Json = Mapping[str, Any]
 
@@ -147,13 +147,6 @@ def read_step(node: Json, nodes: Mapping[str, Json], workflow: str) -> RunStep:
         reused=bool((node.get("memoizationStatus") or {}).get("hit")),
         progress=read_progress(node),
     )
-
-
-def read_progress(node: Json) -> str | None:
-    """Return how far a running pod says that it is; None of one that says nothing: Argo then counts it as 0 of 1."""
-    text = str(node.get("progress") or "")
-    running = node.get("phase") == "Running"
-    return text if running and is_progress(text) and not text.endswith("/1") else None
 
 
 def _list_trials(nodes: Mapping[str, Json], run: str) -> Iterator[TrialNode]:

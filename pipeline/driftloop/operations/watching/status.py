@@ -5,6 +5,7 @@ import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.tracking import TrackingStatus
 from driftloop.contract.trees import DEPLOYMENTS, RELEASE
 from driftloop.contract.windows import OpenWindow
+from driftloop.contract.workflow_steps import StepProgress
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.ground import addresses, binaries, memory
 from driftloop.local.ground.state import StateFolder
@@ -145,6 +147,8 @@ class RunStatus:
     """Workflow in which the run goes on."""
     hold: Hold | None = None
     """What it waits for a person to approve."""
+    progress: tuple[StepProgress, ...] = ()
+    """Steps that go on and say how far they are."""
 
     @classmethod
     def from_json(cls, document: Json) -> "RunStatus":
@@ -161,6 +165,7 @@ class RunStatus:
             hold=Hold.from_json(document["name"], document["hold"])
             if document.get("hold")
             else None,
+            progress=tuple(map(StepProgress.from_json, document.get("progress", ()))),
         )
 
 
@@ -290,7 +295,9 @@ def read_cluster_status(
     from driftloop.cluster import reader, status
 
     api = reader.ApiReader(kubeconfig, context)
-    return PlatformStatus.from_json(status.overview(api, where=api.address, namespaces=namespaces))
+    document = status.overview(api, where=api.address, namespaces=namespaces)
+    _add_left(document)
+    return PlatformStatus.from_json(document)
 
 
 def read_local_status(state: StateFolder) -> PlatformStatus:
@@ -319,8 +326,18 @@ def read_local_status(state: StateFolder) -> PlatformStatus:
     except LocalError as error:
         document["releases"] = {}
         document["unknown"].append(f"releases: {error.message}")
+    _add_left(document)
     document["gateway"] = f"http://127.0.0.1:{document['ports']['gateway']}"
     return PlatformStatus.from_json(document)
+
+
+def _add_left(document: Json) -> None:
+    """Say of each step that goes on in how many seconds it is done, which depends on when one looks."""
+    now = datetime.now(UTC)
+    for run in document["runs"].values():
+        for step in run.get("progress", ()):
+            left = StepProgress.from_json(step).measure_left(now)
+            step["secondsLeft"] = None if left is None else round(left, 1)
 
 
 def _read_supervisor(state: StateFolder) -> Json:
