@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import starter
 from support.browser import Visitor, open_browser, watch_running
@@ -93,6 +94,22 @@ def _check_runs(shell: Shell) -> str:
     return str(listed["run"])
 
 
+def _ask_model(shell: Shell, batch: Path) -> None:
+    """Rows of its own data are answered right, and the request is found by its id."""
+    name = starter.NAME
+    with np.load(batch) as arrays:
+        rows, labels = arrays["x"][:20].tolist(), arrays["y"][:20].tolist()
+    (shell.home / name / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    said = json.loads(
+        shell.types(name, "predict", name, "--file", "rows.jsonl", "--most", "20", "-o", "json")
+    )
+    right = [int(np.argmax(a)) == label for a, label in zip(said["answers"], labels, strict=True)]
+    assert sum(right) >= 19
+    refused = shell.types(name, "predict", name, "--row", "[1, 2]", code=1)
+    assert f"the model of `{name}` answered" in refused
+    assert said["request"] in shell.types(name, "trace", said["request"])
+
+
 def test_up_takes_the_spec_of_its_folder_and_plan_knows_what_serves(shell: Shell) -> None:
     spec = starter.project(shell.home)
     state = shell.up(starter.NAME)
@@ -101,6 +118,7 @@ def test_up_takes_the_spec_of_its_folder_and_plan_knows_what_serves(shell: Shell
     assert "released" in shell.types(starter.NAME, "trigger", starter.NAME, "--wait")
     status = shell.types(starter.NAME, "status")
     assert "release  mine: stable; production r" in status
+    _ask_model(shell, batch)
     run = _check_runs(shell)
     assert run.startswith(f"{starter.NAME}-")
     # found by the spec, from a folder that has no state
