@@ -297,3 +297,31 @@ def test_the_first_tree_names_the_namespace_and_leaves_it_as_it_is(name: str) ->
     assert marks["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
     assert not any("pod-security" in key for key in stub["metadata"]["labels"])
     assert "pod-security.kubernetes.io/enforce" in found.namespace["metadata"]["labels"]
+
+
+def test_every_account_of_a_pipelines_pods_pulls_with_the_specs_secrets() -> None:
+    accounts = {
+        found["metadata"]["name"]: found.get("imagePullSecrets")
+        for _, found in documents(tree("pinned"))
+        if found["kind"] == "ServiceAccount" and found["metadata"]["namespace"] == "pinned"
+    }
+    used = {
+        value
+        for _, found in documents(tree("pinned"))
+        for key, value in find_keys(found)
+        if key == "serviceAccountName" and not str(value).startswith("{{")
+    }
+    assert {"pinned-model", "pinned-train", "pinned-executor"} <= used & accounts.keys()
+    for name in used & accounts.keys():
+        assert accounts[name] == [{"name": "acme-registry"}], name
+
+
+def find_keys(value: object) -> Iterator[tuple[str, object]]:
+    """Every key of a document, however deep, with its value."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield key, each
+            yield from find_keys(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from find_keys(each)

@@ -53,6 +53,8 @@ def test_everything_has_a_default_but_names_images_and_functions() -> None:
         ("{name: digits}", "{name: " + "d" * 35 + "}", "p.yaml:3:18: metadata.name is `ddddd"),
         (":1.0.0}\n    server", "}\n    server", "spec.images.trainer.ref is `ghcr.io/acme/digits-trainer`, must have"),
         (":1.0.0}\n    server", ":latest}\n    server", "must not have the tag `latest`"),
+        ("{model: Digits}", "{model: Digits}\n  imagePullSecrets: [Acme_Registry]",
+         "spec.imagePullSecrets[0] is `Acme_Registry`, must be the name of a Kubernetes object"),
         ("s3://digits/batches", "digits", "p.yaml:8:15: spec.data.uri is `digits`, must be a bucket and a folder"),
         ("train:train", "train", "spec.train.run is `train`, must be a module and a function"),
         ("train:train", "driftloop:train", "must not be in a module named `driftloop`"),

@@ -62,6 +62,7 @@ MEMBERS = (
         frozenset(
             {
                 "plan/backends.py:is_prepackaged",
+                "operations/servers/predicting.py:find_model",
                 "plan/check.py:_check_serving",
                 "resources/serving/seldon.py:seldon_deployment",
                 "resources/serving/servers.py:_server_parameters",

@@ -14,11 +14,18 @@ class Namespace(KubernetesObject):
     kind: Literal["Namespace"] = "Namespace"
 
 
+class LocalReference(ObjectPart):
+    """An object of the same namespace."""
+
+    name: str
+
+
 class ServiceAccount(KubernetesObject):
-    """Identity of a pod."""
+    """Identity of a pod, and what its images are pulled with."""
 
     api_version: Literal["v1"] = "v1"
     kind: Literal["ServiceAccount"] = "ServiceAccount"
+    image_pull_secrets: tuple[LocalReference, ...] | None = None
     automount_service_account_token: bool | None = None
 
 

@@ -207,6 +207,8 @@ class Plan:
     """None: labelled traffic is not made training data."""
     tracking: Tracking | None = None
     """None: no server is told of runs."""
+    image_pull_secrets: tuple[str, ...] = ()
+    """Secrets that the kubelet pulls images with."""
     gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
     """The spec's own kinds of GPU."""
 
@@ -410,6 +412,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         batches=spec.labels.batches,
         prune=spec.retention.schedule if "retention" in spec.model_fields_set else None,
         tracking=spec.tracking,
+        image_pull_secrets=spec.image_pull_secrets,
         gpus=spec.gpus,
         retrain=spec.retrain,
         observability=spec.observability,

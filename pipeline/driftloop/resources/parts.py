@@ -166,8 +166,15 @@ def service_account(
 ) -> core.ServiceAccount:
     """A ServiceAccount; `token` says whether its pods talk to the API server."""
     return core.ServiceAccount(
-        metadata=object_meta(plan.names, name, component), automount_service_account_token=token
+        metadata=object_meta(plan.names, name, component),
+        image_pull_secrets=pull_secrets(plan),
+        automount_service_account_token=token,
     )
+
+
+def pull_secrets(plan: Plan) -> tuple[core.LocalReference, ...] | None:
+    """The Secrets that a ServiceAccount's pods pull their images with; None without one."""
+    return tuple(core.LocalReference(name=name) for name in plan.image_pull_secrets) or None
 
 
 def service_endpoint(plan: Plan, name: str, component: str) -> core.KubernetesService:

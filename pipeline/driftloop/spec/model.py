@@ -48,6 +48,7 @@ from driftloop.spec.values import (
     RunBudget,
     S3Uri,
     Scalar,
+    SecretName,
     StepName,
     TaggedRef,
     Traffic,
@@ -461,6 +462,9 @@ class Spec(SpecModel):
     pins: dict[TaggedRef, ImageDigest] = Field(default_factory=dict)
     """Reference to the digest that its tag stood for; `render --pin` asks the registries and
     writes this."""
+    image_pull_secrets: Annotated[tuple[SecretName, ...], Field(max_length=10)] = ()
+    """Secrets of the pipeline's namespace (`kubernetes.io/dockerconfigjson`) that its pods pull images with. On one machine
+    images are local, and nothing is read."""
     gpus: Annotated[dict[ProfileName, GpuProfile], Field(max_length=20)] = Field(
         default_factory=dict
     )

@@ -304,6 +304,16 @@ def _name(longest: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _object_name(text: str) -> str:
+    part = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+    if not re.fullmatch(rf"{part}(\.{part})*", text) or len(text) > 253:
+        raise ValueError(
+            "must be the name of a Kubernetes object: at most 253 lower-case letters, digits, hyphens and dots, "
+            "beginning and ending with a letter or digit"
+        )
+    return text
+
+
 def _monitor(text: str) -> str:
     if not re.fullmatch(rf"[a-z][a-z0-9]{{0,{LONGEST_MONITOR - 1}}}", text):
         raise ValueError(
@@ -353,6 +363,8 @@ PersonName = Annotated[str, AfterValidator(_person), Field(min_length=1, max_len
 PipelineName = Annotated[str, _name(34), Field(max_length=64)]
 """Short enough that every object named after it stays within 52 characters."""
 NamespaceName = Annotated[str, _name(63), Field(max_length=64)]
+SecretName = Annotated[str, AfterValidator(_object_name), Field(max_length=253)]
+"""A name of an object as Kubernetes takes it: parts of lower-case letters, digits and dashes, with dots between."""
 StepName = Annotated[str, _name(40), Field(max_length=64)]
 ProfileName = Annotated[str, _name(40), Field(max_length=64)]
 NodeName = Annotated[str, _name(18), Field(max_length=64)]

@@ -148,6 +148,7 @@ def _token(plan: Plan, account: str) -> tuple[core.ServiceAccount, core.TokenSec
     return (
         core.ServiceAccount(
             metadata=parts.object_meta(names, account, COMPONENT, annotations=named),
+            image_pull_secrets=parts.pull_secrets(plan),
             automount_service_account_token=False,
         ),
         core.TokenSecret(
