@@ -37,13 +37,26 @@ def reading():
 @pytest.fixture(scope="module")
 def acting(tmp_path_factory):
     """The tree of somebody who lets people act."""
-    root = tmp_path_factory.mktemp("acting")
+    return build_with(tmp_path_factory.mktemp("acting"), "acting")
+
+
+@pytest.fixture(scope="module")
+def login(tmp_path_factory):
+    """The tree of somebody who has no login proxy of their own."""
+    return build_with(tmp_path_factory.mktemp("login"), "login, acting")
+
+
+def build_with(root, components):
     for path in (FOLDER, INFRASTRUCTURE / "versions"):
         subprocess.run(["cp", "-r", path, root], check=True)
     file = root / "console" / "kustomization.yaml"
     text = file.read_text()
     assert text.count("components: [../versions]") == 1
-    file.write_text(text.replace("components: [../versions]", "components: [../versions, acting]"))
+    file.write_text(
+        text.replace("components: [../versions]", "components: [../versions, COMPONENTS]").replace(
+            "COMPONENTS", components
+        )
+    )
     return build(root / "console")
 
 
@@ -142,8 +155,8 @@ def test_nothing_else_is(reading, acting):
 
 @needs_kubectl
 @pytest.mark.skipif(not VALIDATOR.exists(), reason="the schema validator is not on this machine")
-def test_both_trees_are_valid(reading, acting, tmp_path):
-    for name, built in (("reading", reading), ("acting", acting)):
+def test_all_trees_are_valid(reading, acting, login, tmp_path):
+    for name, built in (("reading", reading), ("acting", acting), ("login", login)):
         assert "see-" not in yaml.safe_dump_all(built)
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump_all(built))
     result = subprocess.run([VALIDATOR, tmp_path], capture_output=True, text=True, check=False)
@@ -199,6 +212,49 @@ def test_what_passes_the_gateway_without_a_token_is_answered_by_it(reading):
     closed, *_ = named(reading, "VirtualService")["spec"]["http"]
     assert closed["directResponse"] == {"status": 404}
     assert {match["uri"]["prefix"] for match in closed["match"]} == open_paths
+
+
+@needs_kubectl
+def test_the_login_has_what_settings_say_and_no_secret_in_the_tree(login):
+    config = yaml.safe_load(named(login, "ConfigMap", "login")["data"]["login.yaml"])
+    (provider,) = config["providers"]
+    settings = yaml.safe_load((FOLDER / "settings.yaml").read_text())["data"]
+    assert provider["clientID"] == settings["audience"]
+    assert provider["oidcConfig"]["issuerURL"] == settings["issuer"]
+    assert provider["scope"] == settings["scope"]
+    assert "clientSecret" not in provider
+    assert [d["metadata"]["name"] for d in login if d["kind"] == "Secret"] == []
+    spec = named(login, "Deployment", "login")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert f"--redirect-url=https://{settings['host']}/oauth2/callback" in container["args"]
+    assert re.fullmatch(r"\S+:v7\.15\.2@sha256:[0-9a-f]{64}", container["image"])
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+@needs_kubectl
+def test_who_brings_no_token_reaches_the_login_and_nothing_else(login):
+    """Route and policy ask for the same header, so that nobody passes the one as somebody without a
+    token, and the other as somebody with one."""
+    (rule,) = named(login, "RequestAuthentication")["spec"]["jwtRules"]
+    (header,) = (each["name"] for each in rule["fromHeaders"])
+    config = yaml.safe_load(named(login, "ConfigMap", "login")["data"]["login.yaml"])
+    assert [each["name"] for each in config["injectRequestHeaders"]] == [header]
+    closed, away, console = named(login, "VirtualService")["spec"]["http"]
+    assert closed["directResponse"] == {"status": 404}
+    assert away["match"] == [{"withoutHeaders": {header: {}}}]
+    assert away["route"][0]["destination"]["host"].startswith("login.driftloop-console.")
+    assert console["route"][0]["destination"]["host"].startswith("console.driftloop-console.")
+    policy = named(login, "AuthorizationPolicy", "console-login")["spec"]
+    (allowed,) = policy["rules"]
+    assert allowed["when"] == [{"key": f"request.headers[{header}]", "notValues": ["*"]}]
+    hosts = named(login, "VirtualService")["spec"]["hosts"]
+    assert allowed["to"][0]["operation"]["hosts"] == [*hosts, *(f"{host}:*" for host in hosts)]
 
 
 def test_it_is_off_until_it_is_copied():
