@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from driftloop.cli.root import root
 from driftloop.cluster import status
 from driftloop.cluster.reader import ClusterError, ForbiddenError
+from driftloop.contract.inboxes import InboxStatus
 from driftloop.contract.integrity import describe_mismatch
 from driftloop.local.up.supervisor import Supervisor
 from driftloop.retrain.state import RetrainState
@@ -221,7 +222,7 @@ def test_the_shape_is_the_local_one():
     )
     assert {"tip", "processes", "verdicts"} <= local
     found = overview(cluster("digits-released"))
-    added = {"memory", "releases", "gateway", "unknown", "windows", "tracking"}
+    added = {"memory", "releases", "gateway", "unknown", "windows", "tracking", "inboxes"}
     assert set(found) == local | added
     (process,) = found["processes"]
     named = set(
@@ -505,6 +506,22 @@ def test_how_far_a_tracking_server_has_been_told_is_asked():
     found = overview(cluster("digits-released", **{path: told}))
     assert found["tracking"] == {"digits.digits": told}
     assert overview(cluster("digits-released"))["tracking"] == {}
+
+
+def test_files_of_labels_that_were_refused_are_asked_for():
+    path = "/api/v1/namespaces/digits/services/digits-decision:8080/proxy/labels"
+    told = {
+        "waiting": 0,
+        "refused": 1,
+        "file": "labels/digits/refused/a.csv",
+        "reason": "no column",
+    }
+    found = overview(cluster("digits-released", **{path: told}))
+    assert found["inboxes"] == {"digits.digits": told}
+    status_line = InboxStatus.read(found["inboxes"]["digits.digits"]).text
+    assert status_line.startswith(
+        "1 file of labels refused, the last one labels/digits/refused/a.csv"
+    )
 
 
 def test_a_node_without_disk_is_named():

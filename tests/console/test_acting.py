@@ -156,6 +156,22 @@ def test_what_waits_for_a_person_is_asked_once_and_is_the_command(
     assert "the runtime is not reachable from here" in refused
 
 
+def test_labels_that_were_refused_are_told_on_the_pipeline_s_page(
+    owner: TestClient, console: Console, source: StoredSource
+) -> None:
+    space = console.collector.snapshot.find_namespace("digits")
+    inbox = {
+        "refused": 1,
+        "file": f"labels/digits/refused/{HOSTILE}",
+        "reason": "no column `request`",
+    }
+    keep(source, inboxes={f"{space}.digits": inbox})
+    owner.portal.call(console.collector.refresh)
+    page = owner.get(PIPELINE).text
+    assert "1 file of labels refused, the last one labels/digits/refused/" in page
+    assert HOSTILE not in page
+
+
 def test_an_unknown_action_names_those_that_there_are(console: Console) -> None:
     with pytest.raises(PipelineError, match="must be one of: `trigger`"):
         find_action(console.collector.snapshot, "digits", "x", {})

@@ -99,6 +99,7 @@ RECORDS: dict[type, str] = {
     labels.RequestLabel: "One of its `labels`, and of those that are posted to the decision service's `/labels`.",
     labels.LabelReceipt: "Answer of the decision service to labels.",
     inboxes.InboxPlace: "`labels/P/reading.json` in the bucket of runs.",
+    inboxes.InboxStatus: "Answer of the decision service to `GET /labels`, and part of `driftloop status --output json`.",
     inboxes.InboxResult: "`NAME.json` beside a file of labels that was read or refused.",
     labels.LabelCounts: "`labels` in the details of a verdict, and of `GET /window`.",
     verdicts.VerdictRecord: "Data of a detector's event, as the decision reads it.",

@@ -95,6 +95,9 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
         yield f"decision {name}: {phase}{waits}"
     for name, tracking in sorted(status.tracking.items()):
         yield f"tracking {name}: {tracking.text}"
+    for name, inbox in sorted(status.inboxes.items()):
+        if inbox.text:
+            yield f"labels   {name}: {inbox.text}"
     for name, run in sorted(status.runs.items()):
         yield f"run      {name}: {run.name} {_format_run(run)}"
         yield from (

@@ -86,7 +86,8 @@ def _read_parquet(file: Path, needed: tuple[str, str]) -> Iterator[tuple[str, di
     except ModuleNotFoundError as error:
         raise StepError(
             f"{file.name} needs pyarrow, which is not installed",
-            hint="`uv pip install pyarrow`, or write the labels as .csv or .jsonl",
+            hint="write the labels as .csv or .jsonl, or load the file with `driftloop labels load` where pyarrow is "
+            "(`uv pip install pyarrow`)",
         ) from error
     try:
         table = parquet.ParquetFile(file)

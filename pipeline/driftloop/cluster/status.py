@@ -53,6 +53,8 @@ class _Picture:
     """Pipeline to what its loop waits for."""
     tracking: dict[str, Json] = field(default_factory=dict)
     """Pipeline to how far its tracking server has been told."""
+    inboxes: dict[str, Json] = field(default_factory=dict)
+    """Pipeline to the files of labels that wait and were refused."""
     unjudged: dict[str, Json] = field(default_factory=dict)
     """Detector to its windows that are not judged."""
     windows: dict[str, Json] = field(default_factory=dict)
@@ -112,7 +114,8 @@ def overview(
             with picture.part(f"{key} of {home}"):
                 document[key] |= read(picture, names)
     return document | {
-        "loops": picture.loops, "tracking": picture.tracking, "unjudged": picture.unjudged, "windows": picture.windows,
+        "loops": picture.loops, "tracking": picture.tracking, "inboxes": picture.inboxes,
+        "unjudged": picture.unjudged, "windows": picture.windows,
         "unknown": picture.unknown,
     }  # fmt: skip
 
@@ -348,6 +351,8 @@ def _decisions(picture: _Picture, names: Names) -> Json:
     picture.loops[key] = explained.summary
     with picture.part(f"tracking of {key}"):
         _read_tracking(picture, names, key)
+    with picture.part(f"files of labels of {key}"):
+        _read_inbox(picture, names, key)
     return {key: state.phase}
 
 
@@ -357,6 +362,14 @@ def _read_tracking(picture: _Picture, names: Names, key: str) -> None:
     said = parse_json(text, label="the decision's answer") if text else None
     if said is not None:
         picture.tracking[key] = said
+
+
+def _read_inbox(picture: _Picture, names: Names, key: str) -> None:
+    """Read which files of labels wait and were refused; nothing for a pipeline that reads none."""
+    text = _asked(picture, names, names.decision, "labels")
+    said = parse_json(text, label="the decision's answer") if text else None
+    if said is not None:
+        picture.inboxes[key] = said
 
 
 def _verdicts(picture: _Picture, names: Names) -> Json:

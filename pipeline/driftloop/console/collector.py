@@ -296,7 +296,7 @@ def _list_shown(snapshot: Snapshot) -> tuple[Any, ...]:
         shown = (
             status.applied, status.refused, status.stuck, status.waiting, status.disk, status.blind,
             status.altered, status.releases, status.verdicts, status.unjudged, status.windows,
-            status.decisions, status.loops, status.runs, status.list_dead(),
+            status.decisions, status.loops, status.runs, status.inboxes, status.list_dead(),
         )  # fmt: skip
     return (
         shown,

@@ -3,7 +3,14 @@ it."""
 
 from dataclasses import dataclass
 
-from driftloop.contract.documents import document_key, from_json, is_text, is_whole, texts_key
+from driftloop.contract.documents import (
+    document_key,
+    escape_text,
+    from_json,
+    is_text,
+    is_whole,
+    texts_key,
+)
 
 
 def inbox_key(pipeline: str) -> str:
@@ -16,9 +23,14 @@ def read_key(pipeline: str, etag: str, name: str) -> str:
     return f"labels/{pipeline}/read/{etag[:12]}-{name}"
 
 
+def refused_folder(pipeline: str) -> str:
+    """Return the key of the folder of files that are none of labels."""
+    return f"labels/{pipeline}/refused"
+
+
 def refused_key(pipeline: str, etag: str, name: str) -> str:
     """Return the key of a file that is none of labels."""
-    return f"labels/{pipeline}/refused/{etag[:12]}-{name}"
+    return f"{refused_folder(pipeline)}/{etag[:12]}-{name}"
 
 
 def reading_key(pipeline: str) -> str:
@@ -68,3 +80,40 @@ class InboxResult:
         if self.malformed:
             said += f", {self.malformed} rows have none ({self.reasons[0]})"
         return f"{said}; it is refused: {self.refused}" if self.refused else said
+
+
+@dataclass(frozen=True, kw_only=True)
+class InboxStatus:
+    """What the decision service knows of files of labels."""
+
+    waiting: int = document_key("waiting", "a number", lambda v: is_whole(v, 0), default=0)
+    """Files that are not read yet."""
+    refused: int = document_key("refused", "a number", lambda v: is_whole(v, 0), default=0)
+    """Files in the folder of refused ones."""
+    file: str = document_key("file", "a text", lambda v: isinstance(v, str), default="")
+    """Key of the last of them; empty without one."""
+    reason: str = document_key("reason", "a text", lambda v: isinstance(v, str), default="")
+    """Why it was refused."""
+    time: str = document_key("refusedAt", "a text", lambda v: isinstance(v, str), default="")
+    """When."""
+
+    @classmethod
+    def read(cls, document: object) -> "InboxStatus":
+        """Read it from plain data; DocumentError."""
+        return from_json(cls, document, label="the status of files of labels", closed=False)
+
+    @property
+    def text(self) -> str:
+        """What a person should know, in one line; empty while nothing is refused or waits."""
+        parts = [f"{_count_files(self.waiting)} to be read"] if self.waiting else []
+        if self.refused:
+            why = f" at {self.time}: {self.reason}" if self.reason else ""
+            parts.append(
+                f"{_count_files(self.refused)} refused, the last one {escape_text(self.file)}{why}; delete it there once "
+                "its labels are loaded"
+            )
+        return "; ".join(parts)
+
+
+def _count_files(count: int) -> str:
+    return "1 file of labels" if count == 1 else f"{count} files of labels"

@@ -19,7 +19,8 @@ from support.recorder import BUCKET, KEY, SECRET, object_store
 
 from driftloop.clients import events
 from driftloop.clients.s3 import ObjectStore, StoreLocation
-from driftloop.contract.inboxes import InboxResult
+from driftloop.contract.documents import to_json
+from driftloop.contract.inboxes import InboxResult, InboxStatus
 from driftloop.contract.labels import LabelBatch
 from driftloop.services.decision.inbox import InboxFolder, InboxWatch
 from driftloop.services.decision.labels import LabelDoor, LabelsRefusedError
@@ -93,7 +94,7 @@ class Inbox:
             broker=f"http://127.0.0.1:{broker.port}/n/default",
             registry=registry,
         )
-        self.registry = registry
+        self.registry, self.door = registry, door
         self.watch = InboxWatch(InboxFolder(self.store, self.bucket, pipeline), door, registry)
 
     def put(self, name: str, data: bytes) -> None:
@@ -190,11 +191,39 @@ async def test_what_is_no_file_of_labels_is_put_aside_with_the_reason(
     assert (inbox.count("read"), inbox.count("refused")) == (1, 1)
 
 
+async def test_a_parquet_file_without_pyarrow_is_refused_where_people_look(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in driftloop's image, which has none."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    inbox.put("may.parquet", b"PAR1")
+    await inbox.watch.read_files()
+    status = InboxStatus.read(to_json(inbox.watch.status))
+    assert (status.waiting, status.refused) == (0, 1)
+    assert status.file.endswith("-may.parquet")
+    assert status.text.startswith(
+        f"1 file of labels refused, the last one labels/{inbox.pipeline}/refused/"
+    )
+    for words in ("may.parquet needs pyarrow, which is not installed", "as .csv or .jsonl"):
+        assert words in status.text
+    # another process knows it, too, and once it is deleted nothing is to be done
+    again = InboxWatch(
+        InboxFolder(inbox.store, inbox.bucket, inbox.pipeline), inbox.door, CollectorRegistry()
+    )
+    await again.read_files()
+    assert again.status == status
+    for key in (status.file, f"{status.file}.json"):
+        inbox.store.delete_object(StoreLocation(BUCKET, key))
+    await again.read_files()
+    assert again.status.text == ""
+
+
 @pytest.mark.timeout(120)
 async def test_the_decision_service_reads_the_inbox(
     inbox: Inbox, broker: Broker, store: Process, tmp_path: Path
 ) -> None:
     inbox.put("first.jsonl", lines(3))
+    inbox.put("second.csv", b"id,label\na,1\n")
     server = nats(tmp_path / "nats").start()
     port = free_port()
     argv = [sys.executable, "-m", "driftloop.services.decision", "--port", str(port)]
@@ -217,6 +246,15 @@ async def test_the_decision_service_reads_the_inbox(
     try:
         await asyncio.to_thread(decision.start, 60)
         await until(lambda: inbox.names("read") != [], within=30)
+        told: dict[str, Any] = {}
+        while not told.get("refused"):
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{port}/labels") as answer,
+            ):
+                told = await answer.json()
+            await asyncio.sleep(0.2)
+        assert "second.csv has no column `request`" in told["reason"]
     finally:
         decision.kill()
         server.kill()

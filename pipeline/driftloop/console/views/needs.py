@@ -31,6 +31,7 @@ def list_needs(snapshot: Snapshot, name: str) -> tuple[Need, ...]:
         *_list_release(snapshot, name),
         *_list_loop(snapshot, name),
         *_list_monitors(snapshot, name),
+        *_list_labels(snapshot, name),
     ]
     return tuple(sorted(found, key=lambda need: LEVELS.index(need.level)))
 
@@ -97,6 +98,14 @@ def _list_loop(snapshot: Snapshot, name: str) -> Iterator[Need]:
             end,
             f"{home}/runs",
         )
+
+
+def _list_labels(snapshot: Snapshot, name: str) -> Iterator[Need]:
+    status = snapshot.status
+    inboxes = status.inboxes if status is not None else {}
+    inbox = inboxes.get(f"{snapshot.find_namespace(name)}.{name}")
+    if inbox is not None and inbox.refused:
+        yield Need("watch", inbox.text, f"{HOME}/{name}/drift")
 
 
 def _describe_bad_end(run: RunStatus) -> str | None:

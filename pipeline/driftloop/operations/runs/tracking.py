@@ -11,17 +11,16 @@ from driftloop.clients.mlflow import MlflowClient, MlflowRefusedError
 from driftloop.cluster.forward import reach_url
 from driftloop.cluster.reader import ApiReader
 from driftloop.contract.documents import DocumentError, to_json
-from driftloop.contract.names import CLUSTER_DOMAIN, SERVICE_PORT, TRACKING_SECRET
+from driftloop.contract.names import TRACKING_SECRET
 from driftloop.contract.platform import TRACKING_SETTINGS
 from driftloop.contract.tracking import TrackedRun, TrackingStatus
 from driftloop.contract.trees import release_path, spec_path
-from driftloop.errors import LocalError, PipelineError
+from driftloop.errors import PipelineError
 from driftloop.git.repository import Repository
-from driftloop.local.argo.objects import Objects
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.commits import releases
-from driftloop.operations.ground import endpoints
+from driftloop.operations.runs.decisions import ask_decisions
 from driftloop.operations.runs.run_store import RunFilter, RunPlace, list_runs
 from driftloop.spec import load_spec
 from driftloop.spec.tracking import Tracking
@@ -38,8 +37,6 @@ from driftloop.tracking.sync import (
 
 Report = Callable[[str], None]
 
-PATIENCE = 2.0
-"""Seconds to wait for one answer of a service."""
 MOST_RUNS = 1_000_000
 
 
@@ -152,31 +149,4 @@ def _describe_tracked(tracked: TrackedRun) -> str:
 def ask_tracking(state: StateFolder) -> tuple[dict[str, TrackingStatus], list[str]]:
     """Return how far each pipeline's tracking server has been told, by `<namespace>.<pipeline>`, and a
     line for each that can't be asked."""
-    found: dict[str, TrackingStatus] = {}
-    unknown: list[str] = []
-    try:
-        addresses = endpoints.read_addresses(state)
-        tracked = list(_list_tracked(Objects.read(state.objects)))
-    except LocalError as error:
-        return found, [f"tracking: {error.message}"]
-    for key, host in tracked:
-        address = addresses.get(f"{host}:{SERVICE_PORT}")
-        if address is None:
-            continue
-        try:
-            with endpoints.open_near(f"http://{address}/tracking", timeout=PATIENCE) as response:
-                found[key] = TrackingStatus.read(json.load(response))
-        except (OSError, ValueError, DocumentError) as error:
-            unknown.append(f"tracking of {key}: {error}")
-    return found, unknown
-
-
-def _list_tracked(objects: Objects) -> Iterator[tuple[str, str]]:
-    """Yield key and host of each decision service that tells a tracking server."""
-    for deployment in objects.of("Deployment"):
-        args = deployment["spec"]["template"]["spec"]["containers"][0].get("args") or []
-        if "--tracking" not in args:
-            continue
-        namespace, name = deployment["metadata"]["namespace"], deployment["metadata"]["name"]
-        key = f"{namespace}.{args[args.index('--pipeline') + 1]}"
-        yield key, f"{name}.{namespace}.{CLUSTER_DOMAIN}"
+    return ask_decisions(state, "tracking", TrackingStatus.read)

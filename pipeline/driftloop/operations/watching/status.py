@@ -11,6 +11,7 @@ from typing import Any
 
 from driftloop.contract.approvals import Hold
 from driftloop.contract.documents import to_json
+from driftloop.contract.inboxes import InboxStatus
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.tracking import TrackingStatus
 from driftloop.contract.trees import DEPLOYMENTS, RELEASE
@@ -21,6 +22,7 @@ from driftloop.local.ground import addresses, binaries, memory
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.ground import endpoints
 from driftloop.operations.rollouts.analyses import ask_analyses
+from driftloop.operations.runs.decisions import ask_decisions
 from driftloop.operations.runs.tracking import ask_tracking
 from driftloop.operations.watching.windows import ask_windows
 from driftloop.release.record import load_release
@@ -229,6 +231,8 @@ class PlatformStatus:
     """Pipeline to what its loop waits for, in one line."""
     tracking: Mapping[str, TrackingStatus]
     """Pipeline to how far its tracking server has been told; none for one without."""
+    inboxes: Mapping[str, InboxStatus]
+    """Pipeline to its files of labels; none for one that reads none."""
     runs: Mapping[str, RunStatus]
     supervisor: SupervisorStatus | None
     """None for a cluster."""
@@ -277,6 +281,9 @@ class PlatformStatus:
                 name: TrackingStatus.read(item)
                 for name, item in document.get("tracking", {}).items()
             },
+            inboxes={
+                name: InboxStatus.read(item) for name, item in document.get("inboxes", {}).items()
+            },
             runs={name: RunStatus.from_json(item) for name, item in document["runs"].items()},
             supervisor=SupervisorStatus(
                 document["pid"], document["uptime"], used["up"], used["total"]
@@ -318,6 +325,9 @@ def read_local_status(state: StateFolder) -> PlatformStatus:
     document["windows"] = {name: to_json(window) for name, window in windows.items()}
     tracking, silent = ask_tracking(state)
     document["tracking"] = {name: to_json(status) for name, status in tracking.items()}
+    document["unknown"] += silent
+    inboxes, silent = ask_decisions(state, "labels", InboxStatus.read)
+    document["inboxes"] = {name: to_json(status) for name, status in inboxes.items()}
     document["unknown"] += silent
     try:
         document["releases"] = _read_releases(state)

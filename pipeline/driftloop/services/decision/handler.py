@@ -35,6 +35,7 @@ from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import AlarmEvent, EndEvent, HaltEvent, ResumeEvent
 from driftloop.services.decision.deadletters import DeadLetters
 from driftloop.services.decision.evidence import find_stored
+from driftloop.services.decision.inbox import InboxWatch
 from driftloop.services.decision.labels import BusyError, LabelDoor, LabelsRefusedError
 from driftloop.services.decision.loop import DecisionLoop
 from driftloop.services.decision.tracking import TrackingLoop
@@ -64,11 +65,13 @@ class DecisionHandlers:
         letters: DeadLetters,
         labels: LabelDoor | None,
         tracking: TrackingLoop | None = None,
+        inbox: InboxWatch | None = None,
     ) -> None:
         self._loop = loop
         self._letters = letters
         self._labels = labels
         self._tracking = tracking
+        self._inbox = inbox
         self._js = js
         self._verdicts = verdicts
         self._namespace = namespace
@@ -103,6 +106,7 @@ class DecisionHandlers:
         application.router.add_get("/state", self._answer_state)
         application.router.add_get("/why", self._answer_why)
         application.router.add_get("/tracking", self._answer_tracking)
+        application.router.add_get("/labels", self._answer_labels)
         application.router.add_get("/healthz", self._answer_health)
         application.router.add_get("/metrics", self._answer_metrics)
         return application
@@ -301,6 +305,11 @@ class DecisionHandlers:
         """Answer how far the tracking server has been told; null without one."""
         tracking = self._tracking
         return web.json_response(None if tracking is None else to_json(tracking.status))
+
+    async def _answer_labels(self, request: web.Request) -> web.Response:
+        """Answer which files of labels wait and were refused; null where none are read."""
+        inbox = self._inbox
+        return web.json_response(None if inbox is None else to_json(inbox.status))
 
     async def _answer_health(self, request: web.Request) -> web.Response:
         connected = self._js._nc.is_connected and self._verdicts._nc.is_connected

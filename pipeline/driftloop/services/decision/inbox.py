@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -21,9 +21,11 @@ from driftloop.contract.documents import DocumentError, escape_text, to_json
 from driftloop.contract.inboxes import (
     InboxPlace,
     InboxResult,
+    InboxStatus,
     inbox_key,
     read_key,
     reading_key,
+    refused_folder,
     refused_key,
 )
 from driftloop.contract.labels import MOST_SHOWN
@@ -63,6 +65,20 @@ class InboxFolder:
         files = (e for e in found if e.size <= LARGEST and not e.key.endswith("/"))
         return sorted(files, key=lambda entry: (entry.modified, entry.key))
 
+    def list_refused(self) -> list[StoreObject]:
+        """Return what is said of refused files, the oldest first."""
+        found = self.store.list_folder(self.bucket / refused_folder(self.pipeline))
+        told = (entry for entry in found if entry.key.endswith(".json"))
+        return sorted(told, key=lambda entry: (entry.modified, entry.key))
+
+    def read_result(self, entry: StoreObject) -> InboxResult | None:
+        """Read what is said of a file; None of one that is gone or can't be read."""
+        try:
+            place = StoreLocation(self.bucket.bucket, entry.key)
+            return InboxResult.read(self.store.read_json(place))
+        except (MissingObjectError, DocumentError, ValueError):
+            return None
+
     def read_place(self) -> InboxPlace | None:
         """Return how far a file was read; None when none was begun."""
         try:
@@ -89,6 +105,8 @@ class InboxWatch:
     def __init__(self, folder: InboxFolder, door: LabelDoor, registry: CollectorRegistry) -> None:
         self._folder = folder
         self._door = door
+        self.status = InboxStatus()
+        """What waits and what was refused, as of the last look."""
         self._files = Counter(
             "driftloop_decision_label_files",
             "Files of labels that were read from the bucket, by result",
@@ -118,11 +136,29 @@ class InboxWatch:
         """Read the files that are there; StoreError when the store is away, LabelsRefusedError when the broker is."""
         entries = await asyncio.to_thread(self._folder.list_files)
         self._waiting.set(len(entries))
+        self.status = replace(self.status, waiting=len(entries))
         for number, entry in enumerate(entries, 1):
             with tempfile.TemporaryDirectory(prefix="driftloop-labels-") as folder:
                 file = Path(folder) / PurePosixPath(entry.key).name
                 await self._read_file(entry, file)
             self._waiting.set(len(entries) - number)
+            self.status = replace(self.status, waiting=len(entries) - number)
+        await asyncio.to_thread(self._read_refused)
+
+    def _read_refused(self) -> None:
+        """Look at what was refused, by this process or an earlier one, and is still there."""
+        told = self._folder.list_refused()
+        key = told[-1].key.removesuffix(".json") if told else ""
+        if (len(told), key) == (self.status.refused, self.status.file):
+            return
+        result = self._folder.read_result(told[-1]) if told else None
+        self.status = replace(
+            self.status,
+            refused=len(told),
+            file=key,
+            reason=result.refused if result is not None else "",
+            time=result.time if result is not None else "",
+        )
 
     async def _read_file(self, entry: StoreObject, file: Path) -> None:
         bucket = self._folder.bucket.bucket

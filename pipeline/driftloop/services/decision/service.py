@@ -111,6 +111,11 @@ async def serve_decision(options: DecisionOptions) -> None:
                     head=options.head,
                     registry=registry,
                 )
+            inbox = None
+            if options.labels and options.bucket is not None:
+                store_of_files = ObjectStore.from_environment(options.environment)
+                folder = InboxFolder(store_of_files, options.bucket, pipeline)
+                inbox = InboxWatch(folder, labels, registry)
             door = DecisionHandlers(
                 loop,
                 js,
@@ -125,6 +130,7 @@ async def serve_decision(options: DecisionOptions) -> None:
                 letters=letters,
                 labels=labels if options.labels else None,
                 tracking=tracking,
+                inbox=inbox,
             )
             async with (
                 serve_http(ApplicationServer(door.build_application()), options.host, options.port),
@@ -136,16 +142,7 @@ async def serve_decision(options: DecisionOptions) -> None:
                     look = options.look
                     pruned = PruneWatch(look.store, look.bucket, pipeline, registry)
                     group.create_task(pruned.watch())
-                if options.labels and options.bucket is not None:
-                    inbox = InboxWatch(
-                        InboxFolder(
-                            ObjectStore.from_environment(options.environment),
-                            options.bucket,
-                            pipeline,
-                        ),
-                        labels,
-                        registry,
-                    )
+                if inbox is not None:
                     group.create_task(inbox.watch())
                 if tracking is not None:
                     group.create_task(tracking.run())
