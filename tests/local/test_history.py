@@ -14,6 +14,7 @@ from driftloop.contract.streams import WORKFLOWS
 from driftloop.local.ground.files import find_set_aside
 from driftloop.local.ground.sentences import (
     describe_cause,
+    drop_alarm_ids,
     format_step,
     tell_alarm,
     tell_end,
@@ -118,6 +119,12 @@ UUID = "6b1f8a1e-0c5a-5d3b-9d52-2f6f0d7a3c11"
 )
 def test_a_cause_is_told_without_what_nobody_types(cause: str, words: str) -> None:
     assert describe_cause(cause) == words
+
+
+def test_a_sentence_of_the_loop_has_no_id_of_an_alarm() -> None:
+    text = "runs because of alarm 56938782-7e21-56ce-bb6f-f48dd1ccfdcc: hue 1 -> 2"
+    assert drop_alarm_ids(text) == "runs because of an alarm: hue 1 -> 2"
+    assert drop_alarm_ids("waits") == "waits"
 
 
 def test_alarms_loops_and_ends_are_sentences() -> None:

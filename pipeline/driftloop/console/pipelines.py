@@ -1,5 +1,6 @@
 """Pages of all pipelines and of one: overview, loop, drift, rollout, events."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from driftloop.console.views.needs import list_needs, list_platform_needs
 from driftloop.console.views.times import choose_span
 from driftloop.contract.streams import DetectorStreams
 from driftloop.contract.verdicts import WindowRecord, read_columns, read_small
+from driftloop.local.ground.sentences import drop_alarm_ids
 from driftloop.operations.rollouts.rollout_progress import RolloutProgress, read_progress
 from driftloop.operations.watching.why import LoopAnswer
 from driftloop.pages import column_charts, rollout_charts, time_charts
@@ -87,7 +89,10 @@ async def _ask_why(
     if snapshot.status is None:
         return None, "the decision service does not run"
     asked = console.collector.share(("why", name), lambda: console.source.explain(namespace, name))
-    return await within(asked, "the decision service has not answered yet")
+    answer, trouble = await within(asked, "the decision service has not answered yet")
+    return (
+        replace(answer, text=drop_alarm_ids(answer.text)) if answer is not None else None
+    ), trouble
 
 
 async def show_drift(request: Request) -> Response:

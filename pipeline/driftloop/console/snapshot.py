@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from driftloop.console.source import CommittedState, RepositoryPicture
 from driftloop.contract.approvals import Hold
 from driftloop.contract.names import Names
+from driftloop.local.ground.sentences import drop_alarm_ids
 from driftloop.local.ground.timeline import TimelineEntry
 from driftloop.operations.runs.run_store import ListedRun
 from driftloop.operations.watching.status import (
@@ -98,7 +99,7 @@ class Snapshot:
     def find_summary(self, name: str) -> str:
         """Return in one line what a pipeline's loop waits for; empty when it is not known."""
         loops = self.status.loops if self.status is not None else {}
-        return loops.get(f"{self.find_namespace(name)}.{name}", "")
+        return drop_alarm_ids(loops.get(f"{self.find_namespace(name)}.{name}", ""))
 
     def find_release(self, name: str) -> ReleaseStatus | None:
         """Return where a pipeline's release stands: as it runs, or as git has it."""
