@@ -635,7 +635,7 @@ def test_why_shows_the_open_windows_of_a_cluster(kubeconfig):
         "closes, 3 are counted; an alarm of them counts by itself"
     )
     found = json.loads(CliRunner().invoke(root, [*asked, "--output", "json"]).stdout)
-    assert found == {**WHY, "windows": [window]}
+    assert found == {**WHY, "windows": [window], "holds": []}
     gone = CliRunner().invoke(root, [*asked, "--namespace", "nowhere"])
     assert gone.exit_code == 1
     assert "Service nowhere/digits-decision does not exist" in str(gone.exception)

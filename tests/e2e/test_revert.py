@@ -3,19 +3,24 @@
 import asyncio
 import contextlib
 import json
+import os
+import re
 import shutil
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import nats
 import pytest
 from support.loops import applied, commit_move
 
 from driftloop.clients import s3
 from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.git.repository import Repository
+from driftloop.local.argo.store import Workflows
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.commits.guard import refuse_harm
 from driftloop.release import record
@@ -36,6 +41,12 @@ class Digits:
     def predict(self, X, names=None, meta=None):
         return np.array([[self.name]])
 """
+ROLLOUT = """\
+  rollout:
+    shadow: {for: 1s, requests: 20, agreement: null}
+    canary: {steps: [50], every: 1s, requests: 20, errorRate: 0.5}
+    promote: manual
+"""
 BODY = {"data": {"ndarray": [[1.0]]}}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -49,7 +60,7 @@ def spec(request, tmp_path):
     file = tmp_path / "project" / "pipeline.yaml"
     text = request.param[: request.param.index("  monitors:")]
     file.write_text(
-        text.replace('"example.org/server:1"', '"example.org/server:1", context: server')
+        text.replace('"example.org/server:1"', '"example.org/server:1", context: server') + ROLLOUT
     )
     return file
 
@@ -104,6 +115,40 @@ async def asked(url: str) -> AsyncIterator[list[str]]:
         await asyncio.gather(*callers, return_exceptions=True)
 
 
+async def start_rollout(platform: DemoPlatform, version: Version) -> str:
+    """Start the rollout of a candidate in shadow, as the step before does."""
+    name = f"digits-release-{version.id}"
+    manifest = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": name},
+        "spec": {
+            "workflowTemplateRef": {"name": "digits-release"},
+            "arguments": {
+                "parameters": [
+                    {"name": "release", "value": version.id},
+                    {"name": "run", "value": version.run},
+                ]
+            },
+        },
+    }
+    client = await nats.connect(platform.nats_url)
+    try:
+        workflows = await Workflows.open(client.jetstream())
+        await workflows.create(manifest, namespace="digits")
+    finally:
+        await client.close()
+    return name
+
+
+async def find_hold(platform: DemoPlatform) -> dict[str, str] | None:
+    """What the last rollout waits for, as `status` tells it; None when it does not wait."""
+    said = await platform.run_command(
+        "status", "--output", "json", "--state", str(platform.state.root)
+    )
+    return json.loads(said)["runs"].get("digits/digits-release", {}).get("hold")
+
+
 async def test_the_old_model_answers_everybody_again(spec, envs, tmp_path):
     platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), "digits", "digits")
     repository = Repository(
@@ -149,6 +194,38 @@ async def test_the_old_model_answers_everybody_again(spec, envs, tmp_path):
         assert set(heard[reverted + 3 :]) == {"1"}
         assert platform.read_release() == before
         assert await platform.run_git("rev-parse", "main^{tree}") == tree
+
+        # another candidate waits for a person, and `up` is killed meanwhile
+        third = stored(platform, tmp_path, 3)
+        async with asked(platform.predictions):
+            await moved(lambda release: record.start_shadow(release, third))
+            workflow = await start_rollout(platform, third)
+            hold = await platform.wait_until(
+                lambda: find_hold(platform), "the rollout to wait for a person", within=240
+            )
+        assert (hold["run"], hold["asks"]) == (third.run, f"{third.id} becomes production")
+        os.kill(platform.state.find_holder(), signal.SIGKILL)
+        await asyncio.sleep(1)
+
+    platform = DemoPlatform(platform.state, "digits", "digits")
+    async with platform.run_up(spec, print, envs=envs):
+        await platform.wait_until(lambda: applied(platform), "the same commit", within=120)
+        assert await find_hold(platform) == hold
+        assert platform.read_release().weights == {old.id: 50, third.id: 50}
+        await platform.run_command(
+            *("approve", "digits", third.run, "--reason", "looks right"),
+            *("--state", str(platform.state.root)),
+        )
+        await platform.wait_until(
+            lambda: platform.read_outcome(workflow), "the promotion", within=240
+        )
+        assert platform.read_outcome(workflow) == "Succeeded"
+        assert platform.read_release().production.id == third.id
+        message = await platform.run_git("log", "-1", "--format=%B", "main")
+        assert re.search(r"Approved by .+: looks right\.", message)
+        assert re.search(r"^Approved-by: .+$", message, re.MULTILINE)
+    told = [json.loads(line)["what"] for line in platform.state.timeline.open()]
+    assert told.count(f"run {third.run} waits for a person: {third.id} becomes production") == 1
     commits = [
         entry
         for line in platform.state.timeline.open()

@@ -22,6 +22,7 @@ from driftloop.contract.runs import RunStep
 from driftloop.local.argo.store import BUCKET, STREAM, Change, OvertakenError, Workflows
 from driftloop.local.argo_workflows.collector import Collector
 from driftloop.operations.runs.run_workflows import WorkflowFacts
+from driftloop.operations.watching.why import describe_holds
 from driftloop.resources.workflows.retries import AWAY
 from tests.local import argo_world
 from tests.local.argo_world import Json, World, artifact, container, out_parameter, spec, until
@@ -490,6 +491,10 @@ def test_a_suspended_workflow_survives_its_runner_and_goes_on_with_what_a_person
     time.sleep(1)
     assert held() == hold
     with world.api() as url:
+        (waits,) = describe_holds(
+            world.state, {"DRIFTLOOP_KUBERNETES_URL": url}, "digits", "digits"
+        )
+        assert waits.startswith("asked waits since ")
         environment = {**os.environ, "DRIFTLOOP_KUBERNETES_URL": url, "GIT_CONFIG_GLOBAL": str(git)}
         type_command(
             *("approve", "digits", "--reason", "fine", "--namespace", "digits"),

@@ -78,3 +78,24 @@ def test_a_step_says_how_far_it_is_now_and_then(
     assert told[1].startswith("train: 3 of 12, about ")
     assert told[1].endswith((" s left", " min left"))
     assert told[2:] == ["train failed"]
+
+
+def test_what_waits_for_a_person_is_told_once(
+    answers: tuple[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "POLL", 0.01)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    url, left = answers
+    given = {"run": "digits-1", "asks": "the run goes on", "approvers": '["ann"]'}
+    waits = node("approve-label", "", type="Suspend") | {
+        "id": "n1",
+        "inputs": {"parameters": [{"name": k, "value": v} for k, v in given.items()]},
+    }
+    running = workflow("Running", waits)
+    left += [running, running, workflow("Failed", waits | {"phase": "Failed"})]
+    told: list[str] = []
+    runs.follow_training(KubernetesClient(url), "digits", "digits-1", told.append)
+    since = waits["startedAt"]
+    assert told == [
+        f"digits-1 waits since {since} for the approval of ann: the run goes on; `driftloop approve` lets it go on"
+    ]

@@ -254,3 +254,17 @@ def test_a_workflow_that_is_gone_ends_the_watch(held: World) -> None:
     del held.around.objects[f"workflows/{WORKFLOW}"]
     said = held.step(*watch(held), code=1).stderr
     assert f"workflow `{WORKFLOW}` does not exist any more" in said
+
+
+def test_a_run_that_nobody_lets_go_on_fails_by_name(world: World) -> None:
+    """Argo ends what is suspended when the deadline of its Workflow is over."""
+    claim(world, "digits-c")
+    workflow = suspended(world)
+    (waits,) = workflow["status"]["nodes"].values()
+    waits |= {"displayName": "approve-label", "phase": "Failed", "startedAt": LONG_AGO}
+    waits["message"] = "Step exceeded its deadline"
+    world.around.objects["workflows/digits-c"] = workflow
+    finish(world, "digits-c", "Failed")
+    assert state(world).outcome == "failed"
+    said = f"approve-label: nobody has approved it since {LONG_AGO} ({B} becomes production)"
+    assert state(world).reason == said

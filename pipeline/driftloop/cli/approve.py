@@ -7,13 +7,11 @@ import click
 
 from driftloop.cli import options
 from driftloop.cli.completing import complete_pipeline
-from driftloop.contract.names import WEBHOOK_PORT
 from driftloop.errors import LocalError
 from driftloop.operations.commits.target import find_runtime, follows_here, read_person
-from driftloop.operations.ground import endpoints
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.runs.approvals import approve_hold
-from driftloop.operations.runs.runs import require_runtime
+from driftloop.operations.runs.runs import find_pipeline_namespace, require_runtime
 
 EXAMPLES = """\b
 Examples:
@@ -51,13 +49,7 @@ def command(
     api = require_runtime(find_runtime(state.folder, os.environ))
     own = follows_here(state.folder, api)
     if namespace is None:
-        namespace = (
-            endpoints.find_endpoint(
-                state.folder, name, suffix="-retrain", port=WEBHOOK_PORT
-            ).host.split(".")[1]
-            if own
-            else name
-        )
+        namespace = find_pipeline_namespace(state.folder, name) if own else name
 
     def find_who() -> str:
         if own:

@@ -10,8 +10,14 @@ from driftloop.cli import halt, options
 from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.completing import complete_pipeline
 from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.runs.runs import find_pipeline_namespace
 from driftloop.operations.watching.suspend import find_decision
-from driftloop.operations.watching.why import ask_cluster_why, ask_why, describe_windows
+from driftloop.operations.watching.why import (
+    ask_cluster_why,
+    ask_why,
+    describe_holds,
+    describe_windows,
+)
 
 EXAMPLES = """\b
 Examples:
@@ -49,8 +55,15 @@ def command(
     else:
         answer = ask_why(find_decision(name, state.folder, url, os.environ))
         if url is None:
-            answer = replace(answer, windows=describe_windows(state.folder, name))
+            answer = replace(
+                answer,
+                windows=describe_windows(state.folder, name),
+                holds=describe_holds(
+                    state.folder, os.environ, find_pipeline_namespace(state.folder, name), name
+                ),
+            )
     if output == "json":
         click.echo(json.dumps(answer.to_json()))
         return
-    click.echo("\n".join((f"{name} is {answer.phase}: {answer.text}", *answer.windows)))
+    lines = (f"{name} is {answer.phase}: {answer.text}", *answer.holds, *answer.windows)
+    click.echo("\n".join(lines))

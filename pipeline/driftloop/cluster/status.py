@@ -16,7 +16,7 @@ from driftloop.cluster.pods import describe_unplaced, find_altered
 from driftloop.cluster.qualities import describe_quality
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
 from driftloop.cluster.recorders import describe_recorder
-from driftloop.contract.approvals import describe_hold
+from driftloop.contract.approvals import describe_hold, list_holds
 from driftloop.contract.documents import DocumentError, parse_json, to_json
 from driftloop.contract.names import (
     COMPONENT_LABEL,
@@ -122,15 +122,20 @@ def overview(
 
 def explain_loop(reader: TextReader, names: Names) -> Json:
     """Return what the decision says that the loop waits for (its `GET /why`), `windows`, the open window of
-    each detector, and `unknown`. ClusterError when the decision can't be asked."""
+    each detector, `holds`, what waits for a person, and `unknown`. ClusterError when the decision can't be asked."""
     picture = _Picture(reader, datetime.now(UTC))
     text = _asked(picture, names, names.decision, "why")
     if text is None:
         raise ClusterError(f"Service {names.namespace}/{names.decision} does not exist")
     with picture.part(f"open windows of {names.namespace}/{names.pipeline}"):
         _verdicts(picture, names)
+    holds: list[str] = []
+    with picture.part(f"what waits for a person in {names.namespace}/{names.pipeline}"):
+        workflows = f"/apis/argoproj.io/v1alpha1/namespaces/{names.namespace}/workflows"
+        for workflow in picture.list(workflows):
+            holds += [f"{hold.run} {hold.describe()}" for hold in list_holds(workflow)]
     said: Json = parse_json(text, label="the decision's answer")
-    return said | {"windows": picture.windows, "unknown": picture.unknown}
+    return said | {"windows": picture.windows, "holds": holds, "unknown": picture.unknown}
 
 
 def _gateway(picture: _Picture) -> str | None:

@@ -95,12 +95,12 @@ class Approval:
         return f"approved by {self.who}{f': {self.reason}' if self.reason else ''}"
 
 
-def list_holds(workflow: Mapping[str, Any]) -> tuple[Hold, ...]:
-    """Return what a Workflow waits for, the first first."""
+def list_holds(workflow: Mapping[str, Any], *, phase: str = "Running") -> tuple[Hold, ...]:
+    """Return what a Workflow waits for, the first first; with another phase, the waits that ended so."""
     name = str((workflow.get("metadata") or {}).get("name") or "")
     holds = []
     for node in _list_nodes(workflow):
-        if node.get("phase") != "Running":
+        if node.get("phase") != phase:
             continue
         given = _read_values(node, "inputs")
         hold = Hold(

@@ -294,7 +294,7 @@ def _check_rollout(pipeline: Pipeline) -> Iterator[SpecFinding]:
 
 def _check_approvals(pipeline: Pipeline) -> Iterator[SpecFinding]:
     spec = pipeline.spec
-    if spec.rollout.promote == "manual":
+    if spec.rollout.promote == "manual" or any(step.approve for step in spec.data.steps):
         return
     for field, key in (("approvers", "approvers"), ("approve_within", "approveWithin")):
         if field in spec.model_fields_set:
@@ -302,7 +302,7 @@ def _check_approvals(pipeline: Pipeline) -> Iterator[SpecFinding]:
             yield SpecFinding(
                 location,
                 f"{format_location(location)} must be left out where nothing waits for a person",
-                "set `rollout: {promote: manual}`",
+                "set `rollout: {promote: manual}`, or `approve: true` on a data step",
                 key=True,
             )
 

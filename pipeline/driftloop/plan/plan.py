@@ -78,6 +78,8 @@ class DataStepPlan:
     """Seconds for which its output may be taken again."""
     key: str = ""
     """What its output depends on besides the data."""
+    approve: bool = False
+    """The run waits for a person after it."""
 
 
 @dataclass(frozen=True)
@@ -433,6 +435,7 @@ def _plan_steps(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[DataStep
             step.retries,
             whole_seconds(step.cache),
             key,
+            step.approve,
         )
         for step, key in zip(steps, keys, strict=True)
     )

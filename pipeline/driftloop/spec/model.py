@@ -91,6 +91,9 @@ class DataStep(SpecModel):
     """Try again when the step itself fails."""
     cache: PositiveDuration | None = None
     """Take the output of an earlier run over the same data, up to this old, instead of running."""
+    approve: bool = False
+    """Hold the run after this step until a person approves it (`driftloop approve`); the next step reads what
+    is in the step's folder of the bucket then."""
     resources: Resources = Resources()
     """Resources of the step's container."""
 

@@ -15,6 +15,7 @@ from driftloop.clients import events, sdk
 from driftloop.clients.events import EventRefusedError
 from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.clients.s3 import MissingObjectError
+from driftloop.contract.approvals import list_holds
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.names import CANCELLED_BY_ANNOTATION, Names, release_id
 from driftloop.contract.outcomes import (
@@ -367,5 +368,11 @@ def _describe_failure(workflow: Mapping[str, Any]) -> str:
         )
         for node in nodes.values()
         if node.get("type") == "Pod" and node.get("phase") in ("Failed", "Error")
+    }
+    failed |= {
+        hold.step: f"nobody has approved it since {hold.since} ({hold.asks})"
+        for hold in list_holds(workflow, phase="Failed")
+        # what ends a wait for a reason of its own has failed, too
+        if not failed
     }
     return "; ".join(f"{step}: {message}" for step, message in failed.items())[:500]

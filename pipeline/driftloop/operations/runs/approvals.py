@@ -23,6 +23,18 @@ TRIES = 30
 """Tries to write a Workflow that its controller writes, too."""
 
 
+def list_pipeline_holds(
+    api: KubernetesClient, namespace: str, name: str
+) -> tuple[tuple[dict[str, Any], Hold], ...]:
+    """Return what waits for a person of a pipeline, with its Workflows."""
+    return tuple(
+        (workflow, hold)
+        for workflow in api.list_open_workflows(namespace)
+        if _find_pipeline(workflow) == name
+        for hold in list_holds(workflow)
+    )
+
+
 def find_hold(
     api: KubernetesClient, namespace: str, name: str, run: str | None
 ) -> tuple[dict[str, Any], Hold]:
@@ -30,12 +42,7 @@ def find_hold(
 
     LocalError when nothing waits, or more than one does.
     """
-    found = [
-        (workflow, hold)
-        for workflow in api.list_open_workflows(namespace)
-        if _find_pipeline(workflow) == name
-        for hold in list_holds(workflow)
-    ]
+    found = list_pipeline_holds(api, namespace, name)
     chosen = [(each, hold) for each, hold in found if run in (None, hold.run, hold.workflow)]
     if len(chosen) == 1:
         return chosen[0]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from driftloop.clients.kubernetes import KubernetesClient, workflow_ended
+from driftloop.contract.approvals import list_holds
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.names import WEBHOOK_PORT
 from driftloop.contract.outcomes import RunOutcome, WorkflowEnd, clean_reason
@@ -122,6 +123,12 @@ def find_namespace(state: StateFolder, run: str) -> str:
     return pipelines[max(names, key=len)]
 
 
+def find_pipeline_namespace(state: StateFolder, name: str) -> str:
+    """Return the namespace of a pipeline on this machine; LocalError when it does not run here."""
+    endpoint = endpoints.find_endpoint(state, name, suffix="-retrain", port=WEBHOOK_PORT)
+    return endpoint.host.split(".")[1]
+
+
 def _follow_workflow(
     api: KubernetesClient,
     namespace: str,
@@ -141,6 +148,7 @@ def _follow_workflow(
         exists = exists or workflow is not None
         if workflow is not None:
             _report_steps(workflow, reported, report)
+            _report_holds(workflow, reported, report)
             far.report_steps(workflow)
             if workflow_ended(workflow):
                 return workflow
@@ -165,6 +173,14 @@ def _report_steps(workflow: Mapping[str, Any], reported: set[str], report: Repor
         ending = "done" if node["phase"] == "Succeeded" else node["phase"].lower()
         step = f"{format_step(node, nodes)} {ending}"
         report(f"{step}: {message}" if message else step)
+
+
+def _report_holds(workflow: Mapping[str, Any], reported: set[str], report: Report) -> None:
+    """Report what waits for a person, once."""
+    for hold in list_holds(workflow):
+        if hold.node not in reported:
+            reported.add(hold.node)
+            report(f"{hold.run} {hold.describe()}; `driftloop approve` lets it go on")
 
 
 @dataclass

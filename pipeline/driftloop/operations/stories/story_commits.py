@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import assert_never
 
+from driftloop.contract.approvals import APPROVED_BY_TRAILER
 from driftloop.contract.trees import release_path, spec_path
 from driftloop.git.repository import LoggedCommit, Repository
 from driftloop.local.ground.sentences import describe_cause
@@ -162,7 +163,9 @@ def _tell_commit(commit: StoryCommit) -> str:
             after = f" In the stage before: {measured}." if measured else ""
             return f"{commit.about} answers {weight} % of the traffic.{after}"
         case "promote":
-            return f"{commit.about} is production and answers all traffic{why}."
+            by = commit.logged.trailers.get(APPROVED_BY_TRAILER, "")
+            approved = f", approved by {by}" if by else ""
+            return f"{commit.about} is production and answers all traffic{why}{approved}."
         case "reject":
             reason = f": {ended[1]}" if ended is not None else ""
             return f"The rollout of {commit.about} ended, production answers all traffic{reason}."

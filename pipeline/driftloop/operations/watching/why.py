@@ -2,18 +2,21 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 
+from driftloop.clients.kubernetes import KubernetesUnreachableError
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.names import Names
 from driftloop.contract.windows import OpenWindow
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
+from driftloop.operations.commits.target import find_runtime
 from driftloop.operations.ground import endpoints
+from driftloop.operations.runs.approvals import list_pipeline_holds
 from driftloop.operations.watching.suspend import DecisionEndpoint
 from driftloop.operations.watching.windows import ask_windows
 
@@ -28,6 +31,8 @@ class LoopAnswer:
     text: str
     windows: tuple[str, ...] = ()
     """What each detector has of its open window, in words."""
+    holds: tuple[str, ...] = ()
+    """What waits for a person, in words."""
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "LoopAnswer":
@@ -72,7 +77,7 @@ def ask_cluster_why(
             f"the decision of {namespace}/{pipeline} can't be read: {error}"
         ) from error
     lines = (*describe_open(windows), *document["unknown"])
-    return LoopAnswer(answer.pipeline, answer.phase, answer.summary, answer.text, lines)
+    return replace(answer, windows=lines, holds=tuple(document["holds"]))
 
 
 def describe_windows(state: StateFolder, pipeline: str) -> tuple[str, ...]:
@@ -80,6 +85,18 @@ def describe_windows(state: StateFolder, pipeline: str) -> tuple[str, ...]:
     answer."""
     windows, unknown = ask_windows(state, pipeline)
     return (*describe_open(windows), *unknown)
+
+
+def describe_holds(
+    state: StateFolder, environment: Mapping[str, str], namespace: str, pipeline: str
+) -> tuple[str, ...]:
+    """Return a line for each run of a pipeline that waits for a person here."""
+    api = find_runtime(state, environment)
+    try:
+        found = list_pipeline_holds(api, namespace, pipeline) if api is not None else ()
+    except KubernetesUnreachableError as error:
+        return (f"what waits for a person is not known: {error.message}",)
+    return tuple(f"{hold.run} {hold.describe()}" for _, hold in found)
 
 
 def describe_open(windows: Mapping[str, OpenWindow]) -> tuple[str, ...]:

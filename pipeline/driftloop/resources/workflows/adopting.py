@@ -11,6 +11,7 @@ from driftloop.resources.workflows.steps import (
     ObjectCreation,
     OutputParameter,
     ParameterEquals,
+    PersonHold,
     StepGraph,
     WorkflowNode,
     WorkflowStep,
@@ -25,7 +26,7 @@ _MEDIUM = Resources(cpu="100m", memory="512Mi")
 
 
 def adopt_steps(
-    plan: Plan, steps: tuple[WorkflowStep | ObjectCreation, ...], trial: InputParameter
+    plan: Plan, steps: tuple[WorkflowStep | ObjectCreation | PersonHold, ...], trial: InputParameter
 ) -> tuple[WorkflowNode, ...]:
     """Build the graph of a run that releases a given model, and its own step: all steps of the loop, with
     the model in the place of the trials and their choice. `trial` is the picked one as they take it. None where no

@@ -35,6 +35,7 @@ from driftloop.resources.workflows.steps import (
     OutputCache,
     OutputParameter,
     ParameterEquals,
+    PersonHold,
     StepGraph,
     WorkflowNode,
     WorkflowOutline,
@@ -45,6 +46,7 @@ from driftloop.resources.workflows.steps import (
     finish_step,
     own_step,
     parameter_of,
+    person_hold,
 )
 from driftloop.spec.resources import Resources
 
@@ -90,17 +92,16 @@ def training_outline(plan: Plan, servers: tuple[core.Container, ...]) -> Workflo
 
 def loop_steps(
     plan: Plan, servers: tuple[core.Container, ...]
-) -> tuple[WorkflowStep | ObjectCreation, ...]:
+) -> tuple[WorkflowStep | ObjectCreation | PersonHold, ...]:
     """Build the steps of the loop, in order."""
     rehearse = rehearse_steps(plan, servers, _picked_trial(plan), _picked_key(plan, "model"))
     fits = fit_request_steps(plan)
     answers = fit_answer_steps(plan) if rehearse else ()
-    data = _data_steps(plan)
-    prepared = data[-1].name if data else "snapshot"
+    data, prepared = _data_steps(plan)
     return (
         _snapshot_step(plan),
         *data,
-        _split_step(plan, prepared),
+        _split_step(plan, *prepared),
         *fits,
         _trial_step(plan, fits),
         _pick_step(plan),
@@ -128,7 +129,8 @@ def _run_deadline(plan: Plan) -> int:
     evaluation = total_seconds(2 * int(evaluate.timeout.total_seconds()), evaluate.retries)
     data = sum(total_seconds(step.seconds, step.retries) for step in plan.steps)
     rehearsal = rehearsal_seconds(plan)
-    return rounds * trial + data + evaluation + rehearsal + QUEUEING
+    waits = sum(plan.approve_within for step in plan.steps if step.approve)
+    return rounds * trial + data + evaluation + rehearsal + waits + QUEUEING
 
 
 def _look_for_data(plan: Plan, main: StepGraph) -> tuple[WorkflowNode, ...]:
@@ -207,18 +209,36 @@ def _data_digest() -> InputParameter:
     return InputParameter("digest", parameter_of("snapshot", "digest"))
 
 
-def _data_steps(plan: Plan) -> tuple[WorkflowStep, ...]:
-    before = ("snapshot", *(_data_step_name(step) for step in plan.steps))
-    return tuple(
-        _data_step(plan, step, name) for name, step in zip(before, plan.steps, strict=False)
-    )
+def _data_steps(
+    plan: Plan,
+) -> tuple[tuple[WorkflowStep | PersonHold, ...], tuple[str, str]]:
+    """Build the steps of the data, each with the wait for a person after it where it has one; and return
+    which of them has the prepared data, and what has to be over before they are read."""
+    nodes: list[WorkflowStep | PersonHold] = []
+    source = after = "snapshot"
+    for step in plan.steps:
+        nodes.append(_data_step(plan, step, source, after))
+        source = after = nodes[-1].name
+        if step.approve:
+            asks = f"the run goes on after data step {step.name}"
+            nodes.append(
+                person_hold(
+                    plan,
+                    f"approve-{step.name}",
+                    run="{{workflow.name}}",
+                    asks=asks,
+                    needs=(source,),
+                )
+            )
+            after = nodes[-1].name
+    return tuple(nodes), (source, after)
 
 
 def _data_step_name(step: DataStepPlan) -> str:
     return f"data-{step.name}"
 
 
-def _data_step(plan: Plan, step: DataStepPlan, before: str) -> WorkflowStep:
+def _data_step(plan: Plan, step: DataStepPlan, before: str, after: str) -> WorkflowStep:
     command, arguments = step.command[:1], step.command[1:]
     if step.run is not None:
         command = ("driftloop-train",)
@@ -233,7 +253,7 @@ def _data_step(plan: Plan, step: DataStepPlan, before: str) -> WorkflowStep:
         cache = OutputCache(step.cache, f"{{{{inputs.parameters.digest}}}}-{step.key}")
     return WorkflowStep(
         name=_data_step_name(step),
-        needs=(before,),
+        needs=(after,),
         when=_NEW if before == "snapshot" else None,
         image=step.image,
         command=command,
@@ -248,10 +268,10 @@ def _data_step(plan: Plan, step: DataStepPlan, before: str) -> WorkflowStep:
     )
 
 
-def _split_step(plan: Plan, before: str) -> WorkflowStep:
+def _split_step(plan: Plan, before: str, after: str) -> WorkflowStep:
     return WorkflowStep(
         name="split",
-        needs=(before,),
+        needs=(after,),
         when=_NEW if before == "snapshot" else None,
         image=plan.train_image,
         command=("driftloop-train",),
