@@ -184,3 +184,32 @@ async def test_a_damaged_position_is_read_again_from_the_streams(
     await client.close()
     server.kill()
     assert again == [*first, "run three began", "run three ended as failed"]
+
+
+def test_a_run_that_waits_for_a_person_stays_in_sight_of_those_that_find_it_busy(
+    tmp_path: Path,
+) -> None:
+    history = RunHistory(tmp_path / "history", EventTimeline(tmp_path / "timeline", lambda _: None))
+
+    def tell(name: str, phase: str, held: str = "") -> None:
+        asked = {"id": "h", "type": "Suspend", "phase": held, "startedAt": "2026-01-02T03:04:05Z"}
+        workflow = {
+            "metadata": {"name": name, "namespace": "digits"},
+            "spec": {"workflowTemplateRef": {"name": "digits-train"}},
+            "status": {"phase": phase, "nodes": {"h": asked} if held else {}},
+        }
+        history._record_workflow(f"{WORKFLOWS.prefix}digits.{name}", json.dumps(workflow).encode())
+
+    def shown() -> tuple[str, bool]:
+        run = history.runs["digits/digits-train"]
+        return run["name"], "hold" in run
+
+    tell("digits-1", "Running", "Running")
+    tell("digits-2", "Succeeded")
+    assert shown() == ("digits-1", True)
+    tell("digits-1", "Running", "Succeeded")
+    assert shown() == ("digits-1", False)
+    tell("digits-3", "Running", "Running")
+    history._record_workflow(f"{WORKFLOWS.prefix}digits.digits-3", b"")
+    tell("digits-4", "Succeeded")
+    assert shown() == ("digits-4", False)

@@ -333,10 +333,15 @@ def _runs(picture: _Picture, names: Names) -> Json:
             **describe_hold(run),
             **describe_steps(run),
         }
-        # one that has not begun is the newest
-        if key not in runs or (told["startedAt"] or "~") > (runs[key]["startedAt"] or "~"):
+        if key not in runs or _rank_run(told) > _rank_run(runs[key]):
             runs[key] = told
     return runs
+
+
+def _rank_run(run: Json) -> tuple[bool, str]:
+    """Order runs by what is to be seen: one that waits for a person, then the newest; one that has not begun is
+    that."""
+    return ("hold" in run, run["startedAt"] or "~")
 
 
 def _decisions(picture: _Picture, names: Names) -> Json:

@@ -215,6 +215,9 @@ class RunHistory:
         key = subject.removeprefix(WORKFLOWS.prefix)
         namespace, _, name = key.partition(".")
         if not payload:
+            for run in self.runs.values():
+                if run["name"] == name:
+                    run.pop("hold", None)
             if key in self._phases:
                 self._add_entry("run", f"the workflow of {name} was deleted")
                 del self._phases[key]
@@ -225,7 +228,7 @@ class RunHistory:
         if _is_idle_poll(workflow, phase):
             return
         template = (workflow["spec"].get("workflowTemplateRef") or {}).get("name", "")
-        self.runs[f"{namespace}/{template or name}"] = {
+        told = {
             "name": name,
             "phase": phase,
             "startedAt": status.get("startedAt"),
@@ -235,6 +238,11 @@ class RunHistory:
             **describe_hold(workflow),
             **describe_steps(workflow),
         }
+        place = f"{namespace}/{template or name}"
+        last = self.runs.get(place, {})
+        # one that waits for a person stays: those that find it busy end at once
+        if not last.get("hold") or last["name"] == name:
+            self.runs[place] = told
         before = self._phases.get(key)
         if before is None:
             cause = next(
