@@ -130,6 +130,7 @@ def _format_platform(status: PlatformStatus) -> Iterator[str]:
     yield from (f"disk     {line}" for line in status.disk)
     yield from (f"blind    {line}" for line in status.blind)
     yield from (f"altered  {line}" for line in status.altered)
+    yield from (f"untold   {line}" for line in status.untold)
 
 
 def _format_release(name: str, release: ReleaseStatus) -> str:

@@ -1,6 +1,7 @@
 """`driftloop up`."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def _print_kinds(context: click.Context, _parameter: click.Parameter, value: boo
     type=click.IntRange(1, 65535),
     help="Port of the gateway.  [default: a free one, the same each time]",
 )
+@click.option(
+    "--notify",
+    metavar="URL",
+    envvar="DRIFTLOOP_NOTIFY_URL",
+    help="Webhook that hears of alarms, refusals, failures, promotions and what waits for a person, as JSON.  "
+    "[default: DRIFTLOOP_NOTIFY_URL]",
+)
 @click.option("--detach", is_flag=True, help="Go on in the background once everything is up.")
 @click.option(
     "--bump",
@@ -83,6 +91,7 @@ def command(
     envs: Path | None,
     cluster: str,
     gateway_port: int | None,
+    notify: str | None,
     detach: bool,
     bump: bool,
     allow: tuple[str, ...],
@@ -94,6 +103,10 @@ def command(
     --state alone, run what the repository holds. Ctrl-C stops everything.
     """
     require_extra("local", "`driftloop up`")
+    if notify is not None and not re.fullmatch(r"https?://[^/\s]+\S*", notify):
+        raise click.BadParameter(
+            "must be an address such as https://hooks.example.org/loop", param_hint="--notify"
+        )
     is_found = spec is None and state is None and Path(SPEC).is_file()
     if is_found:
         spec = Path(SPEC)
@@ -130,7 +143,7 @@ def command(
             )
             running = run_platform(
                 folder,
-                UpOptions(cluster=cluster, ports=ports),
+                UpOptions(cluster=cluster, ports=ports, notify=notify),
                 timeline=events,
                 report=options.print_progress,
             )

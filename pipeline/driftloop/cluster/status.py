@@ -88,7 +88,7 @@ def overview(
         "state": where, "pid": None, "uptime": None, "ports": {}, "gateway": None, "tip": None, "applied": None,
         "refused": None, "stuck": None, "waiting": [], "processes": [], "verdicts": {}, "runs": {}, "decisions": {},
         "releases": {}, "memory": None, "disk": [], "altered": [],
-        "blind": [],
+        "blind": [], "untold": [],
     }  # fmt: skip
     with picture.part("the gateway"):
         document["gateway"] = _gateway(picture)

@@ -49,7 +49,7 @@ def list_platform_needs(snapshot: Snapshot) -> tuple[Need, ...]:
     lines = [f"the newest commit is refused: {line}" for line in status.refused.splitlines()]
     lines += [status.stuck] if status.stuck else []
     lines += [f"{name} has died and is started again" for name in status.list_dead()]
-    lines += [*status.disk, *status.blind, *status.altered]
+    lines += [*status.disk, *status.blind, *status.altered, *status.untold]
     return tuple(Need("person", line, "/events") for line in lines)
 
 

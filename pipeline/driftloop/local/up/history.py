@@ -11,7 +11,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
 
-from driftloop.contract.approvals import describe_hold, list_approvals, list_holds
+from driftloop.contract.approvals import Hold, describe_hold, list_approvals, list_holds
 from driftloop.contract.documents import DocumentError, parse_json
-from driftloop.contract.names import ON_NEW_DATA
+from driftloop.contract.names import NAME_LABEL, ON_NEW_DATA
 from driftloop.contract.outcomes import WorkflowEnd, clean_reason, describe_end, find_removed
 from driftloop.contract.quality import describe_quality
 from driftloop.contract.streams import DECISIONS, UNJUDGED, VERDICTS, WORKFLOWS
@@ -40,6 +40,7 @@ from driftloop.local.ground import sentences
 from driftloop.local.ground.files import find_set_aside
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up.history_record import HistoryRecord
+from driftloop.local.up.notices import Notice, NoticeKind
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import RetrainState
 
@@ -55,8 +56,11 @@ class RunHistory:
     decision's state.
     """
 
-    def __init__(self, record: Path, timeline: EventTimeline) -> None:
+    def __init__(
+        self, record: Path, timeline: EventTimeline, notify: Callable[[Notice], None] | None = None
+    ) -> None:
         self._record = record
+        self._notify = notify
         self._timeline = timeline
         self._cursors: dict[str, int] = {}
         self._phases: dict[str, dict[str, str]] = {}
@@ -128,6 +132,10 @@ class RunHistory:
         if not self._rebuilds:
             self._timeline.add_entry(kind, what, why)
 
+    def _add_notice(self, notice: Notice) -> None:
+        if self._notify is not None and not self._rebuilds:
+            self._notify(notice)
+
     def _add_unread(self, stream: str, sequence: int, why: str) -> None:
         self._add_entry("platform", f"message {sequence} of {stream} can't be read", why)
 
@@ -192,6 +200,7 @@ class RunHistory:
                 changes=changes,
             )
             self._add_entry("verdict", *told)
+            self._add_notice(Notice("alarm", namespace, pipeline, *told))
 
     def _record_unjudged(self, subject: str, payload: bytes) -> None:
         namespace, pipeline, detector, _ = subject.split(".")[-4:]
@@ -275,7 +284,10 @@ class RunHistory:
                     clean_reason(node.get("message", "")),
                 )
         if phase in _ENDED and before.get("") != phase:
-            self._add_entry("run", *_tell_end(name, workflow, phase))
+            what, why = _tell_end(name, workflow, phase)
+            self._add_entry("run", what, why)
+            if (kind := _find_end_kind(workflow, phase)) is not None:
+                self._add_notice(Notice(kind, namespace, _find_pipeline(workflow), what, why, name))
             self._phases[key] = {"": phase}
 
     def _tell_holds(self, workflow: Mapping[str, Any], before: dict[str, str]) -> None:
@@ -284,6 +296,7 @@ class RunHistory:
             if before.get(hold.node) != "Running":
                 before[hold.node] = "Running"
                 self._add_entry("run", *sentences.tell_hold(hold))
+                self._add_notice(_describe_wait(workflow, hold))
         for approval in list_approvals(workflow):
             if before.get(f"approved {approval.step}") is None:
                 before[f"approved {approval.step}"] = "Succeeded"
@@ -316,6 +329,36 @@ def _tell_end(name: str, workflow: Mapping[str, Any], phase: str) -> tuple[str, 
         return f"run {name} has removed what nothing needs", removed
     reason = clean_reason(str((workflow.get("status") or {}).get("message") or ""))
     return f"run {name} ended as {phase.lower()}", reason
+
+
+def _find_end_kind(workflow: Mapping[str, Any], phase: str) -> NoticeKind | None:
+    """Return what people hear of the end of a Workflow; None of one that is no news to them."""
+    try:
+        end = WorkflowEnd.of(workflow)
+    except DocumentError:
+        end = None
+    if end is None or (end.outcome is None and end.rollout is None):
+        return "failure" if phase in ("Failed", "Error") else None
+    match end.outcome.kind if end.outcome is not None else None:
+        case "released":
+            return "promotion"
+        case "refused" | "rejected":
+            return "refusal"
+        case "failed":
+            return "failure"
+        case _:
+            return None
+
+
+def _describe_wait(workflow: Mapping[str, Any], hold: Hold) -> Notice:
+    text, why = sentences.tell_hold(hold)
+    namespace = str((workflow.get("metadata") or {}).get("namespace") or "")
+    return Notice("waiting", namespace, _find_pipeline(workflow), text, why, hold.run or None)
+
+
+def _find_pipeline(workflow: Mapping[str, Any]) -> str:
+    labels = (workflow.get("metadata") or {}).get("labels") or {}
+    return str(labels.get(NAME_LABEL) or "")
 
 
 def _describe_lasting(verdict: WindowRecord) -> str:

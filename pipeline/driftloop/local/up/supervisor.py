@@ -35,6 +35,7 @@ from driftloop.local.up import platform
 from driftloop.local.up.api import StandInApi
 from driftloop.local.up.blindness import BlindnessWatch
 from driftloop.local.up.history import RunHistory
+from driftloop.local.up.notices import WebhookNotifier
 from driftloop.local.up.storage import StorageWatch
 
 START = 60.0
@@ -58,6 +59,8 @@ class UpOptions:
 
     cluster: str = "dev"
     ports: Mapping[str, int] | None = None
+    notify: str | None = None
+    """Address that people's notices are posted to; None: nobody is told."""
 
 
 class Supervisor:
@@ -85,7 +88,9 @@ class Supervisor:
         self._fleet: PodFleet
         self._storage: StorageWatch
         self._blindness: BlindnessWatch
-        self._history = RunHistory(state.history, timeline)
+        self._notifier = WebhookNotifier(options.notify) if options.notify is not None else None
+        notify = self._notifier.add_notice if self._notifier is not None else None
+        self._history = RunHistory(state.history, timeline, notify)
 
     @contextlib.asynccontextmanager
     async def run_platform(self) -> AsyncIterator["Supervisor"]:
@@ -139,6 +144,8 @@ class Supervisor:
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", self.ports["api"]).start()
             self._start_task(self._history.follow_streams(js), "history")
+            if self._notifier is not None:
+                self._start_task(self._notifier.deliver_forever(), "notices")
             self._start_task(self._look_after(), "look after")
             self._start_task(self._keep_files(), "files")
             self._storage = StorageWatch(
@@ -225,6 +232,7 @@ class Supervisor:
             "stuck": reconciler.stuck,
             "disk": self._storage.list_troubles(),
             "blind": self._blindness.list_spots(),
+            "untold": self._notifier.list_troubles() if self._notifier is not None else [],
             "waiting": reconciler.list_waiting(),
             "altered": [
                 f"{process.program.name}: {mismatch}"

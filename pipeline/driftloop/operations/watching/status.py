@@ -218,6 +218,8 @@ class PlatformStatus:
     disk: tuple[str, ...]
     blind: tuple[str, ...]
     """What the loop does not see now, since when and why."""
+    untold: tuple[str, ...]
+    """Notices for people that did not reach them."""
     altered: tuple[str, ...]
     """Pods that refuse a model or detector, since its digest is not the one of the release."""
     unknown: tuple[str, ...]
@@ -260,6 +262,7 @@ class PlatformStatus:
             waiting=tuple(document["waiting"]),
             disk=tuple(document.get("disk", ())),
             blind=tuple(document.get("blind", ())),
+            untold=tuple(document.get("untold", ())),
             altered=tuple(document.get("altered", ())),
             unknown=tuple(document.get("unknown", ())),
             releases={
