@@ -15,6 +15,7 @@ from support.stored_runs import Shelf
 
 from driftloop.clients import events
 from driftloop.clients.nats import ensure_contract_stream, open_connection, publish_message
+from driftloop.contract.approvals import Approval
 from driftloop.contract.captures import TrafficPart, traffic_key
 from driftloop.contract.distributions import (
     DISTRIBUTIONS,
@@ -62,6 +63,16 @@ DRAWN = {
 }  # fmt: skip
 
 
+APPROVAL = Approval(
+    run=C,
+    step="approve-label",
+    who="ann",
+    when="2026-01-31T09:30:00Z",
+    reason="labels are in",
+    asked="2026-01-30T09:30:00Z",
+)
+
+
 @dataclass(frozen=True)
 class Story:
     shelf: Shelf
@@ -105,13 +116,15 @@ def story(tmp_path_factory: pytest.TempPathFactory, s3_url: str, nats_url: str) 
         accuracies=(0.5,),
         batches=both,
         known=KnownRun(pipeline="digits", namespace="digits", cause="schedule", outcome=refused),
+        approvals=(APPROVAL,),
     )
     a, b = shelf.make_version(A), shelf.make_version(B)
     shelf.move(lambda it: record.release_first(it, a), a, outcome=ended("released", "first"))
     shelf.move(lambda it: record.start_shadow(it, b), b, cause=cause)
     promotion = shelf.move(
-        record.promote_candidate, b, cause=cause, outcome=ended("released", "it is production")
-    )
+        record.promote_candidate, b, cause=cause, outcome=ended("released", "it is production"),
+        approved_by="ann",
+    )  # fmt: skip
     asyncio.run(publish(nats_url, a, b))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NATS_READER_URL", nats_url)
@@ -229,6 +242,14 @@ def test_a_run_leads_to_its_release_and_a_refused_one_to_none(story: Story) -> N
     refused = story.traces(C)
     assert "refused: accuracy 0.5 is below 0.9" in refused["links"][0]["text"]
     assert refused["leadsTo"] == []
+    assert [link["text"] for link in refused["links"] if link["kind"] == "approval"] == [
+        "approved by ann: labels are in at 2026-01-31T09:30:00Z"
+    ]
+    shown = story.shelf.types("runs", "show", C).stdout
+    assert (
+        "approval     approve-label by ann at 2026-01-31T09:30:00Z, asked at 2026-01-30T09:30:00Z: labels are in"
+        in shown
+    )
 
 
 def test_a_commit_leads_to_the_release_that_it_is_about(story: Story) -> None:
@@ -272,6 +293,7 @@ def test_a_report_tells_the_story_with_what_the_columns_looked_like(
         f"{story.b.id} is production, in phase stable",
         f"{story.a.id} is the first release and answers all traffic (asked for by eve).",
         f"{story.b.id} gets a copy of the traffic, in shadow (because of an alarm: e4: hue 1 -> 2).",
+        f"{story.b.id} is production and answers all traffic (because of an alarm: e4: hue 1 -> 2), approved by ann.",
         f"drift raised an alarm in window 3 of {story.a.id}.",
         "So did the next 2 windows, up to 5.",
         f"Run {C} ended: refused: accuracy 0.5 is below 0.9.",

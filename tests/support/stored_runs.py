@@ -5,12 +5,13 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation, combined_digest
 from driftloop.contract import platform
+from driftloop.contract.approvals import Approval
 from driftloop.contract.documents import to_json
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.records import Evaluation, Snapshot, SnapshotBatch
@@ -126,6 +127,7 @@ class Shelf:
         chosen: int = 0,
         report: bool = True,
         known: KnownRun | None = None,
+        approvals: tuple[Approval, ...] = (),
     ) -> None:
         """Store what the steps of a run leave; without `report` as an older version did."""
         for trial, (given, accuracy) in enumerate(zip(parameters, accuracies, strict=True)):
@@ -159,7 +161,8 @@ class Shelf:
         if report:
             folder = RunFolder(self.store, self.bucket, run)
             about = known or KnownRun(pipeline="digits", cause="person eve", outcome=outcome)
-            write_report(folder, compose_report(folder, about, None, None))
+            composed = compose_report(folder, about, None, None)
+            write_report(folder, replace(composed, approvals=approvals))
             assert self.store.has_object(self.bucket / report_key(run))
 
 

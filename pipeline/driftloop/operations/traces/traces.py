@@ -323,6 +323,9 @@ class _Builder:
         yield TraceLink("cause", cause or "not known", trigger)
         if report is not None:
             yield from self._follow_alarm(report)
+            for approval in report.approvals:
+                when = f" at {approval.when}" if approval.when is not None else ""
+                yield TraceLink("approval", approval.step, f"{approval.text}{when}")
 
     def _follow_data(self, report: RunReport) -> Iterator[TraceLink]:
         if (data := report.data) is None:
