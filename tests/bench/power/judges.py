@@ -17,7 +17,7 @@ from driftloop.services.detector.detectors.alibi import load_class
 from driftloop.services.detector.fitting.answer_learning import gather_answers
 from driftloop.services.detector.fitting.artifact import DetectorArtifact, draw_reference
 from driftloop.services.detector.fitting.learning import LearntTable
-from driftloop.services.detector.rows.answers import assemble_rows, round_numbers
+from driftloop.services.detector.rows.answers import assemble_rows
 from driftloop.services.detector.rows.values import Rows
 from power.shifts import World
 from power.tables import Random, Table, encode_rows, learn_rows, stack_columns
@@ -128,9 +128,7 @@ def fit_answers(kind: DetectorKind, release: Release, window: int, rate: float) 
 
     def judge(given: Window) -> bool:
         assert given.answers is not None
-        return detector.score_window(
-            assemble_rows(drawn.profile, round_numbers(given.answers))
-        ).alarm
+        return detector.score_window(assemble_rows(drawn.profile, given.answers)).alarm
 
     return judge
 
