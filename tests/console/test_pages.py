@@ -21,7 +21,7 @@ ALL = (
     "/", "/runs", "/runs?sort=length&outcome=failed", f"/runs/{RUNS[0]}", f"/runs/{RUNS[1]}", f"/runs/{RUNS[3]}",
     f"/runs/compare?run={RUNS[0]}&run={RUNS[1]}", "/requests", "/requests?id=abc&kind=request", "/events",
     PIPELINE, f"{PIPELINE}/drift", f"{PIPELINE}/drift?monitor=drift&window=4", f"{PIPELINE}/runs",
-    f"{PIPELINE}/rollout", f"{PIPELINE}/releases", f"{PIPELINE}/spec", f"{PIPELINE}/act/trigger",
+    f"{PIPELINE}/rollout", f"{PIPELINE}/releases", f"{PIPELINE}/spec", f"{PIPELINE}/act/trigger", f"{PIPELINE}/act/approve",
     f"{PIPELINE}/act/rollback", f"{PIPELINE}/act/halt", f"{PIPELINE}/act/label", f"{PIPELINE}?span=7d",
 )  # fmt: skip
 
