@@ -237,7 +237,7 @@ def test_an_unhandled_failure_fails_the_workflow_and_the_exit_handler_hears_of_i
     )
     done = world.finished("fails")
     assert done["status"]["phase"] == "Failed"
-    assert done["status"]["message"] == "broken: Error (exit code 3): error: no"
+    assert done["status"]["message"] == "broken: Error (exit code 3): error: no (try less)"
     assert phases(done) | {"finish": ""} == {
         "fails": "Failed", "fine": "Succeeded", "broken": "Failed", "after": "Omitted", "fails.onExit": "Succeeded",
         "finish": "",
@@ -261,7 +261,7 @@ def test_an_exit_handler_that_fails_fails_the_workflow(world: World) -> None:
     done = world.finished("exit-fails")
     assert (done["status"]["phase"], done["status"]["message"]) == (
         "Failed",
-        "exit handler: Error (exit code 3): error: no",
+        "exit handler: Error (exit code 3): error: no (try less)",
     )
 
 

@@ -142,6 +142,8 @@ def test_a_log_that_is_no_file_makes_place(kind: str, state: StateFolder) -> Non
     with logs.open_log(log) as stream:
         stream.write(b"a line\n")
     assert (log.read_text(), logs.last_line(log)) == ("a line\n", "a line")
+    log.write_text("error: it is too long\n\nhint: write less\n")
+    assert logs.last_line(log) == "error: it is too long (write less)"
 
 
 def test_text_that_is_none_is_named_by_its_first_byte(state: StateFolder) -> None:

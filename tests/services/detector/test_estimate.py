@@ -193,9 +193,26 @@ def test_what_can_not_be_estimated_is_refused(tmp_path: Path) -> None:
     numbers = random.normal(size=100)
     with pytest.raises(ArtifactError, match="no probabilities of classes"):
         fit(tmp_path, numbers, numbers + 0.5)
-    few = fit(tmp_path, *draw(random, 40))
+    with pytest.raises(ArtifactError, match="99 answered rows have a label, an estimate needs at"):
+        fit(tmp_path, *draw(random, 99))
+    fitted = fit(tmp_path, *draw(random, 100))
     with pytest.raises(FitError, match="must be at least 50"):
-        build(few)
+        fit_detector(fitted.config, fitted.reference[:49], fitted.profile)
+
+
+@pytest.mark.parametrize(("recent", "used"), [(66, 308), (100, 100), (200, 200)])
+def test_earlier_rows_are_learnt_from_when_few_are_recent(
+    tmp_path: Path, recent: int, used: int
+) -> None:
+    """An estimate tests itself on halves, which must be large enough."""
+    answers, labels = draw(np.random.default_rng(6), 308)
+    responses = [{"data": {"ndarray": [each.tolist()]}} for each in answers]
+    file = write_answers(
+        tmp_path / "answers.jsonl", responses, labels=labels.tolist(), recent=recent
+    )
+    fitted = gather_labelled(file, settings())
+    assert len(fitted.reference) == used
+    examine_fit(fitted, lambda rows: fit_detector(fitted.config, rows, fitted.profile))
 
 
 def test_a_monitor_that_is_of_another_kind_now_keeps_what_it_was_fitted_for(tmp_path: Path) -> None:

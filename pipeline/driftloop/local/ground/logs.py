@@ -36,8 +36,8 @@ def open_log(log: Path) -> BinaryIO:
 
 
 def last_line(log: Path) -> str:
-    """The last line that says something (our programs follow it by a hint), at most 500
-    characters."""
+    """The last line that says something, at most 500 characters, and behind it in parentheses the hint that our
+    programs let follow."""
     try:
         handle = files.open_file(log)
     except (FileNotFoundError, LocalError):
@@ -46,9 +46,10 @@ def last_line(log: Path) -> str:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 4096))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-    return next(
-        (line[:500] for line in reversed(lines) if line and not line.startswith("hint:")), ""
-    )
+    said = [line[:500] for line in lines if line][-2:]
+    if said and (hint := said[-1].removeprefix("hint: ")) != said[-1]:
+        return f"{said[0]} ({hint})" if len(said) > 1 else f"hint: {hint}"
+    return said[-1] if said else ""
 
 
 def read_tail(log: Path, lines: int = 8) -> str:

@@ -79,11 +79,11 @@ def gather_answers(file: Path, config: DetectorSettings) -> DetectorArtifact:
 
 
 def choose_recent(
-    answers: list[RehearsedAnswer],
+    answers: list[RehearsedAnswer], fewest: int = FEWEST_RECENT
 ) -> tuple[list[RehearsedAnswer], tuple[str, ...]]:
-    """Return the answers to recent rows; all where these are too few, and a note that says so."""
+    """Return the answers to recent rows; all where these are fewer than `fewest`, and a note that says so."""
     recent = [answer for answer in answers if answer.recent]
-    used = recent if len(recent) >= FEWEST_RECENT else answers
+    used = recent if len(recent) >= fewest else answers
     earlier = len(used) - len(recent)
     return used, (f"{earlier} of them earlier ones: too few are recent",) if earlier else ()
 

@@ -22,7 +22,9 @@ from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.labels import is_label
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.release.values import category_key
+from driftloop.services.detector.detectors.estimate import LEAST
 from driftloop.services.detector.fitting.answer_learning import (
+    FEWEST_RECENT,
     RehearsedAnswer,
     choose_recent,
     is_class,
@@ -53,6 +55,8 @@ from driftloop.services.detector.rows.labelled import (
 from driftloop.services.detector.rows.values import Rows
 
 SHOWN = 3
+FEWEST_ESTIMATED = 2 * LEAST
+"""Labelled answers of an estimate: the self-test fits it on a half."""
 CLASSES_HINT = (
     "labels must be the classes' names, which the server returns from `class_names`, or their places from 0; make "
     "them so in a data step, and name the column in `data.target`"
@@ -71,14 +75,21 @@ def gather_labelled(
             f"{file.name}: none of {len(answers)} answered rows has a label",
             hint="name the column of the right answers in `data.target`",
         )
-    used, earlier = choose_recent(labelled)
+    estimates = config.kind == "estimate"
+    used, earlier = choose_recent(labelled, FEWEST_ESTIMATED if estimates else FEWEST_RECENT)
+    if estimates and len(used) < FEWEST_ESTIMATED:
+        raise ArtifactError(
+            f"{file.name}: {len(used)} answered rows have a label, an estimate needs at least {FEWEST_ESTIMATED}: "
+            f"its self-test learns from half of them",
+            hint="hold more rows out with `data.heldout`, or bring more data",
+        )
     names, rows = join_answers(file.name, used)
     profile = _choose_profile(names, rows, [answer.label for answer in used])
     probabilities = read_probabilities(rows) if profile.columns[0].name == RIGHT else None
     if probabilities is not None:
         chances = (_column(f"P({name})") for name in names)
         profile = replace(profile, columns=(*profile.columns, *chances))
-    if config.kind == "estimate":
+    if estimates:
         _check_answers(file.name, config, profile)
     parts: list[Rows] = []
     if config.by == "dle" and profile.columns[0].name == ERROR:
