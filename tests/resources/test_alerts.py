@@ -700,6 +700,17 @@ def test_what_is_told_of_each_monitor_follows_from_what_its_alarms_do() -> None:
     assert halted["annotations"]["summary"].endswith("or an alarm of carriers")
 
 
+def test_a_loop_that_waits_for_rows_says_for_how_many() -> None:
+    text = spec_text("new-data") + "  observability: {prometheus: {}}\n"
+    rendered = render_tree(text, release_text("new-data"))
+    told = yaml.safe_load(rendered["monitors/new-data/alerts.prometheusrule.yaml"])["spec"]
+    rules = [rule for group in told["groups"] for rule in group["rules"]]
+    (needed,) = [rule for rule in rules if rule["alert"] == "DataNeeded"]
+    assert (
+        "fewer than 500 labelled rows came since production's" in needed["annotations"]["summary"]
+    )
+
+
 @settings(max_examples=15, deadline=None)
 @given(specs())
 def test_whatever_the_spec_says_the_rules_are_promql(spec: tuple[str, str]) -> None:
