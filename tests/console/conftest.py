@@ -90,6 +90,16 @@ def stranger(console: Console) -> Iterator[TestClient]:
 
 
 @pytest.fixture
+def visitor(console: Console) -> TestClient:
+    """Somebody who has opened the printed address of a console that looks only when a test has it look."""
+    client = TestClient(
+        build_application(console), base_url=f"http://127.0.0.1:{PORT}", follow_redirects=False
+    )
+    assert client.get(console.key.address).status_code == 303
+    return client
+
+
+@pytest.fixture
 def owner(console: Console, stranger: TestClient) -> TestClient:
     """Somebody who has opened the printed address."""
     answer = stranger.get(console.key.address)

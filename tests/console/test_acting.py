@@ -1,5 +1,7 @@
 """Actions: what is asked, what is run, and what is refused."""
 
+import asyncio
+import re
 import time
 
 import pytest
@@ -45,6 +47,28 @@ def test_a_page_says_what_an_action_does_before_it_asks(
     made = find_action(console.collector.snapshot, "digits", action, given)
     assert made.does.split(".")[0][:30] in asked.text.replace("&#39;", "'")
     assert made.button in asked.text
+    filled = {field.name: field.value for field in made.fields}
+    again = find_action(console.collector.snapshot, "digits", action, filled)
+    assert again.title == made.title, "a form that is confirmed is what was asked"
+    assert console.runner.list_jobs("digits") == []
+
+
+def test_what_has_become_another_action_meanwhile_is_not_done(
+    visitor: TestClient, console: Console, source: StoredSource
+) -> None:
+    keep(source, releases={"digits": {
+        "phase": "shadow", "production": "r11111111", "candidate": "r22222222", "weights": {"r11111111": 100},
+    }})  # fmt: skip
+    asyncio.run(console.collector.refresh())
+    page = visitor.get(f"{PIPELINE}/act/rollback").text
+    (asked,) = re.findall(r'name="asked" value="([^"]+)"', page)
+    assert asked == "Take r22222222 of digits out of its rollout"
+    keep(source, releases={})
+    asyncio.run(console.collector.refresh())
+    data = {"token": console.key.form_token, "asked": asked}
+    answer = visitor.post(f"{PIPELINE}/act/rollback", data=data)
+    assert answer.status_code == 422
+    assert "it would not be `Take r22222222 of digits out of its rollout` now" in answer.text
     assert console.runner.list_jobs("digits") == []
 
 

@@ -298,7 +298,7 @@ def test_a_draft_is_checked_as_it_is_typed(owner: TestClient, console: Console) 
 
 
 def test_a_process_that_has_died_is_named_on_the_overview(
-    owner: TestClient, console: Console, source: StoredSource
+    visitor: TestClient, console: Console, source: StoredSource
 ) -> None:
     process = {"pid": None, "uptime": 0.0, "restarts": 3, "memory": None}
     listed = [
@@ -307,6 +307,6 @@ def test_a_process_that_has_died_is_named_on_the_overview(
     ]
     keep(source, processes=listed, memory={"up": 1, "total": 2}, pid=1, uptime=1)
     asyncio.run(console.collector.refresh())
-    page = read(owner, "/")
+    page = read(visitor, "/")
     assert "nats has died and is started again" in page.text
     assert "s3 has died" not in page.text

@@ -18,7 +18,10 @@ from driftloop.console.answers import (
 )
 from driftloop.console.jobs import Job
 from driftloop.console.views.places import HOME
+from driftloop.errors import PipelineError
 
+ASKED = "asked"
+"""Field of a form with what its page said that would be done."""
 _SHOWN = {"commit": "commit", "run": "run", "production": "production is", "phase": "the loop is"}
 """Keys of what commands print, and their words."""
 
@@ -41,7 +44,13 @@ async def start_action(request: Request) -> Response:
     options = require_options(console, request.path_params["action"])
     given = read_form(await request.body())
     given.pop(FORM_TOKEN, None)
+    asked = given.pop(ASKED, None)
     action = find_action(snapshot, name, request.path_params["action"], given)
+    if asked not in (None, action.title):
+        raise PipelineError(
+            f"things have changed since this was asked: it would not be `{asked}` now, but `{action.title}`",
+            hint=f"If that is what you want, confirm it on {HOME}/{name}/act/{action.key}.",
+        )
     job = console.runner.start_job(
         name, action.title, (*action.build_arguments(given), *options), action.write_files(given),
         person=console.access.find_person(request.headers),
