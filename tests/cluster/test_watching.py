@@ -40,6 +40,7 @@ from driftloop.services.door import RESULTS
 from driftloop.services.recorder.handler import RESULTS as RECORDED
 from driftloop.services.recorder.handler import RecorderHandler
 from driftloop.services.recorder.service import PartRecorder
+from driftloop.services.recorder.yielding import Yielder
 from tests.golden.trees import NAMES, documents, tree
 from tests.resources.test_logger import ask, standing
 from tests.resources.test_network import matches
@@ -272,6 +273,7 @@ def started():
         None, bool, recording, RecorderSettings(), registry=recorder, describe=lambda: {}
     )
     PartRecorder(None, recording, RecorderSettings(), recorder)
+    Yielder(None, recorder)
     return {
         family.name: family
         for registry in (decision, detector, judge, recorder)
@@ -299,6 +301,7 @@ def test_counters_begin_with_0():
         ("driftloop_detector_verdicts_sent", None, (None,)),
         ("driftloop_analysis_responses", "what", TAKEN),
         ("driftloop_recorder_events", "result", RECORDED),
+        ("driftloop_recorder_held_events", None, (None,)),
         ("driftloop_tracking_sent", None, (None,)),
     ):
         counts = [one for one in found.pop(name).samples if one.name.endswith("_total")]
