@@ -4,6 +4,7 @@ import asyncio
 import html
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from driftloop.contract.runs import RunAlarm
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.trees import report_key, run_key
 from driftloop.contract.verdicts import ColumnChange, WindowRecord
+from driftloop.operations.commits import releases
 from driftloop.operations.runs.run_reports import KnownRun
 from driftloop.release import record
 from driftloop.release.record import Version
@@ -334,3 +336,70 @@ def test_a_release_whose_run_is_pruned_is_told_from_git(tmp_path: Path, s3_url: 
     assert kinds(document) == ["release", "model", "run", "data", "code", "commit", "cause"]
     assert ids(document, "data") == [a.data_digest]
     assert any("are not stored any more" in note for note in document["notes"])
+
+
+@pytest.mark.timeout(300)
+def test_requests_of_each_kind_lead_to_their_releases_also_when_the_pipeline_is_gone(
+    tmp_path: Path, s3_url: str
+) -> None:
+    """Production before, during and after a rollout that is taken back, its shadow and canary, and a failed one."""
+    shelf = Shelf.open(tmp_path, s3_url)
+    shelf.put_run(A)
+    shelf.put_run(B, parameters=({"rate": 0.2},))
+    a, b = shelf.make_version(A), shelf.make_version(B)
+    shelf.move(lambda it: record.release_first(it, a), a)
+    shelf.move(lambda it: record.start_shadow(it, b), b)
+    shelf.move(lambda it: record.set_canary(it, 20), b)
+    shelf.move(record.promote_candidate, b)
+    shelf.move(record.restore_previous, a)
+    rows = {
+        a.id: (
+            ("before", "production", 200), ("copied", "production", 200), ("failed", "production", 500),
+            ("back", "production", 200),
+        ),
+        b.id: (("copied", "shadow", 200), ("canary", "candidate", 200), ("promoted", "production", 200)),
+    }  # fmt: skip
+    for number, (release, asked) in enumerate(rows.items(), 1):
+        write_traffic(shelf, tmp_path / f"{number}.parquet", release, number, asked)
+
+    def check(*chosen: str) -> None:
+        wanted = {
+            "before": [(a.id, "production", A)],
+            "copied": [(a.id, "production", A), (b.id, "shadow", B)],
+            "canary": [(b.id, "candidate", B)],
+            "promoted": [(b.id, "production", B)],
+            "back": [(a.id, "production", A)],
+            "failed": [(a.id, "production", A)],
+        }
+        for id in chosen or wanted:
+            found = wanted[id]
+            document = json.loads(
+                shelf.types("trace", id, "--envs", str(ENVS), "-o", "json").stdout
+            )
+            requests = [link for link in document["links"] if link["kind"] == "request"]
+            told = sorted((link["release"], link["role"]) for link in requests)
+            assert told == sorted((release, role) for release, role, _ in found), id
+            assert sorted(ids(document, "run")) == sorted({run for *_, run in found}), id
+            status = 500 if id == "failed" else 200
+            answers = [link["text"] for link in document["links"] if link["kind"] == "answer"]
+            assert all(text.startswith(f"status {status} ") for text in answers), answers
+
+    check()
+    # without a runtime each stage is a commit of its own
+    for _ in range(2):
+        shelf.types("remove", "digits", "--yes")
+    assert releases.list_pipelines(shelf.repository.tree(shelf.repository.tip())) == ()
+    check("copied", "back")
+
+
+def write_traffic(
+    shelf: Shelf, file: Path, release: str, number: int, asked: Sequence[tuple[str, str, int]]
+) -> None:
+    """A file of recorded rows of one release."""
+    names, roles, statuses = zip(*asked, strict=True)
+    times = pa.array(["2026-11-28T08:00:00Z"] * len(asked)).cast(pa.timestamp("us", tz="UTC"))
+    columns = {"request_id": names, "row": [0] * len(asked), "role": roles, "status": statuses}
+    table = pa.table({"time": times, **columns, "latency_ms": [1.5] * len(asked)})
+    pq.write_table(table, file)
+    part = TrafficPart("2026-11-28", release, "6a2b", number, number, len(asked), len(asked))
+    shelf.store.put_file(file, shelf.bucket / traffic_key("digits") / part.key)

@@ -88,6 +88,14 @@ def test_a_neighbour_that_starts_alike_is_not_in_the_folder(
     assert len(store.list_folder(StoreLocation("models", "alike/trial/1"))) == 3
 
 
+def test_folders_are_listed_by_their_names(store: ObjectStore) -> None:
+    at = StoreLocation("models")
+    for key in ("kinds/b/1", "kinds/a/2/3", "kinds/a/4", "kinds/file", "kinds-more/c/5"):
+        store.write_object(at / key, b"")
+    assert store.list_folders(at / "kinds") == ("a", "b")
+    assert store.list_folders(at / "none") == ()
+
+
 def test_mirror_removes_what_an_earlier_try_left(store: ObjectStore, folder: Path) -> None:
     at = StoreLocation("models", "mirror")
     store.put_folder(folder, at)

@@ -167,6 +167,18 @@ class ObjectStore:
         """The objects below `<prefix>/`: never a neighbour whose name only starts alike."""
         return list(self.list_objects(_as_folder(prefix)))
 
+    def list_folders(self, prefix: StoreLocation) -> tuple[str, ...]:
+        """Return the names of the folders right below `<prefix>/`, sorted."""
+        folder = _as_folder(prefix)
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=folder.bucket, Prefix=folder.key, Delimiter="/"
+        )
+        pending, names = iter(pages), []
+        while (page := self._ask_store(folder, lambda: next(pending, None))) is not None:
+            for entry in page.get("CommonPrefixes", []):
+                names.append(entry["Prefix"].removeprefix(folder.key).rstrip("/"))
+        return tuple(sorted(names))
+
     def has_object(self, at: StoreLocation) -> bool:
         """Return True if there is an object with exactly this key."""
         try:

@@ -80,9 +80,13 @@ _PART = re.compile(
 )
 
 
+TRAFFIC = "traffic"
+"""Key of the folder of all pipelines' captured traffic in the bucket."""
+
+
 def traffic_key(pipeline: str) -> str:
     """Return the key of the folder of a pipeline's captured traffic in the bucket."""
-    return f"traffic/{pipeline}"
+    return f"{TRAFFIC}/{pipeline}"
 
 
 def day_folder(day: str) -> str:

@@ -14,6 +14,7 @@ from driftloop.contract.captures import (
     ROW,
     STATUS,
     TIME,
+    TRAFFIC,
     traffic_key,
 )
 from driftloop.contract.streams import DetectorStreams
@@ -66,16 +67,18 @@ class _Search:
 def trace_request(
     place: TracePlace, id: str, reader: TrafficReader, pipeline: str | None = None
 ) -> Trace:
-    """Trace a request of one pipeline, or of any; StoreError says what is kept, and since when, when it
-    is not among it."""
-    names = (pipeline,) if pipeline is not None else place.list_pipelines()
+    """Trace a request of one pipeline, or of any, removed ones with recorded traffic among them; StoreError says what is
+    kept, and since when, when it is not among it."""
+    present = place.list_pipelines()
+    names = (pipeline,) if pipeline is not None else _list_keeping(place, present)
     searches, notes = [], []
     for name in names:
         search = _Search(name, KeptRequest((), {}))
-        try:
-            search = replace(search, kept=_search_streams(place, name, id))
-        except PipelineError as error:
-            notes.append(f"the streams of {name} can't be searched: {error.message}")
+        if name in present:
+            try:
+                search = replace(search, kept=_search_streams(place, name, id))
+            except PipelineError as error:
+                notes.append(f"the streams of {name} can't be searched: {error.message}")
         try:
             search = _search_recorded(place, search, id, reader)
         except PipelineError as error:
@@ -103,6 +106,16 @@ def trace_request(
             links += trace.links
             notes += trace.notes
     return Trace("request", id, tuple(links), (), tuple(dict.fromkeys(notes)))
+
+
+def _list_keeping(place: TracePlace, present: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the pipelines that may keep a request: those there are, and removed ones whose recorded traffic is left."""
+    try:
+        recorded = place.runs.store.list_folders(place.runs.bucket / TRAFFIC)
+    except StoreError:
+        # it is said of each pipeline when its own is searched
+        return present
+    return tuple(dict.fromkeys((*present, *recorded)))
 
 
 def _search_recorded(place: TracePlace, search: _Search, id: str, reader: TrafficReader) -> _Search:
