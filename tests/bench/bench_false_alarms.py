@@ -10,8 +10,6 @@ with the reason. Classes that need TensorFlow are left out: the monitors' enviro
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,8 +22,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "bench")]
 
-from bench_power import DOUBT, find_data  # noqa: E402
-from support import functions, monitor  # noqa: E402
+from bench_power import DOUBT, call_monitor  # noqa: E402
+from support import functions  # noqa: E402
 
 from driftloop.services.detector.detectors.statistics import find_most  # noqa: E402
 
@@ -88,18 +86,7 @@ def serve_functions(folder: Path, names: list[str]) -> Iterator[list[str]]:
 
 def run_counts(world: str, *words: str) -> list[dict[str, Any]]:
     """Return the counts of one world, made in the monitor environment."""
-    done = subprocess.run(
-        [str(monitor.python()), "-m", "power.borrowed", world, *words, "--data", str(find_data())],
-        env={
-            **os.environ,
-            "PYTHONPATH": f"{ROOT / 'pipeline'}:{ROOT / 'tests' / 'bench'}",
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        },
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    return [json.loads(line) for line in done.stdout.decode().splitlines()]
+    return [json.loads(line) for line in call_monitor("power.borrowed", world, *words).splitlines()]
 
 
 def judge_counts(cells: list[dict[str, Any]], rate: float) -> tuple[str, bool]:

@@ -58,17 +58,13 @@ def find_data() -> Path:
 
 def run_counts(table: str, world: str, *arguments: str) -> list[Cell]:
     """Return the counts of one world, made in the monitor environment."""
+    return read_cells(call_monitor("power", world, table, *arguments))
+
+
+def call_monitor(module: str, *words: str) -> str:
+    """Return what a module of this folder prints in the monitor environment."""
     done = subprocess.run(
-        [
-            str(monitor.python()),
-            "-m",
-            "power",
-            world,
-            table,
-            "--data",
-            str(find_data()),
-            *arguments,
-        ],
+        [str(monitor.python()), "-m", module, *words, "--data", str(find_data())],
         env={
             **os.environ,
             "PYTHONPATH": f"{ROOT / 'pipeline'}:{ROOT / 'tests' / 'bench'}",
@@ -78,7 +74,7 @@ def run_counts(table: str, world: str, *arguments: str) -> list[Cell]:
         stdout=subprocess.PIPE,
         check=True,
     )
-    return read_cells(done.stdout.decode())
+    return done.stdout.decode()
 
 
 def read_cells(text: str) -> list[Cell]:

@@ -119,18 +119,12 @@ class Workflows:
     async def stop(self, namespace: str, name: str, annotations: Mapping[str, str]) -> Json | None:
         """Set a Workflow's `shutdown` and annotations, which its controller heeds; None when it
         does not exist."""
-        while (current := await self.get(namespace, name)) is not None:
-            workflow, revision = current
+
+        def order_stop(workflow: Json) -> None:
             workflow["spec"]["shutdown"] = "Stop"
             workflow["metadata"].setdefault("annotations", {}).update(annotations)
-            try:
-                await self.update(workflow, revision)
-            except GoneError:
-                return None
-            except OvertakenError:
-                continue
-            return workflow
-        return None
+
+        return await self._change(namespace, name, order_stop)
 
     async def end_suspended(
         self, namespace: str, name: str, node: str, change: Mapping[str, Any]
@@ -139,12 +133,22 @@ class Workflows:
 
         OvertakenError when the node is not suspended, or not any more.
         """
-        while (current := await self.get(namespace, name)) is not None:
-            workflow, revision = current
+
+        def end_node(workflow: Json) -> None:
             stored = ((workflow.get("status") or {}).get("nodes") or {}).get(node) or {}
             if (stored.get("type"), stored.get("phase")) != ("Suspend", "Running"):
                 raise OvertakenError(f"node {node} of workflow {name} is not suspended")
             workflow["status"]["nodes"][node] = {**stored, **change}
+
+        return await self._change(namespace, name, end_node)
+
+    async def _change(
+        self, namespace: str, name: str, change: Callable[[Json], None]
+    ) -> Json | None:
+        """Change a Workflow as it is now, however often somebody else does meanwhile; None when it does not exist."""
+        while (current := await self.get(namespace, name)) is not None:
+            workflow, revision = current
+            change(workflow)
             try:
                 await self.update(workflow, revision)
             except GoneError:
