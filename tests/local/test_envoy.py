@@ -50,6 +50,16 @@ def test_what_names_the_gateways_namespace_comes_before_what_is_for_all() -> Non
         assert "request_mirror_policies" in routes(*order)["route"]
 
 
+def test_the_root_says_what_it_is_unless_a_pipeline_has_it() -> None:
+    def answers(*virtual: dict) -> list[tuple[object, int | None]]:  # type: ignore[type-arg]
+        found = envoy.build_files(EnvoyRoutes(SERVICES, virtual, settled=True))
+        every = found["gateway"][0]["virtual_hosts"][0]["routes"]
+        return [(one["match"], one.get("direct_response", {}).get("status")) for one in every]
+
+    assert answers()[-2:] == [({"path": "/"}, 200), ({"prefix": "/"}, 404)]
+    assert answers(virtual_service({"a": 100}))[0][1] is None
+
+
 def test_what_the_gateway_would_not_see_is_refused() -> None:
     virtual = virtual_service({"a": 100})
     virtual["spec"]["exportTo"] = ["."]

@@ -124,6 +124,8 @@ def test_a_cause_is_told_without_what_nobody_types(cause: str, words: str) -> No
 def test_a_sentence_of_the_loop_has_no_id_of_an_alarm() -> None:
     text = "runs because of alarm 56938782-7e21-56ce-bb6f-f48dd1ccfdcc: hue 1 -> 2"
     assert drop_alarm_ids(text) == "runs because of an alarm: hue 1 -> 2"
+    kept = "Its cause is kept, alarm bb114854-4647-5717-a04b-a1d2dc1ae914: hue 1 -> 2"
+    assert drop_alarm_ids(kept) == "Its cause is kept, an alarm: hue 1 -> 2"
     assert drop_alarm_ids("waits") == "waits"
 
 

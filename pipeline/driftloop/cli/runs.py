@@ -19,6 +19,7 @@ from driftloop.contract.outcomes import OUTCOME_KINDS, OutcomeKind
 from driftloop.contract.runs import TRIGGERS, RunReport, Trigger
 from driftloop.contract.times import format_time
 from driftloop.contract.trees import PAGE_FILE, run_key
+from driftloop.local.ground.sentences import drop_alarm_ids
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.runs.run_diffs import compare_runs, describe_difference
 from driftloop.operations.runs.run_store import (
@@ -223,7 +224,7 @@ def _format_table(listed: Sequence[ListedRun]) -> Iterator[str]:
                 run.phase,
                 report.release or "-",
                 _format_metric(report),
-                shorten_cell(report.cause),
+                shorten_cell(drop_alarm_ids(report.cause)),
             )
         )
     return format_table(rows)

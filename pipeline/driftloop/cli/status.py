@@ -9,7 +9,7 @@ import click
 
 from driftloop.cli import options, terminal
 from driftloop.contract.verdicts import describe_unjudged
-from driftloop.local.ground.sentences import describe_step
+from driftloop.local.ground.sentences import describe_step, drop_alarm_ids
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.watching.status import (
     PlatformStatus,
@@ -91,7 +91,7 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
         if served is None or unjudged.release == served.production:
             yield _format_unjudged(name, unjudged)
     for name, phase in sorted(status.decisions.items()):
-        waits = f"; {status.loops[name]}" if name in status.loops else ""
+        waits = f"; {drop_alarm_ids(status.loops[name])}" if name in status.loops else ""
         yield f"decision {name}: {phase}{waits}"
     for name, tracking in sorted(status.tracking.items()):
         yield f"tracking {name}: {tracking.text}"

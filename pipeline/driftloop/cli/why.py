@@ -9,6 +9,7 @@ import click
 from driftloop.cli import halt, options
 from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.completing import complete_pipeline
+from driftloop.local.ground.sentences import drop_alarm_ids
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.runs.runs import find_pipeline_namespace
 from driftloop.operations.watching.suspend import find_decision
@@ -65,5 +66,9 @@ def command(
     if output == "json":
         click.echo(json.dumps(answer.to_json()))
         return
-    lines = (f"{name} is {answer.phase}: {answer.text}", *answer.holds, *answer.windows)
+    lines = (
+        f"{name} is {answer.phase}: {drop_alarm_ids(answer.text)}",
+        *answer.holds,
+        *answer.windows,
+    )
     click.echo("\n".join(lines))

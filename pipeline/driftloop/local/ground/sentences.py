@@ -19,7 +19,7 @@ _ITEM = re.compile(r"([^()]+)\((\d+):(.*)\)", re.DOTALL)
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _TRIAL = re.compile(r"(?:^|,)trial:(\d+)")
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b:? ?")
-_NAMED_ALARM = re.compile(r"because of alarm [0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+_NAMED_ALARM = re.compile(r"\balarm [0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 MOST_PARAMETERS = 6
 
 
@@ -40,7 +40,7 @@ def describe_cause(cause: str) -> str:
 
 def drop_alarm_ids(text: str) -> str:
     """Return a sentence about an alarm without its id, which nobody types."""
-    return _NAMED_ALARM.sub("because of an alarm", text)
+    return _NAMED_ALARM.sub("an alarm", text)
 
 
 def tell_start(run: str, cause: str) -> tuple[str, str]:

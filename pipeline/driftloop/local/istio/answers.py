@@ -28,12 +28,19 @@ def build_direct_answers(
     return [_build_answer(prefix, text, status) for prefix in prefixes]
 
 
+FRONT = """\
+This is the gateway of driftloop on this machine: models answer below /seldon/NAMESPACE/PIPELINE/.
+`driftloop status` lists them, `driftloop predict PIPELINE` asks one, `driftloop console` prints the address of the pages.
+"""
+
+
 def list_unrouted(routes: EnvoyRoutes) -> Iterable[Resource]:
-    """Answers to what has no route: 503 where one is to come, else 404."""
+    """Answers to what has no route: 503 where one is to come, else 404; to the root, what this is."""
     for virtual in sorted(routes.unready, key=read_precedence):
         for route in virtual["spec"].get("http") or ():
             for prefix in list_prefixes(virtual, route):
                 yield _build_answer(prefix, f"{format_name(virtual)} is not ready\n", 503)
+    yield {**_build_answer("/", FRONT, 200), "match": {"path": "/"}}
     if routes.settled:
         yield _build_answer("/", "no route matches this host and path\n", 404)
     else:
