@@ -64,8 +64,12 @@ def named(item: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     (
-        argo("WorkflowTemplate", entrypoint="main", templates=[{"name": "main", "suspend": {}}]),
-        "suspend",
+        argo(
+            "WorkflowTemplate",
+            entrypoint="main",
+            templates=[{"name": "main", "suspend": {"duration": "1h"}}],
+        ),
+        "duration",
     ),
     (argo("WorkflowTemplate", entrypoint="main", templates=[STEP], novelty=1), "novelty"),
     (

@@ -26,7 +26,8 @@ ADDRESSES = platform.config_map(
     "any",
     platform.Addresses(git_url="https://git.example.org/cluster.git"),
     platform.Buckets("driftloop-any", ("any",)),
-).data
+).data | {"console-url": ""}
+"""The console's address is for links, nothing connects to it."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ class Cluster:
             yield from URL.findall(word)
         # what programs put together from the pipeline's name; test_programs_address_nothing_else keeps this complete
         command = " ".join(words[:3])
-        if command == "driftloop step advance":
+        if command in ("driftloop step advance", "driftloop step watch"):
             yield self.names.judge_url
         if command == "driftloop step finish":
             yield self.names.broker_url

@@ -11,7 +11,6 @@ from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.completing import complete_pipeline
 from driftloop.local.ground.sentences import drop_alarm_ids
 from driftloop.operations.ground.place import StateChoice
-from driftloop.operations.runs.runs import find_pipeline_namespace
 from driftloop.operations.watching.suspend import find_decision
 from driftloop.operations.watching.why import (
     ask_cluster_why,
@@ -54,14 +53,13 @@ def command(
             cluster.kubeconfig, cluster.context, cluster.namespace or name, name
         )
     else:
-        answer = ask_why(find_decision(name, state.folder, url, os.environ))
-        if url is None:
+        decision = find_decision(name, state.folder, url, os.environ)
+        answer = ask_why(decision)
+        if decision.namespace is not None:
             answer = replace(
                 answer,
                 windows=describe_windows(state.folder, name),
-                holds=describe_holds(
-                    state.folder, os.environ, find_pipeline_namespace(state.folder, name), name
-                ),
+                holds=describe_holds(state.folder, os.environ, decision.namespace, name),
             )
     if output == "json":
         click.echo(json.dumps(answer.to_json()))

@@ -19,6 +19,8 @@ class DecisionEndpoint:
 
     url: str
     token: str
+    namespace: str | None = None
+    """The pipeline's namespace, where it runs on this machine."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def find_decision(
     if url:
         return DecisionEndpoint(url.rstrip("/"), endpoints.read_token(environment))
     endpoint = endpoints.find_endpoint(state, name, suffix="-decision", port=SERVICE_PORT)
-    return DecisionEndpoint(f"http://{endpoint.address}", endpoint.token)
+    namespace = endpoint.host.split(".")[1]
+    return DecisionEndpoint(f"http://{endpoint.address}", endpoint.token, namespace)
 
 
 def suspend_decision(decision: DecisionEndpoint, reason: str) -> SuspensionState:
