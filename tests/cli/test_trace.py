@@ -200,20 +200,30 @@ def test_a_request_leads_to_the_window_of_the_alarm_that_made_its_model(story: S
 
 @pytest.mark.timeout(300)
 def test_a_recorded_request_is_found_in_its_file(story: Story, tmp_path: Path) -> None:
-    times = pa.array(["2026-11-28T08:00:00Z", "2026-11-28T09:00:00Z"]).cast(
+    times = pa.array(["2026-11-28T08:00:00Z", *["2026-11-28T09:00:00Z"] * 4]).cast(
         pa.timestamp("us", tz="UTC")
     )
-    columns = {"request_id": ["other", "recorded-1"], "row": [0, 0], "role": ["production"] * 2}
-    answers = {"status": [200, 200], "latency_ms": [1.5, 2.5], "hue": [0.1, 0.7]}
+    names = ["other", "recorded-1", *["of-three"] * 3]
+    columns = {"request_id": names, "row": [0, 0, 0, 1, 2], "role": ["production"] * 5}
+    answers = {
+        "status": [200] * 5,
+        "latency_ms": [1.5, 2.5, 3.0, 3.0, 3.0],
+        "hue": [0.1, 0.7, 1.0, 2.0, None],
+    }
     file, folder = tmp_path / "part.parquet", story.shelf.bucket / traffic_key("digits")
     pq.write_table(pa.table({"time": times, **columns, **answers}), file)
-    part = TrafficPart("2026-11-28", story.a.id, "6a2b", 1, 1, 2, 2)
+    part = TrafficPart("2026-11-28", story.a.id, "6a2b", 1, 1, 5, 5)
     story.shelf.store.put_file(file, folder / part.key)
     document = story.traces("recorded-1", "--envs", str(ENVS))
     request, answer = document["links"][:2]
     assert (request["release"], request["role"], request["hue"]) == (story.a.id, "production", 0.7)
     assert answer["text"] == f"status 200 after 2.5 ms, of {story.a.id}"
     assert ids(document, "run") == [A]
+    request, answer, *others = story.traces("of-three", "--envs", str(ENVS))["links"]
+    assert "of digits, rows 0 to 2, " in request["text"], "rows that came together are one link"
+    assert [row.get("hue") for row in request["rows"]] == [1.0, 2.0, None]
+    assert answer["text"] == f"status 200 after 3.0 ms, of {story.a.id}"
+    assert not {"request", "answer"} & {link["kind"] for link in others}
     said = story.shelf.types("trace", "nowhere", "--envs", str(ENVS), code=1).stderr
     assert "recorded traffic of digits is kept since 2026-11-28; monitor drift of digits" in said
     story.shelf.store.delete_object(folder / part.key)

@@ -139,18 +139,27 @@ def _search_recorded(place: TracePlace, search: _Search, id: str, reader: Traffi
 
 
 def _link_rows(search: _Search, id: str) -> Iterator[TraceLink]:
-    """Yield the request and its answer, by release, as the recorder has written them."""
+    """Yield the request and its answer, by release, as the recorder has written them: rows that came together are one link."""
+    together: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in search.recorded:
-        release, role = str(row.get(RELEASE_KEY)), str(row.get(ROLE))
-        details = {name: value for name, value in row.items() if value is not None}
-        asked = f"{row.get(TIME)}, of {search.pipeline}, row {row.get(ROW)}, {release} was {role}"
+        key = (str(row.get(RELEASE_KEY)), str(row.get(ROLE)), str(row.get(TIME)))
+        together.setdefault(key, []).append(row)
+    for (release, role, time), rows in together.items():
+        known = [{k: v for k, v in row.items() if v is not None} for row in rows]
+        details: dict[str, Any] = known[0] if len(rows) == 1 else {"rows": known}
+        asked = f"{time}, of {search.pipeline}, {_name_rows(rows)}, {release} was {role}"
         yield TraceLink(
             "request", id, f"{asked}, recorded", {**details, "pipeline": search.pipeline}
         )
-        if (status := row.get(STATUS)) is not None:
-            latency = row.get(LATENCY)
+        if (status := rows[0].get(STATUS)) is not None:
+            latency = rows[0].get(LATENCY)
             took = f" after {latency:.1f} ms" if isinstance(latency, int | float) else ""
             yield TraceLink("answer", id, f"status {status}{took}, of {release}")
+
+
+def _name_rows(rows: list[dict[str, Any]]) -> str:
+    places = [row.get(ROW) for row in rows]
+    return f"row {places[0]}" if len(rows) == 1 else f"rows {places[0]} to {places[-1]}"
 
 
 def _search_streams(place: TracePlace, pipeline: str, id: str) -> KeptRequest:
