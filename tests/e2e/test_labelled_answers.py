@@ -141,9 +141,14 @@ async def test_answers_that_get_wrong_start_a_run_by_their_labels(
         following = asyncio.create_task(platform.follow_verdicts())
         try:
             right, asked = await load_window(platform, release.id, 1, tmp_path, state)
-            status = await platform.run_command("status", *state)
+
+            async def show_judged() -> str | None:
+                """The status, once the window's verdict is in it: the open window is counted a moment before."""
+                shown = await platform.run_command("status", *state)
+                return shown if "ECE" in shown else None
+
+            status = await platform.wait_until(show_judged, "the verdict of labels", within=120)
             assert f"accuracy {right / asked:.4g} of {asked} labelled rows" in status, status
-            assert "ECE" in status, status
             assert "region = north" in status, status
             assert f"estimate: window 1 of {release.id}: estimated accuracy" in status, status
             await go_back_from_a_bad_release(platform, release, tmp_path, state)

@@ -126,12 +126,17 @@ class DemoPlatform:
         """Call `probe` until its result is true and return it.
 
         LocalError after `within` seconds, or when the platform ends. A plain function runs in a
-        thread and may block.
+        thread and may block; an API that a busy machine does not answer in time is asked again.
         """
         end = time.monotonic() + within
         while True:
-            answer = await asyncio.to_thread(probe)
-            value = await answer if isinstance(answer, Awaitable) else answer
+            try:
+                answer = await asyncio.to_thread(probe)
+                value = await answer if isinstance(answer, Awaitable) else answer
+            except KubernetesUnreachableError as error:
+                value, unread = None, f": {error.message}"
+            else:
+                unread = ""
             if value:
                 return value
             if self._process is not None and self._process.returncode is not None:
@@ -142,7 +147,7 @@ class DemoPlatform:
                 )
             if time.monotonic() > end:
                 hint = f"see `driftloop status --state {self.state.root}` and the logs in {self.state.logs}"
-                raise LocalError(f"waited {within:g} s for {what}", hint=hint)
+                raise LocalError(f"waited {within:g} s for {what}{unread}", hint=hint)
             await asyncio.sleep(every)
 
     async def run_command(self, *args: str) -> str:
