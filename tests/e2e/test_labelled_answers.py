@@ -22,6 +22,7 @@ from driftloop.clients.s3 import ObjectStore, parse_location
 from driftloop.contract.names import release_id
 from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.git.repository import Repository
+from driftloop.local.ground.sentences import drop_alarm_ids
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.commits import releases as pipelines
 from driftloop.operations.commits.guard import refuse_harm
@@ -198,7 +199,8 @@ async def go_back_from_a_bad_release(
     assert left.cause in cause
     said = await platform.run_command("why", starter.NAME, *state)
     assert "halted itself at" in said
-    assert f"rolled back from {bad.id} to {good.id} because of {left.cause}" in said
+    told = drop_alarm_ids(left.cause)
+    assert f"rolled back from {bad.id} to {good.id} because of {told}" in said
     assert "rolled back from" in await platform.run_command("status", *state)
     await platform.run_command("resume", starter.NAME, *state)
 
