@@ -1,6 +1,7 @@
 """One stored world for all tests of pages: a pipeline with releases, runs and windows, some of them hostile."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -13,6 +14,7 @@ from support.console_world import (
     recent,
     tell_verdicts,
 )
+from support.processes import Process, nats
 from support.stored_runs import Shelf
 
 from driftloop.console.answers import Console
@@ -27,6 +29,13 @@ __all__ = ["s3_url"]
 
 RUNS = ("digits-1111", "digits-2222", "digits-3333", "digits-4444")
 RELEASED = RunOutcome.now("released", "the rollout ended")
+
+
+@pytest.fixture
+def nats_server(tmp_path: Path) -> Iterator[Process]:
+    server = nats(tmp_path / "nats").start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from support.console_world import (
     store_windows,
     tell_verdicts,
 )
-from support.processes import Process, nats, url
+from support.processes import Process, url
 from support.recorder import object_store
 from support.stored_runs import Shelf
 
@@ -93,13 +93,6 @@ def test_a_page_follows_what_happens_and_two_people_see_the_same(
     expect(pages[0].get_by_text("No pipeline here yet")).to_be_visible(timeout=60_000)
     removed = pages[1].get_by_role("alert").filter(has_text="there is no pipeline `digits` here")
     expect(removed).to_be_visible(timeout=60_000)
-
-
-@pytest.fixture
-def nats_server(tmp_path: Path) -> Iterator[Process]:
-    server = nats(tmp_path / "nats").start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture

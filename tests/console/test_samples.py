@@ -18,7 +18,7 @@ from support.console_world import (
     store_windows,
     tell_verdicts,
 )
-from support.processes import Process, nats, url
+from support.processes import Process, url
 from support.stored_runs import Shelf
 
 from driftloop.clients.events import Event, pack_event
@@ -50,24 +50,17 @@ def write(row: dict[str, object]) -> bytes:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Process]:
-    it = nats(tmp_path / "nats").start()
-    yield it
-    it.kill()
-
-
-@pytest.fixture
-def owner(tmp_path: Path, s3_url: str, server: Process) -> Iterator[TestClient]:
+def owner(tmp_path: Path, s3_url: str, nats_server: Process) -> Iterator[TestClient]:
     """Somebody who looks at two windows: the first has 40 requests, those of the second are gone."""
     shelf = Shelf.open(tmp_path, s3_url, spec=PRIVATE)
-    source = StoredSource(shelf.state, url(server))
-    store_events(url(server), STREAMS, [*[write(ROW)] * 39, b"not json"])
+    source = StoredSource(shelf.state, url(nats_server))
+    store_events(url(nats_server), STREAMS, [*[write(ROW)] * 39, b"not json"])
     for number, first, last in ((1, 1, 40), (2, 41, 80)):
         window = make_window(number, at=recent(3 - number), columns={"hue": 0.4})
         kept = replace(window, first=first, last=last)
         source.records.append(("digits", "digits", kept))
     tell_verdicts(source)
-    store_windows(url(server), source.records)
+    store_windows(url(nats_server), source.records)
     console = open_console(shelf, source)
     client = TestClient(build_application(console), base_url=f"http://127.0.0.1:{PORT}")
     with client:

@@ -68,7 +68,7 @@ class KubernetesClient:
     def stop_workflow(self, namespace: str, name: str, by: str) -> dict[str, Any] | None:
         """Set a Workflow's `shutdown`, and who did it; its exit handler still runs. None when it
         does not exist."""
-        path = f"/apis/argoproj.io/v1alpha1/namespaces/{quote(namespace)}/workflows/{quote(name)}"
+        path = _workflow_path(namespace, name)
         patch = {
             "metadata": {"annotations": {CANCELLED_BY_ANNOTATION: by}},
             "spec": {"shutdown": "Stop"},
@@ -83,7 +83,7 @@ class KubernetesClient:
         ConflictError when the Workflow was written since.
         """
         metadata = workflow["metadata"]
-        path = f"/apis/argoproj.io/v1alpha1/namespaces/{quote(namespace)}/workflows/{quote(metadata['name'])}"
+        path = _workflow_path(namespace, metadata["name"])
         patch: dict[str, Any] = {"status": {"nodes": {node: change}}}
         if "resourceVersion" in metadata:
             patch["metadata"] = {"resourceVersion": metadata["resourceVersion"]}
@@ -92,7 +92,7 @@ class KubernetesClient:
     def list_open_workflows(self, namespace: str) -> list[dict[str, Any]]:
         """The Workflows of a namespace that are not over; KubernetesUnreachableError when they can't be
         read."""
-        path = f"/apis/argoproj.io/v1alpha1/namespaces/{quote(namespace)}/workflows"
+        path = _workflow_path(namespace)
         url = f"{self.url}{path}?labelSelector={quote(OPEN_WORKFLOWS)}"
         answer = self._send(Request(url), path, verb="list", timeout=10.0)  # noqa: S310
         return list((answer or {}).get("items") or ())
@@ -181,3 +181,9 @@ def workflow_ended(workflow: dict[str, Any] | None) -> bool:
         "Failed",
         "Error",
     )
+
+
+def _workflow_path(namespace: str, name: str | None = None) -> str:
+    """Path of a Workflow, or of all of a namespace."""
+    path = f"/apis/argoproj.io/v1alpha1/namespaces/{quote(namespace)}/workflows"
+    return path if name is None else f"{path}/{quote(name)}"

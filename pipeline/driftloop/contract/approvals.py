@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftloop.contract.documents import document_key, from_json, is_text
-from driftloop.contract.outcomes import is_time
+from driftloop.contract.outcomes import read_moment
 from driftloop.contract.records import moment_key, text_key
 
 SUSPEND = "Suspend"
@@ -41,6 +41,11 @@ class Hold:
         """Say what is waited for, and since when."""
         who = f" of {', '.join(self.approvers)}" if self.approvers else ""
         return f"waits since {self.since} for the approval{who}: {self.asks}"
+
+    @property
+    def text(self) -> str:
+        """The run, and what it waits for."""
+        return f"{self.run} {self.describe()}"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a status shows it."""
@@ -132,9 +137,9 @@ def list_approvals(workflow: Mapping[str, Any]) -> tuple[Approval, ...]:
                 run=_read_values(node, "inputs").get(RUN, ""),
                 step=str(node.get("displayName") or ""),
                 who=given[WHO],
-                when=_read_time(given.get(WHEN)),
+                when=read_moment(given.get(WHEN)),
                 reason=given.get(REASON, ""),
-                asked=_read_time(node.get("startedAt")),
+                asked=read_moment(node.get("startedAt")),
             )
             found.append((str(node.get("finishedAt") or ""), approval))
     return tuple(approval for _, approval in sorted(found, key=lambda item: item[0]))
@@ -152,10 +157,6 @@ def read_approvers(text: str) -> tuple[str, ...]:
     except ValueError:
         names = text
     return tuple(map(str, names)) if isinstance(names, list) else (text,)
-
-
-def _read_time(value: object) -> str | None:
-    return str(value) if is_time(value) else None
 
 
 def _list_nodes(workflow: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

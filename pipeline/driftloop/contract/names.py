@@ -180,6 +180,8 @@ STORAGE_HOST = service_host("seaweedfs-s3", STORAGE_NAMESPACE)
 STORAGE_URL = f"http://{STORAGE_HOST}:{STORAGE_PORT}"
 
 
+PREDICTIONS = "api/v1.0/predictions"
+"""Path of predictions below a model's own, in Seldon's protocol."""
 LONGEST_MONITOR = 18
 """Characters of a monitor's name: with those of a pipeline, `P-decision-NAME` stays within 63. It has no
 hyphen, so that `P-NAME` is nothing of another pipeline."""

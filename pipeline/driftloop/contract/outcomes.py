@@ -42,6 +42,11 @@ def is_time(value: object) -> bool:
     return isinstance(value, str) and _TIME.fullmatch(value) is not None
 
 
+def read_moment(value: object) -> str | None:
+    """Return a time as records have it; None for anything else."""
+    return str(value) if is_time(value) else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOutcome:
     """Outcome of a run, its reason and time."""

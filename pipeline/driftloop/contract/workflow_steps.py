@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from driftloop.contract.outcomes import is_time
+from driftloop.contract.names import NAME_LABEL
+from driftloop.contract.outcomes import read_moment
 from driftloop.contract.runs import describe_progress, is_progress, measure_left
 
 Json = Mapping[str, Any]
 
 _TRY = re.compile(r"(.+)\((\d+)\)")
+
+
+def find_pipeline(workflow: Json) -> str:
+    """Return the pipeline that a Workflow is labelled with; empty without one."""
+    return str(((workflow.get("metadata") or {}).get("labels") or {}).get(NAME_LABEL) or "")
 
 
 def split_attempt(node: Json, nodes: Mapping[str, Json]) -> tuple[str, int]:
@@ -76,7 +82,7 @@ def list_progress(workflow: Json) -> tuple[StepProgress, ...]:
     """Return the steps of a Workflow that go on and say how far they are, the first to start first."""
     nodes: Mapping[str, Json] = (workflow.get("status") or {}).get("nodes") or {}
     found = [
-        StepProgress(name_step(node, nodes), progress, _read_time(node.get("startedAt")))
+        StepProgress(name_step(node, nodes), progress, read_moment(node.get("startedAt")))
         for node in nodes.values()
         if node.get("type") == "Pod" and (progress := read_progress(node)) is not None
     ]
@@ -87,7 +93,3 @@ def describe_steps(workflow: Json) -> dict[str, Any]:
     """Return the key that a status adds for a Workflow whose steps say how far they are: `progress`."""
     steps = list_progress(workflow)
     return {"progress": [each.to_json() for each in steps]} if steps else {}
-
-
-def _read_time(value: object) -> str | None:
-    return str(value) if is_time(value) else None

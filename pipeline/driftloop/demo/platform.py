@@ -23,7 +23,7 @@ from driftloop.clients.kubernetes import KubernetesClient, KubernetesUnreachable
 from driftloop.clients.nats import list_keys, open_connection
 from driftloop.clients.s3 import ObjectStore, parse_location
 from driftloop.contract import trees
-from driftloop.contract.names import FLUX_NAMESPACE
+from driftloop.contract.names import FLUX_NAMESPACE, PREDICTIONS, Names
 from driftloop.contract.platform import NATS
 from driftloop.contract.streams import VERDICTS, WORKFLOWS, verdict_subjects
 from driftloop.errors import LocalError
@@ -130,13 +130,12 @@ class DemoPlatform:
         """
         end = time.monotonic() + within
         while True:
+            value, unread = None, ""
             try:
                 answer = await asyncio.to_thread(probe)
                 value = await answer if isinstance(answer, Awaitable) else answer
             except KubernetesUnreachableError as error:
-                value, unread = None, f": {error.message}"
-            else:
-                unread = ""
+                unread = f": {error.message}"
             if value:
                 return value
             if self._process is not None and self._process.returncode is not None:
@@ -188,7 +187,8 @@ class DemoPlatform:
     @property
     def predictions(self) -> str:
         """The URL of predictions."""
-        return f"http://127.0.0.1:{self.read_port('gateway')}/seldon/{self.namespace}/{self.name}/api/v1.0/predictions"
+        prefix = Names(self.name, self.namespace).prefix
+        return f"http://127.0.0.1:{self.read_port('gateway')}{prefix}{PREDICTIONS}"
 
     def read_store(self) -> dict[str, str]:
         """Return address and keys of the object store, as the environment variables that S3

@@ -56,7 +56,7 @@ def list_platform_needs(snapshot: Snapshot) -> tuple[Need, ...]:
 def _list_holds(snapshot: Snapshot, name: str) -> Iterator[Need]:
     hold = snapshot.find_hold(name)
     if hold is not None:
-        yield Need("person", f"{hold.run} {hold.describe()}", f"{HOME}/{name}/act/approve")
+        yield Need("person", hold.text, f"{HOME}/{name}/act/approve")
 
 
 def _list_release(snapshot: Snapshot, name: str) -> Iterator[Need]:

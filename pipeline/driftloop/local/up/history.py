@@ -21,7 +21,7 @@ from nats.js import JetStreamContext
 
 from driftloop.contract.approvals import Hold, describe_hold, list_approvals, list_holds
 from driftloop.contract.documents import DocumentError, parse_json
-from driftloop.contract.names import NAME_LABEL, ON_NEW_DATA
+from driftloop.contract.names import ON_NEW_DATA
 from driftloop.contract.outcomes import WorkflowEnd, clean_reason, describe_end, find_removed
 from driftloop.contract.quality import describe_quality
 from driftloop.contract.streams import DECISIONS, UNJUDGED, VERDICTS, WORKFLOWS
@@ -34,7 +34,7 @@ from driftloop.contract.verdicts import (
     read_failure,
     read_lasting,
 )
-from driftloop.contract.workflow_steps import describe_steps
+from driftloop.contract.workflow_steps import describe_steps, find_pipeline
 from driftloop.errors import LocalError, PipelineError, StoreError
 from driftloop.local.ground import sentences
 from driftloop.local.ground.files import find_set_aside
@@ -287,7 +287,7 @@ class RunHistory:
             what, why = _tell_end(name, workflow, phase)
             self._add_entry("run", what, why)
             if (kind := _find_end_kind(workflow, phase)) is not None:
-                self._add_notice(Notice(kind, namespace, _find_pipeline(workflow), what, why, name))
+                self._add_notice(Notice(kind, namespace, find_pipeline(workflow), what, why, name))
             self._phases[key] = {"": phase}
 
     def _tell_holds(self, workflow: Mapping[str, Any], before: dict[str, str]) -> None:
@@ -353,12 +353,7 @@ def _find_end_kind(workflow: Mapping[str, Any], phase: str) -> NoticeKind | None
 def _describe_wait(workflow: Mapping[str, Any], hold: Hold) -> Notice:
     text, why = sentences.tell_hold(hold)
     namespace = str((workflow.get("metadata") or {}).get("namespace") or "")
-    return Notice("waiting", namespace, _find_pipeline(workflow), text, why, hold.run or None)
-
-
-def _find_pipeline(workflow: Mapping[str, Any]) -> str:
-    labels = (workflow.get("metadata") or {}).get("labels") or {}
-    return str(labels.get(NAME_LABEL) or "")
+    return Notice("waiting", namespace, find_pipeline(workflow), text, why, hold.run or None)
 
 
 def _describe_lasting(verdict: WindowRecord) -> str:

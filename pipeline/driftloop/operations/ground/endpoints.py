@@ -29,6 +29,11 @@ class ServiceEndpoint:
     """`host:port` where it listens."""
     token: str
 
+    @property
+    def namespace(self) -> str:
+        """The pipeline's namespace."""
+        return self.host.split(".")[1]
+
 
 def read_token(environment: Mapping[str, str]) -> str:
     """Return the token for a cluster's endpoints; LocalError when DRIFTLOOP_WEBHOOK_TOKEN is not

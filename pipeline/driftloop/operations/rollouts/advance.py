@@ -18,7 +18,7 @@ from driftloop.contract.approvals import Approval, read_approvers
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.handovers import RolloutLimits
 from driftloop.contract.names import Names
-from driftloop.contract.outcomes import RunOutcome, is_time
+from driftloop.contract.outcomes import RunOutcome, read_moment
 from driftloop.contract.trees import release_path
 from driftloop.errors import GitError, StepError
 from driftloop.git.repository import Commit, Repository
@@ -367,7 +367,7 @@ def read_approval(who: str, when: str, reason: str, approvers: str) -> Approval:
             f"`{who}` may not approve it, must be one of: {', '.join(allowed) or 'a name'}",
             hint="`driftloop approve` asks who may",
         )
-    return Approval(step="approval", who=who, when=when if is_time(when) else None, reason=reason)
+    return Approval(step="approval", who=who, when=read_moment(when), reason=reason)
 
 
 def parse_limits(text: str) -> Limits:

@@ -1,6 +1,6 @@
 """Approve what waits for a person: end a suspended node of its Workflow, with who, when and why."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from driftloop.clients.kubernetes import ConflictError, KubernetesClient
@@ -13,8 +13,8 @@ from driftloop.contract.approvals import (
     list_approvals,
     list_holds,
 )
-from driftloop.contract.names import NAME_LABEL
 from driftloop.contract.times import format_now
+from driftloop.contract.workflow_steps import find_pipeline
 from driftloop.errors import LocalError
 from driftloop.operations.runs.trigger import REPLACED
 
@@ -30,7 +30,7 @@ def list_pipeline_holds(
     return tuple(
         (workflow, hold)
         for workflow in api.list_open_workflows(namespace)
-        if _find_pipeline(workflow) == name
+        if find_pipeline(workflow) == name
         for hold in list_holds(workflow)
     )
 
@@ -126,7 +126,3 @@ def _read_again(api: KubernetesClient, namespace: str, hold: Hold) -> dict[str, 
     given = [each for each in list_approvals(workflow or {}) if each.step == hold.step]
     how = f" was {given[-1].text} meanwhile" if given else " does not wait for a person any more"
     raise LocalError(f"run `{hold.run}`{how}")
-
-
-def _find_pipeline(workflow: Mapping[str, Any]) -> str:
-    return str(((workflow.get("metadata") or {}).get("labels") or {}).get(NAME_LABEL) or "")

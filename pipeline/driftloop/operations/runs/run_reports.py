@@ -10,7 +10,7 @@ from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation
 from driftloop.contract.approvals import Approval, list_approvals
 from driftloop.contract.documents import DocumentError, is_number, is_whole, to_json
 from driftloop.contract.names import find_given_model, release_id
-from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.outcomes import RunOutcome, read_moment
 from driftloop.contract.records import Evaluation, GateVerdict, Rehearsal, Snapshot
 from driftloop.contract.runs import (
     TRIAL_GOALS,
@@ -35,7 +35,7 @@ from driftloop.contract.trees import (
     verdict_key,
 )
 from driftloop.errors import PipelineError, StoreError
-from driftloop.operations.runs.run_workflows import Json, WorkflowFacts, read_moment
+from driftloop.operations.runs.run_workflows import Json, WorkflowFacts
 from driftloop.text.load import load_mapping
 from driftloop.text.read import ReadRules
 

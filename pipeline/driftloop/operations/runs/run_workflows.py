@@ -9,7 +9,7 @@ from typing import Any
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.handovers import read_digests
 from driftloop.contract.names import ON_NEW_DATA
-from driftloop.contract.outcomes import clean_reason, is_time
+from driftloop.contract.outcomes import clean_reason, read_moment
 from driftloop.contract.runs import RunStep
 from driftloop.contract.trees import trials_key
 from driftloop.contract.workflow_steps import name_step, read_progress
@@ -117,11 +117,6 @@ def read_options(step: Json) -> dict[str, str]:
     container = step.get("container") or {}
     arguments = [*(container.get("command") or ()), *(container.get("args") or ())]
     return {str(name): str(value) for name, value in itertools.pairwise(arguments)}
-
-
-def read_moment(value: object) -> str | None:
-    """Return a time as records have it; None for anything else."""
-    return str(value) if is_time(value) else None
 
 
 def _list_pods(nodes: Mapping[str, Json]) -> list[Json]:

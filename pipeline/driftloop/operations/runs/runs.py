@@ -125,8 +125,7 @@ def find_namespace(state: StateFolder, run: str) -> str:
 
 def find_pipeline_namespace(state: StateFolder, name: str) -> str:
     """Return the namespace of a pipeline on this machine; LocalError when it does not run here."""
-    endpoint = endpoints.find_endpoint(state, name, suffix="-retrain", port=WEBHOOK_PORT)
-    return endpoint.host.split(".")[1]
+    return endpoints.find_endpoint(state, name, suffix="-retrain", port=WEBHOOK_PORT).namespace
 
 
 def _follow_workflow(
@@ -180,7 +179,7 @@ def _report_holds(workflow: Mapping[str, Any], reported: set[str], report: Repor
     for hold in list_holds(workflow):
         if hold.node not in reported:
             reported.add(hold.node)
-            report(f"{hold.run} {hold.describe()}; `driftloop approve` lets it go on")
+            report(f"{hold.text}; `driftloop approve` lets it go on")
 
 
 @dataclass

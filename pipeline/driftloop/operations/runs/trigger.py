@@ -49,7 +49,7 @@ def find_webhook(
     return RetrainWebhook(
         f"http://{endpoint.address}/retrain",
         endpoint.token,
-        endpoint.host.split(".")[1],
+        endpoint.namespace,
         f"{endpoint.host}:{WEBHOOK_PORT}",
     )
 

@@ -108,31 +108,37 @@ def _build_tensor(name: str, values: list[Any], rows: int) -> dict[str, Any]:
 def _check_rows(rows: Iterable[tuple[str, Row]], target: str | None) -> GivenRows:
     """Return rows that have the same columns, or as many values; without the column of right answers."""
     found: list[Row] = []
-    columns: list[str] | int | None = None
-    left_out = ""
+    left_out = False
     for place, row in rows:
-        if isinstance(row, dict) and target in row:
-            left_out = target or ""
-            row = {name: value for name, value in row.items() if name != target}  # noqa: PLW2901
-        described = sorted(row) if isinstance(row, dict) else len(row)
-        if not described:
+        asked = _leave_out(row, target)
+        left_out |= len(asked) < len(row)
+        if not asked:
             raise StepError(f"{place} has no value")
-        if columns is None:
-            columns = described
-        elif columns != described:
-            raise StepError(
-                f"{place} has {_describe(described)}, the rows before {_describe(columns)}"
-            )
-        if found and isinstance(row, dict):
-            row = {name: row[name] for name in found[0]}  # noqa: PLW2901 - in the order of the first
-        found.append(row)
+        found.append(_order_row(place, asked, found[0] if found else asked))
     if not found:
         raise StepError("there are no rows", hint="--row takes one as JSON, --file a file of them")
-    return GivenRows(tuple(found), left_out)
+    return GivenRows(tuple(found), target or "" if left_out else "")
 
 
-def _describe(columns: list[str] | int) -> str:
-    return f"{columns} values" if isinstance(columns, int) else f"the columns {', '.join(columns)}"
+def _leave_out(row: Row, target: str | None) -> Row:
+    if isinstance(row, list):
+        return row
+    return {name: value for name, value in row.items() if name != target}
+
+
+def _order_row(place: str, row: Row, first: Row) -> Row:
+    """Return a row in the order of the first one; StepError for one with other columns, or another number of values."""
+    if isinstance(row, dict) and isinstance(first, dict) and row.keys() == first.keys():
+        return {name: row[name] for name in first}
+    if isinstance(row, list) and isinstance(first, list) and len(row) == len(first):
+        return row
+    raise StepError(f"{place} has {_describe(row)}, the rows before {_describe(first)}")
+
+
+def _describe(row: Row) -> str:
+    return (
+        f"{len(row)} values" if isinstance(row, list) else f"the columns {', '.join(sorted(row))}"
+    )
 
 
 def _parse_row(place: str, text: str) -> Row:

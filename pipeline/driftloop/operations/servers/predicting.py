@@ -8,7 +8,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request
 
-from driftloop.contract.names import Names
+from driftloop.contract.names import PREDICTIONS
 from driftloop.contract.platform import GATEWAY
 from driftloop.contract.trees import spec_path
 from driftloop.errors import LocalError
@@ -27,7 +27,7 @@ PATIENCE = 60.0
 """Seconds that an answer may take."""
 LONGEST_ANSWER = 16 * 1024 * 1024
 _PATHS: Mapping[Protocol, str] = {
-    "seldon": "api/v1.0/predictions",
+    "seldon": PREDICTIONS,
     "tensorflow": "v1/models/model:predict",
     "v2": "v2/models/model/infer",
 }
@@ -74,15 +74,11 @@ def find_model(pipeline: CommittedPipeline, state: StateFolder, gateway: str | N
     protocol = spec.serve.protocol
     return ServedModel(
         pipeline.name,
-        f"{url}{_build_path(names, protocol)}",
+        f"{url}{names.prefix}{_PATHS[protocol]}",
         protocol,
         spec.data.target,
         spec.capture is not None,
     )
-
-
-def _build_path(names: Names, protocol: Protocol) -> str:
-    return f"{names.prefix}{_PATHS[protocol]}"
 
 
 def ask_model(

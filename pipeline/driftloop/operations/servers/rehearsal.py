@@ -11,12 +11,12 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
-from driftloop.contract.names import REHEARSED_EXIT, REHEARSED_LOG
+from driftloop.contract.names import PREDICTIONS, REHEARSED_EXIT, REHEARSED_LOG
 from driftloop.contract.records import HeldOutRow, HeldOutRows
 from driftloop.release.answers import count_classes, read_answers
 from driftloop.release.rehearsal import Reply, ServerRun
 
-PREDICT, HEALTH = "/api/v1.0/predictions", "/health/ping"
+PREDICT, HEALTH = f"/{PREDICTIONS}", "/health/ping"
 POLL = 0.2
 """Seconds between two looks at a server that starts."""
 PATIENCE = 60.0

@@ -48,8 +48,7 @@ def find_decision(
     if url:
         return DecisionEndpoint(url.rstrip("/"), endpoints.read_token(environment))
     endpoint = endpoints.find_endpoint(state, name, suffix="-decision", port=SERVICE_PORT)
-    namespace = endpoint.host.split(".")[1]
-    return DecisionEndpoint(f"http://{endpoint.address}", endpoint.token, namespace)
+    return DecisionEndpoint(f"http://{endpoint.address}", endpoint.token, endpoint.namespace)
 
 
 def suspend_decision(decision: DecisionEndpoint, reason: str) -> SuspensionState:

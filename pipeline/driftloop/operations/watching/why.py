@@ -96,7 +96,7 @@ def describe_holds(
         found = list_pipeline_holds(api, namespace, pipeline) if api is not None else ()
     except KubernetesUnreachableError as error:
         return (f"what waits for a person is not known: {error.message}",)
-    return tuple(f"{hold.run} {hold.describe()}" for _, hold in found)
+    return tuple(hold.text for _, hold in found)
 
 
 def describe_open(windows: Mapping[str, OpenWindow]) -> tuple[str, ...]:

@@ -167,6 +167,14 @@ def _check_answers(file: str, config: DetectorSettings, profile: TableProfile) -
         )
 
 
+def _require_asked(file: str, asked: AskedRows | None, need: str) -> AskedRows:
+    if asked is None:
+        raise ArtifactError(
+            f"{file}: {need} the rows that were answered", hint="give `--rows rows.json`"
+        )
+    return asked
+
+
 def _add_inputs(
     file: str,
     profile: TableProfile,
@@ -174,11 +182,7 @@ def _add_inputs(
     asked: AskedRows | None,
 ) -> tuple[TableProfile, Rows]:
     """Return the profile with the columns of requests that errors are estimated from, and these of the rows."""
-    if asked is None:
-        raise ArtifactError(
-            f"{file}: errors are estimated from the rows that were answered",
-            hint="give `--rows rows.json`",
-        )
+    asked = _require_asked(file, asked, "errors are estimated from")
     learnt = learn_inputs(asked, [answer.row for answer in used])
     own = learnt.profile
     return (
@@ -202,10 +206,7 @@ def _add_slices(
     asked: AskedRows | None,
 ) -> tuple[TableProfile, Rows]:
     """Return the profile with the columns of slices, and these columns of the rows."""
-    if asked is None:
-        raise ArtifactError(
-            f"{file}: slices need the rows that were answered", hint="give `--rows rows.json`"
-        )
+    asked = _require_asked(file, asked, "slices need")
     places = [answer.row for answer in used]
     learnt = learn_slices(asked, columns, places)
     return (
