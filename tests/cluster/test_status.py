@@ -16,6 +16,7 @@ from driftloop.cluster import status
 from driftloop.cluster.reader import ClusterError, ForbiddenError
 from driftloop.contract.inboxes import InboxStatus
 from driftloop.contract.integrity import describe_mismatch
+from driftloop.contract.names import Names
 from driftloop.local.up.supervisor import Supervisor
 from driftloop.retrain.state import RetrainState
 from tests.golden.trees import UNLISTED, documents, release_text, tree
@@ -621,6 +622,34 @@ def test_the_command(kubeconfig):
         root, ["status", "--cluster", "--kubeconfig", str(kubeconfig), "--output", "json"]
     )
     assert json.loads(found.stdout)["applied"] == COMMIT
+
+
+def held(name, pipeline):
+    """A Workflow that waits for a person."""
+    given = {"run": name, "asks": "it becomes production", "approvers": "[]"}
+    node = {
+        "id": f"{name}-1",
+        "type": "Suspend",
+        "phase": "Running",
+        "displayName": "approval",
+        "startedAt": "2026-11-21T11:40:00Z",
+        "inputs": {"parameters": [{"name": key, "value": each} for key, each in given.items()]},
+    }
+    made = workflow(name, f"{pipeline}-release", "2026-11-21T11:30:00Z", "Running")
+    made["metadata"]["labels"] = {"app.kubernetes.io/name": pipeline}
+    made["status"]["nodes"] = {node["id"]: node}
+    return made
+
+
+def test_why_names_what_waits_for_a_person_of_its_own_pipeline():
+    workflows = "/apis/argoproj.io/v1alpha1/namespaces/digits/workflows"
+    why = "/api/v1/namespaces/digits/services/digits-decision:8080/proxy/why"
+    waiting = {"items": [held("digits-1", "digits"), held("shoes-1", "shoes")]}
+    paths = cluster("digits-released", **{workflows: waiting, why: WHY})
+    said = status.explain_loop(Answers(paths), Names("digits", "digits"))
+    assert said["holds"] == [
+        "digits-1 waits since 2026-11-21T11:40:00Z for the approval: it becomes production"
+    ]
 
 
 def test_why_shows_the_open_windows_of_a_cluster(kubeconfig):

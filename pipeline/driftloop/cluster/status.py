@@ -30,7 +30,7 @@ from driftloop.contract.names import (
 from driftloop.contract.outcomes import clean_reason, describe_end
 from driftloop.contract.times import format_time
 from driftloop.contract.windows import OpenWindow
-from driftloop.contract.workflow_steps import describe_steps
+from driftloop.contract.workflow_steps import describe_steps, find_pipeline
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import DecisionError, RetrainState
 
@@ -132,8 +132,12 @@ def explain_loop(reader: TextReader, names: Names) -> Json:
     holds: list[str] = []
     with picture.part(f"what waits for a person in {names.namespace}/{names.pipeline}"):
         workflows = f"/apis/argoproj.io/v1alpha1/namespaces/{names.namespace}/workflows"
-        for workflow in picture.list(workflows):
-            holds += [f"{hold.run} {hold.describe()}" for hold in list_holds(workflow)]
+        holds = [
+            hold.text
+            for workflow in picture.list(workflows)
+            if find_pipeline(workflow) == names.pipeline
+            for hold in list_holds(workflow)
+        ]
     said: Json = parse_json(text, label="the decision's answer")
     return said | {"windows": picture.windows, "holds": holds, "unknown": picture.unknown}
 
