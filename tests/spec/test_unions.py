@@ -155,7 +155,7 @@ MEMBERS = (
         "way to promote",
         (
             (
-                "spec/model.py",
+                "spec/rollout.py",
                 'promote: Literal["auto", "manual"]',
                 'promote: Literal["auto", "manual", "new"]',
             ),

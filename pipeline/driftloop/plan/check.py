@@ -18,9 +18,9 @@ from driftloop.plan.effects import COUNTED, choose_effects
 from driftloop.plan.findings import SpecFinding, format_location, format_names
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
+from driftloop.spec.data import Data
 from driftloop.spec.detector import AlibiDetect, Quality, Schema, UserFunction
 from driftloop.spec.graph import Node, Released, walk_nodes
-from driftloop.spec.model import Data
 from driftloop.spec.resources import Resources
 from driftloop.spec.serve import speaking
 from driftloop.spec.values import written

@@ -48,13 +48,16 @@ from driftloop.spec.detector import (
     Tabular,
     UserFunction,
 )
+from driftloop.spec.evaluate import Evaluate
 from driftloop.spec.events import Events
 from driftloop.spec.labels import LabelledBatches
-from driftloop.spec.model import Evaluate, Mesh, Rehearse, Retrain, Rollout, Spec, Train
+from driftloop.spec.model import Mesh, Rehearse, Retrain, Spec
 from driftloop.spec.observability import Observability
 from driftloop.spec.resources import GpuProfile, Resources, Retries
+from driftloop.spec.rollout import Rollout
 from driftloop.spec.serve import Serve
 from driftloop.spec.tracking import Tracking
+from driftloop.spec.train import Train
 from driftloop.spec.values import S3Uri, memory_bytes
 
 REFERENCE_ROWS = 2000

@@ -9,7 +9,7 @@ from typing import Literal, assert_never, get_args
 from driftloop.contract.names import Names
 from driftloop.spec import cron
 from driftloop.spec.cron import Times
-from driftloop.spec.model import Train
+from driftloop.spec.train import Train
 
 ScheduleKind = Literal["train", "data"]
 """`train` starts a run; `data` looks for new batches and starts one when there are any."""

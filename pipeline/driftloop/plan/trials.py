@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from driftloop.spec.model import Between, Search, Train
+from driftloop.spec.train import Between, Search, Train
 from driftloop.spec.values import Scalar
 
 MOST = 100

@@ -5,63 +5,48 @@ The reference and the JSON Schema for editors are generated from these models: e
 docstring is its text.
 """
 
-import json
 from datetime import timedelta
-from math import isfinite
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field
 
-from driftloop.contract.columns import TARGET, ColumnUse
 from driftloop.spec.base import SpecModel
 from driftloop.spec.capture import Capture
 from driftloop.spec.card import Card
+from driftloop.spec.data import Data
 from driftloop.spec.detector import IMPLIED, Detector
+from driftloop.spec.evaluate import Evaluate
 from driftloop.spec.events import Events
 from driftloop.spec.labels import Labels
 from driftloop.spec.observability import Observability
 from driftloop.spec.quiet import QuietTimes
-from driftloop.spec.resources import GpuProfile, Resources, Retries
+from driftloop.spec.resources import GpuProfile
 from driftloop.spec.retention import Retention
+from driftloop.spec.rollout import Rollout
 from driftloop.spec.serve import Serve
 from driftloop.spec.tracking import Tracking
+from driftloop.spec.train import Train
 from driftloop.spec.values import (
-    ColumnName,
-    ColumnNames,
     ContextFolder,
-    Cron,
     Duration,
     FalseAlarms,
-    Function,
     ImageDigest,
     ImageName,
     ImageRef,
-    Memory,
-    MetricName,
     MonitorName,
     NamespaceName,
-    ParameterName,
     PersonName,
     PipelineName,
     PositiveDuration,
     ProfileName,
     RunBudget,
-    S3Uri,
-    Scalar,
     SecretName,
-    StepName,
+    Share,
     TaggedRef,
     Traffic,
-    Word,
 )
 
 API_VERSION = "driftloop.dev/v1alpha1"
-
-LARGEST_WHOLE = 2**53
-"""Beyond it not every whole number is a float."""
-
-Share = Annotated[float, Field(ge=0, le=1)]
-"""A part of the whole, 0 to 1."""
 
 
 class Image(SpecModel):
@@ -72,224 +57,6 @@ class Image(SpecModel):
     context: ContextFolder | None = None
     """Folder beside the spec with Dockerfile, requirements.txt and code; needed to run it
     without a cluster."""
-
-
-class DataStep(SpecModel):
-    """One step between the raw batches and the training data."""
-
-    name: StepName
-    """Name of the step, unique in this list."""
-    image: ImageName = "trainer"
-    """Name of an image under spec.images."""
-    run: Function | None = None
-    """`module:function`, called with the folders `data` and `out`."""
-    command: Annotated[tuple[Word, ...], Field(max_length=100)] = ()
-    """Instead of `run`: a command that reads /work/in/data and writes /work/out/data."""
-    timeout: PositiveDuration = timedelta(minutes=30)
-    """The step is stopped and fails after this time."""
-    retries: Retries | None = None
-    """Try again when the step itself fails."""
-    cache: PositiveDuration | None = None
-    """Take the output of an earlier run over the same data, up to this old, instead of running."""
-    approve: bool = False
-    """Hold the run after this step until a person approves it (`driftloop approve`); the next step reads what
-    is in the step's folder of the bucket then."""
-    resources: Resources = Resources()
-    """Resources of the step's container."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.run is None) == (not self.command):
-            raise ValueError("must have either `run` or `command`")
-        return self
-
-
-class Data(SpecModel):
-    """Source of the labelled batches, and the steps before training."""
-
-    uri: S3Uri
-    """Folder of labelled batches (.npz, .csv, .jsonl or .parquet files of rows)."""
-    steps: Annotated[tuple[DataStep, ...], Field(max_length=20)] = ()
-    """Run in this order; each reads what the one before wrote."""
-    heldout: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of rows kept from training and used to evaluate; chosen by the row's hash."""
-    features: ColumnNames = "x"
-    """Input of the detectors: an array (.npz), or columns separated by commas; `x`: all columns
-    but the target."""
-    target: ColumnName = TARGET
-    """Column (.npz: array) with the right answers; never an input of the detectors."""
-    columns: dict[ColumnName, ColumnUse] = Field(default_factory=dict, max_length=1000)
-    """`number`, `category`, `boolean`, `time`, `text` or `ignore` of a column that is learnt wrong.
-    By its name: `zip: category`, a number that counts nothing; `note: ignore`, which no detector gets."""
-    max_size: Memory = "20Gi"
-    """Size of all batches together that a run reads at most; with more it ends before it fetches any."""
-
-
-class Best(SpecModel):
-    """Metric that chooses the best trial of a search."""
-
-    metric: MetricName
-    """A metric that the training function returns."""
-    goal: Literal["maximize", "minimize"] = "maximize"
-    """Return True if more or less of it is better."""
-
-
-class Between(SpecModel):
-    """An interval that a parameter's values are drawn from."""
-
-    low: float
-    """The smallest value."""
-    high: float
-    """The largest value."""
-    scale: Literal["linear", "log"] = "linear"
-    """Spread evenly over the values, or over their logarithms."""
-    whole: bool = False
-    """Whole numbers only."""
-
-    @model_validator(mode="after")
-    def _an_interval(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError("must have a `low` that is below its `high`")
-        if self.scale == "log" and self.low <= 0:
-            raise ValueError("must have a `low` above 0 with `scale: log`")
-        if self.whole and (
-            self.scale == "log" or not (self.low.is_integer() and self.high.is_integer())
-        ):
-            raise ValueError("must have whole bounds and `scale: linear` with `whole: true`")
-        if self.whole and max(-self.low, self.high) > LARGEST_WHOLE:
-            raise ValueError(
-                f"must have bounds between -{LARGEST_WHOLE} and {LARGEST_WHOLE} with `whole: true`"
-            )
-        if not isfinite(self.high - self.low):
-            raise ValueError("must have a `low` and a `high` whose difference is a finite number")
-        return self
-
-
-class Random(SpecModel):
-    """So many trials, each drawn at random."""
-
-    trials: Annotated[int, Field(ge=1, le=100)]
-    """Number of trials."""
-    seed: Annotated[int, Field(ge=0)] = 0
-    """The same seed draws the same trials."""
-    between: dict[ParameterName, Between] = Field(default_factory=dict)
-    """Parameter to the interval its values are drawn from; those under `over` are drawn from
-    their lists."""
-
-
-class Search(SpecModel):
-    """Trials over some of the parameters: a grid, or drawn at random."""
-
-    over: dict[ParameterName, Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=50)]] = (
-        Field(default_factory=dict)
-    )
-    """Parameter to the values it takes; every combination is one trial, unless `random` draws
-    them."""
-    random: Random | None = None
-    """Draw trials instead of taking every combination."""
-    best: Best
-    """Metric that chooses the best trial."""
-    parallelism: Annotated[int, Field(ge=1, le=100)] = 1
-    """Trials that run at the same time."""
-
-    @model_validator(mode="after")
-    def _searches_something(self) -> Self:
-        between = self.random.between if self.random is not None else {}
-        if not self.over and not between:
-            raise ValueError("must name a parameter under `over`, or under `random.between`")
-        for name, values in self.over.items():
-            if twice := [
-                value
-                for n, value in enumerate(values)
-                if json.dumps(value) in map(json.dumps, values[:n])
-            ]:
-                raise ValueError(
-                    f"must name each value of `{name}` once, found {json.dumps(twice[0])} twice"
-                )
-        if both := sorted(self.over.keys() & between.keys()):
-            raise ValueError(
-                f"must name `{both[0]}` under `over` or under `random.between`, not under both"
-            )
-        return self
-
-
-class Train(SpecModel):
-    """The training function and how it is called."""
-
-    image: ImageName = "trainer"
-    """Name of an image under spec.images."""
-    run: Function
-    """`module:function`: takes the parameters and the folders `data` and `out`, writes the
-    model, returns metrics."""
-    parameters: dict[ParameterName, Scalar] = Field(default_factory=dict)
-    """Keyword arguments of the function."""
-    search: Search | None = None
-    """Trials over some parameters; the best one goes on."""
-    resources: Resources = Resources(cpu="500m", memory="2Gi")
-    """Resources of one trial's container."""
-    timeout: PositiveDuration = timedelta(hours=1)
-    """A trial is stopped and fails after this time."""
-    retries: Retries | None = None
-    """Try a trial again when the function fails."""
-    checkpoint: bool = False
-    """Give the function a folder `checkpoint` whose files a later try of the same trial finds
-    again."""
-    cache: PositiveDuration | None = None
-    """Take an earlier trial of the same function, image, parameters and data, up to this old,
-    instead of training."""
-    schedule: Cron | None = None
-    """Train at these times as well (UTC): five cron fields."""
-    new_data: Cron | None = None
-    """Look at these times (UTC) whether `data.uri` holds batches that no run has seen, and train
-    when it does."""
-
-
-class Gate(SpecModel):
-    """A bar the candidate must clear before any traffic reaches it."""
-
-    metric: MetricName
-    """A metric that the evaluation function returns."""
-    on: Literal["all", "recent"] = "all"
-    """All held-out rows, or only those that production has not been trained on."""
-    min: float | None = None
-    """The candidate's value is at least this."""
-    max: float | None = None
-    """The candidate's value is at most this."""
-    production_minus: Annotated[float, Field(ge=0)] | None = None
-    """The candidate is at most this much below production on the same rows."""
-    production_plus: Annotated[float, Field(ge=0)] | None = None
-    """The candidate is at most this much above production on the same rows (for errors and
-    losses)."""
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if self.min is self.max is self.production_minus is self.production_plus is None:
-            raise ValueError(
-                "must have at least one of `min`, `max`, `productionMinus` and `productionPlus`"
-            )
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError("must have a `min` that is not above its `max`")
-        return self
-
-
-class Evaluate(SpecModel):
-    """The evaluation function and the gates."""
-
-    image: ImageName | None = None
-    """Name of an image under spec.images; the trainer's when left out."""
-    run: Function
-    """`module:function`: takes the folders `model` and `data`, returns metrics."""
-    gates: Annotated[tuple[Gate, ...], Field(max_length=50)] = ()
-    """All must hold."""
-    if_production_fails: Literal["refuse", "judge-alone"] = "refuse"
-    """When production can't be evaluated on today's rows: refuse every candidate, or judge it by
-    its gates without production alone."""
-    timeout: PositiveDuration = timedelta(minutes=30)
-    """Evaluation is stopped and fails after this time."""
-    retries: Retries | None = None
-    """Try again when the function fails."""
-    resources: Resources = Resources(cpu="500m", memory="1Gi")
-    """Resources of the evaluation's container."""
 
 
 class Rehearse(SpecModel):
@@ -354,91 +121,6 @@ class Retrain(SpecModel):
     least_new_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
     """Labelled rows, in batches that production was not trained on, with fewer of which alarms and new data
     train nothing: the alarm is kept until there are as many. Schedules and people train with fewer."""
-
-
-class Shadow(SpecModel):
-    """The candidate sees a copy of the traffic; nobody sees its answers."""
-
-    for_: Annotated[PositiveDuration, Field(alias="for")] = timedelta(minutes=10)
-    """At least this long."""
-    requests: Annotated[int, Field(ge=1)] = 500
-    """At least so many requests seen by both."""
-    agreement: Literal["auto"] | Share | None = "auto"
-    """Share of rows both answer alike: a least one; `auto`: as both accuracies on recent rows
-    allow, or, of numbers, the rehearsal's, within what both residuals explain; null: any."""
-    accuracy: MetricName = "accuracy"
-    """Metric of the evaluation that `auto` reads: the share of right answers, 0 to 1, one answer
-    a row."""
-
-
-class LiveQuality(SpecModel):
-    """A bound on how good the candidate's answers are by labels that come while it is rolled out."""
-
-    metric: Literal["accuracy", "mae", "rmse"] = "accuracy"
-    """The share of right answers; of numbers the mean absolute error, or the root of the mean squared one."""
-    min: float | None = None
-    """The candidate's value is at least this."""
-    max: float | None = None
-    """The candidate's value is at most this."""
-    production_minus: Annotated[float, Field(ge=0)] | None = None
-    """The candidate is at most this much below production, by labels of the same time."""
-    production_plus: Annotated[float, Field(ge=0)] | None = None
-    """The candidate is at most this much above production (for errors)."""
-    labels: Annotated[int, Field(ge=20, le=20_000)] = 200
-    """Labelled rows of each of both, since the candidate's first answer, without which nothing is said."""
-    without: Literal["go-on", "wait"] = "go-on"
-    """With fewer at the end of a step's time: go on, and say so, or wait for them."""
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if self.min is self.max is self.production_minus is self.production_plus is None:
-            raise ValueError(
-                "must have at least one of `min`, `max`, `productionMinus` and `productionPlus`"
-            )
-        return self
-
-
-class Canary(SpecModel):
-    """The candidate answers a growing share of the traffic."""
-
-    steps: Annotated[tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(max_length=20)] = (
-        10,
-        50,
-    )
-    """Percent of the traffic, rising; empty goes from shadow straight to promotion."""
-    every: PositiveDuration = timedelta(minutes=5)
-    """Each step lasts at least this long."""
-    requests: Annotated[int, Field(ge=1)] = 50
-    """At least so many requests answered by the candidate in each step."""
-    error_rate: Share = 0.01
-    """Largest share of the candidate's requests that fail (5xx), or are refused (4xx) though
-    production answers such, beyond production's own."""
-    p99: PositiveDuration | None = None
-    """Longest time that 99 of 100 requests to the candidate take; not judged when left out. With
-    `backend: seldon` shorter than 10s, as far as its executor measures."""
-    quality: LiveQuality | None = None
-    """Bound on the candidate's live quality, where labels come within minutes; not judged when left out."""
-
-    @model_validator(mode="after")
-    def _rising(self) -> Self:
-        if any(b <= a for a, b in zip(self.steps, self.steps[1:], strict=False)):
-            raise ValueError("must have `steps` that rise")
-        return self
-
-
-class Rollout(SpecModel):
-    """Stages by which a candidate becomes production."""
-
-    shadow: Shadow = Shadow()
-    """First: a copy of the traffic."""
-    canary: Canary = Canary()
-    """Then: a growing share of it."""
-    promote: Literal["auto", "manual"] = "auto"
-    """After the last step: promote at once (`auto`), or hold until a person approves it (`manual`,
-    `driftloop approve`); what is measured goes on being held to the last step's limits."""
-    keep_previous: bool = False
-    """Keep the replaced version's pods without traffic until the next rollout: going back to it
-    then needs no start."""
 
 
 class Mesh(SpecModel):

@@ -358,6 +358,9 @@ Traffic = Annotated[
 ]
 """So many rows in a time: `40/s`."""
 
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of the whole, 0 to 1."""
+
 PersonName = Annotated[str, AfterValidator(_person), Field(min_length=1, max_length=200)]
 """A person as git (`user.name`) or Kubernetes (`username`) names them."""
 PipelineName = Annotated[str, _name(34), Field(max_length=64)]

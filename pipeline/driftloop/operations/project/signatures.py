@@ -11,7 +11,7 @@ from driftloop.contract.parameters import SEED, ParameterError, convert_paramete
 from driftloop.operations.project.modules import AnnotationReader, UserModule
 from driftloop.plan.trials import plan_trials
 from driftloop.spec import Document, Problem
-from driftloop.spec.model import Train
+from driftloop.spec.train import Train
 
 Location = tuple[str | int, ...]
 ParameterValue = tuple[Location, object, str | None]

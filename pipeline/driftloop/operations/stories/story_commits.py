@@ -25,7 +25,7 @@ from driftloop.pages.figures import (
 )
 from driftloop.pages.reports import RolloutSummary, StoryLine
 from driftloop.release.record import Release
-from driftloop.spec.model import Rollout
+from driftloop.spec.rollout import Rollout
 
 MOST_COMMITS = 300
 """Newest commits of a release.yaml that a story reads: each one's file."""

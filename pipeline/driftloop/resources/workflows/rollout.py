@@ -31,7 +31,7 @@ from driftloop.resources.workflows.steps import (
     parameter_of,
     person_hold,
 )
-from driftloop.spec.model import LiveQuality
+from driftloop.spec.rollout import LiveQuality
 
 PATIENCE = 6 * 3600
 """Seconds that a stage may wait for traffic before the candidate is rejected."""
