@@ -274,6 +274,42 @@ def test_a_pod_that_crashes_is_quoted():
     assert list(doctor.crashes(cluster)) == []
 
 
+REFUSED = (
+    'failed to pull and unpack image "registry.acme.test/digits-server:1.0.0": unexpected status from HEAD request: '
+    "401 Unauthorized"
+)
+NO_SECRET = 'secret "acme" not found'
+
+
+@pytest.mark.parametrize("kind", ["initContainerStatuses", "containerStatuses"])
+@pytest.mark.parametrize(
+    ("reason", "message", "what", "fix"),
+    [
+        ("ErrImagePull", REFUSED, f"does not get registry.acme.test/digits-server:1.0.0: {REFUSED}", "imagePullSecrets"),
+        ("InvalidImageName", "", "does not get registry.acme.test/digits-server:1.0.0: InvalidImageName", "push the image"),
+        ("CreateContainerConfigError", NO_SECRET, f"can't be started: {NO_SECRET}", "describe pod digits-r1-x"),
+    ],
+)  # fmt: skip
+def test_a_container_that_the_kubelet_can_not_start_is_named(kind, reason, message, what, fix):
+    container = {
+        "name": "model",
+        "image": "registry.acme.test/digits-server:1.0.0",
+        "state": {"waiting": {"reason": reason, **({"message": message} if message else {})}},
+    }
+    pod = {
+        "metadata": {"name": "digits-r1-x", "namespace": "digits"},
+        "spec": {"containers": []},
+        "status": {kind: [container]},
+    }
+    (finding,) = doctor.starts(Answers({"/api/v1/pods": {"items": [pod]}}))
+    assert finding.what == f"container model of Pod digits/digits-r1-x {what}"
+    assert fix in finding.fix
+    assert describe_waiting([pod], "digits-r1-") == (finding.what,), "the rollout's step says so"
+    assert describe_waiting([pod], "digits-r2-") == ()
+    container["state"] = {"waiting": {"reason": "ContainerCreating"}}
+    assert list(doctor.starts(Answers({"/api/v1/pods": {"items": [pod]}}))) == []
+
+
 @pytest.mark.parametrize("kind", ["initContainerStatuses", "containerStatuses"])
 def test_a_pod_that_refuses_its_files_says_so_once(kind):
     place = "s3://driftloop/runs/a/release/model"

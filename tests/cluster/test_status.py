@@ -454,6 +454,16 @@ def test_a_pod_that_no_node_has_room_for_is_told_with_the_sum():
     ]
 
 
+def test_a_pod_of_a_run_whose_image_no_registry_gives_is_named():
+    step = pod("digits-9a8b-train-1", "digits", ready=False, waiting="ImagePullBackOff")
+    step["status"]["containerStatuses"][0]["image"] = "registry.acme.test/trainer:1.0.0"
+    step["status"]["containerStatuses"][0]["state"]["waiting"]["message"] = "401 Unauthorized"
+    pods = {"/api/v1/namespaces/digits/pods": {"items": [step]}}
+    assert overview(cluster("digits-released", **pods))["waiting"] == [
+        "container model of Pod digits/digits-9a8b-train-1 does not get registry.acme.test/trainer:1.0.0: 401 Unauthorized"
+    ]
+
+
 def test_pods_say_what_keeps_them():
     path = "/api/v1/namespaces/digits/pods?labelSelector=%21workflows.argoproj.io/workflow"
     unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}

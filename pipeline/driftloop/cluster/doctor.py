@@ -11,7 +11,7 @@ from cryptography import x509
 from driftloop.cluster import accounts, network
 from driftloop.cluster.findings import DoctorFinding, Findings, Level
 from driftloop.cluster.platform import OWN
-from driftloop.cluster.pods import altered, crashes, placements
+from driftloop.cluster.pods import altered, crashes, placements, starts
 from driftloop.cluster.reader import ForbiddenError, Reader, TextReader, items
 from driftloop.cluster.store import jetstream
 from driftloop.cluster.trust import signatures
@@ -308,7 +308,7 @@ def gpus(reader: Reader) -> Findings:
 
 CHECKS: tuple[Callable[[TextReader], Findings], ...] = (
     version, crds, flux, secrets, platform, users, signatures, gateway, events, jetstream, deployments,
-    altered, crashes, placements, autoscalers, webhooks, gpus,
+    altered, crashes, placements, starts, autoscalers, webhooks, gpus,
 )  # fmt: skip
 
 

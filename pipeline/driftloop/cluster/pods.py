@@ -1,5 +1,5 @@
-"""Pods that crash, with their last words, pods whose files are not those of their release, and
-pods that no node has room for, with the sum."""
+"""Pods that crash, with their last words, pods whose files are not those of their release, pods
+that no node has room for, with the sum, and pods that lack their image or a Secret."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +12,17 @@ from driftloop.contract.integrity import find_mismatch
 PODS = "/api/v1/pods"
 LAST_LINES = 6
 """Lines of a crashed container that are quoted."""
+
+_UNPULLED = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ImageInspectError",
+    "ErrImageNeverPull",
+)
+"""What the kubelet says of a container whose image it does not get."""
+_UNMADE = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+"""What it says of one that it can't make, such as for want of a Secret."""
 
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _DECIMAL = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -101,6 +112,51 @@ def placements(reader: Reader) -> Findings:
         )
 
 
+def starts(reader: Reader) -> Findings:
+    """Containers that the kubelet can't start: it does not get their image, or a Secret is missing."""
+    for pod in items(reader, PODS) or []:
+        for unstarted in _list_unstarted(pod):
+            yield DoctorFinding(
+                Level.WRONG,
+                unstarted.text,
+                "push the image, or name the Secret that its registry wants in `imagePullSecrets` of the spec"
+                if unstarted.unpulled
+                else f"`kubectl -n {pod['metadata']['namespace']} describe pod {pod['metadata']['name']}` has all of it",
+            )
+
+
+@dataclass(frozen=True)
+class _Unstarted:
+    """A container that the kubelet can't start."""
+
+    text: str
+    unpulled: bool
+    """Its image is what is missing."""
+
+
+def describe_unstarted(pods: Iterable[Json]) -> Iterator[str]:
+    """Yield a line for each container that the kubelet can't start, with its reason."""
+    for pod in pods:
+        yield from (unstarted.text for unstarted in _list_unstarted(pod))
+
+
+def _list_unstarted(pod: Json) -> Iterator[_Unstarted]:
+    for container in _list_containers(pod):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason = waiting.get("reason")
+        unpulled = reason in _UNPULLED
+        if not unpulled and reason not in _UNMADE:
+            continue
+        about = pod["metadata"]
+        image = container.get("image") or "its image"
+        what = f"does not get {image}" if unpulled else "can't be started"
+        yield _Unstarted(
+            f"container {container['name']} of Pod {about['namespace']}/{about['name']} {what}: "
+            f"{waiting.get('message') or reason}",
+            unpulled,
+        )
+
+
 def describe_unplaced(reader: Reader, pods: list[dict[str, Any]]) -> Iterator[str]:
     """Yield a line for each of the pods that can't be placed: the scheduler's words, and what is
     requested of what the nodes have."""
@@ -126,13 +182,14 @@ def describe_unplaced(reader: Reader, pods: list[dict[str, Any]]) -> Iterator[st
 
 def describe_waiting(pods: Iterable[Json], prefix: str) -> tuple[str, ...]:
     """Return a line for each of the pods of this prefix that can't be placed, with the scheduler's
-    words and what the pod requests, or that refuses its files."""
+    words and what the pod requests, that can't be started, or that refuses its files."""
     lines: list[str] = []
     for pod in pods:
         if not str(pod["metadata"]["name"]).startswith(prefix):
             continue
         if (reason := _find_reason(pod)) is not None:
             lines.append(_describe_request(pod, reason))
+        lines += describe_unstarted((pod,))
         if (mismatch := find_altered(pod)) is not None:
             lines.append(f"Pod {pod['metadata']['name']} refuses its files: {mismatch}")
     return tuple(lines)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from driftloop.cluster.pods import describe_unplaced, find_altered
+from driftloop.cluster.pods import describe_unplaced, describe_unstarted, find_altered
 from driftloop.cluster.qualities import describe_quality
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
 from driftloop.cluster.recorders import describe_recorder
@@ -103,6 +103,7 @@ def overview(
         with picture.part(f"room for pods of {home}"):
             pods = picture.list(f"/api/v1/namespaces/{names.namespace}/pods")
             document["waiting"] += describe_unplaced(reader, pods)
+            document["waiting"] += describe_unstarted(pods)
             document["altered"] += [
                 f"{names.namespace}/{pod['metadata']['name']}: {mismatch}"
                 for pod in pods
