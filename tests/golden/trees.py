@@ -32,6 +32,7 @@ BASES = {
     "observability": "plain-shadow",
     "pinned": "plain-shadow",
     "plain": "plain-shadow",
+    "pods": "function",
     "server-sklearn": "shadow",
     "signed": "shadow",
     "standby": "plain-shadow",

@@ -49,9 +49,8 @@ def _models(
         seen.update(fresh)
         for submodel in fresh:
             tagged = tag(submodel)
-            yield from _models(
-                step, f" ({tagged[1]})" if tagged and len(inner) > 1 else "", submodel, seen
-            )
+            which = tagged[1] if tagged else submodel.__name__
+            yield from _models(step, f" ({which})" if len(inner) > 1 else "", submodel, seen)
 
 
 def _inside(annotation: Any) -> Iterator[type[BaseModel]]:

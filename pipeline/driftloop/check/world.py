@@ -23,6 +23,7 @@ from functools import cached_property
 from driftloop.check.finding import RuleMatch
 from driftloop.check.grants import grants_creation, list_accounts, list_subjects
 from driftloop.check.schema import Catalogue, Misfit, Schema, misfits
+from driftloop.contract.names import EXTERNAL_ANNOTATION
 from driftloop.text.node import YamlNode
 from driftloop.text.read import MAX_BYTES, ReadProblem, read
 
@@ -70,7 +71,6 @@ EVERYWHERE = {
     (*CONFIG_MAP, "kube-root-ca.crt"), (*CONFIG_MAP, "istio-ca-root-cert"), (*CONFIG_MAP, "driftloop-platform"),
     (*SECRET, "driftloop-platform"), (*SECRET, "driftloop-git"), (*SECRET, "driftloop-signing"), (*SERVICE_ACCOUNT, "default"),
 }  # fmt: skip
-EXTERNAL = "driftloop.dev/external"
 _ROLE, _BINDING = (("rbac.authorization.k8s.io", kind) for kind in ("Role", "RoleBinding"))
 
 
@@ -228,7 +228,9 @@ class World:
             return True
         hosts = [*self.named(NAMESPACE, namespace, "")]
         hosts += [owner for owner in (of, of.host if of else None) if owner is not None]
-        listed = (host.node.get("metadata", "annotations", EXTERNAL).text for host in hosts)
+        listed = (
+            host.node.get("metadata", "annotations", EXTERNAL_ANNOTATION).text for host in hosts
+        )
         return any(f"{kind[1]}/{name}" in text.replace(" ", "").split(",") for text in listed)
 
     def given(self, folder: str) -> bool:

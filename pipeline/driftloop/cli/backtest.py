@@ -14,6 +14,7 @@ from driftloop.cli.try_ import choose_envs, fetch_data
 from driftloop.contract.budgets import TRAFFIC, read_traffic
 from driftloop.contract.replays import InjectedChange, ReplayOrder
 from driftloop.errors import StepError
+from driftloop.local.ground.own_values import OwnValues
 from driftloop.local.kubelet.images import prepare_monitor
 from driftloop.operations.backtests.backtest import (
     AnswerFiles,
@@ -294,6 +295,7 @@ def command(
             work,
             envs,
             options.print_progress,
+            OwnValues.load(state.folder),
         )
         own.run_stages("data")
         image = prepare_monitor(work / "monitor", envs=envs, say=options.print_progress)

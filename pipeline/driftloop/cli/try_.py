@@ -9,7 +9,9 @@ import click
 from driftloop.cli import options
 from driftloop.contract.trees import SPEC
 from driftloop.errors import LocalError
+from driftloop.local.ground.own_values import OwnValues
 from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.project.code import require_own_values
 from driftloop.operations.project.project import validate_project
 from driftloop.operations.rollouts.rollback import find_store
 from driftloop.operations.servers.tryout import (
@@ -57,6 +59,8 @@ def command(
     project = validate_project(spec)
     options.print_notes(project.notes)
     pipeline, plan = project.document.pipeline, make_plan(project.document)
+    values = OwnValues.load(state.folder)
+    require_own_values(values, project.document)
     with tempfile.TemporaryDirectory(prefix="driftloop-try-") as folder:
         work = Path(folder)
         batches = work / "data" / "recent"
@@ -68,6 +72,7 @@ def command(
             work,
             envs or choose_envs(state),
             options.print_progress,
+            values,
         ).run_stages(stage)
 
 

@@ -41,6 +41,8 @@ DATA_BUCKETS_ANNOTATION = f"{API_GROUP}/data-buckets"
 """Buckets of batches that a namespace's key of the object store opens, on its settings."""
 MODEL_DIGEST_ANNOTATION = f"{API_GROUP}/model-digest"
 """Annotation: digest of the model that a predictor serves."""
+EXTERNAL_ANNOTATION = f"{API_GROUP}/external"
+"""Annotation: objects of others that an object needs, such as `Secret/registry, ConfigMap/settings`."""
 OWN_LABELS = {MANAGED_BY_LABEL: OWNER}
 """Labels of objects that belong to no single part of a pipeline."""
 OWN_SELECTOR = f"labelSelector={MANAGED_BY_LABEL}%3D{OWNER}"

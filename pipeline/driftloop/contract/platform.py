@@ -222,6 +222,8 @@ SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
     for home in (PLATFORM, GIT_SECRET, SIGNING_SECRET, TRACKING_SECRET)
 }
 """Name of each Secret -> its keys."""
+OBJECTS = frozenset({PLATFORM, *SECRET_KEYS})
+"""Names of the ConfigMap and the Secrets of the platform."""
 NEEDED_CONFIG_KEYS = tuple(
     key for key in CONFIG_KEYS if key not in (SIGNING_KEYS.key, CONSOLE_URL.key)
 )

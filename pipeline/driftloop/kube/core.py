@@ -99,6 +99,13 @@ class EnvVar(ObjectPart):
     value_from: EnvVarSource | None = None
 
 
+class EnvFromSource(ObjectPart):
+    """A ConfigMap or Secret of which every key is a variable; exactly one field is set."""
+
+    config_map_ref: LocalReference | None = None
+    secret_ref: LocalReference | None = None
+
+
 class ContainerResources(ObjectPart):
     """Requests and limits, as quantities."""
 
@@ -230,6 +237,7 @@ class Container(ObjectPart):
     command: tuple[str, ...] | None = None
     args: tuple[str, ...] | None = None
     env: tuple[EnvVar, ...] | None = None
+    env_from: tuple[EnvFromSource, ...] | None = None
     ports: tuple[ContainerPort, ...] | None = None
     resources: ContainerResources | None = None
     volume_mounts: tuple[VolumeMount, ...] | None = None

@@ -48,6 +48,7 @@ from driftloop.spec.detector import (
     Tabular,
     UserFunction,
 )
+from driftloop.spec.environment import NO_VARIABLES, Environment
 from driftloop.spec.evaluate import Evaluate
 from driftloop.spec.events import Events
 from driftloop.spec.labels import LabelledBatches
@@ -83,6 +84,7 @@ class DataStepPlan:
     """What its output depends on besides the data."""
     approve: bool = False
     """The run waits for a person after it."""
+    environment: Environment = NO_VARIABLES
 
 
 @dataclass(frozen=True)
@@ -393,10 +395,10 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         trial_keys=tuple(
             trial_key(
                 point,
+                spec.train,
                 before=steps[-1].key if steps else "",
                 heldout=spec.data.heldout,
                 image=images[spec.train.image],
-                run=spec.train.run,
             )
             for point in points
         ),
@@ -426,7 +428,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
 
 def _plan_steps(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[DataStepPlan, ...]:
     steps = pipeline.spec.data.steps
-    keys = step_keys((images[step.image], step.run, step.command) for step in steps)
+    keys = step_keys(steps, images)
     return tuple(
         DataStepPlan(
             step.name,
@@ -439,6 +441,7 @@ def _plan_steps(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[DataStep
             whole_seconds(step.cache),
             key,
             step.approve,
+            step.environment,
         )
         for step, key in zip(steps, keys, strict=True)
     )

@@ -1,7 +1,7 @@
 """The container of a monitor's function, beside its detector and beside the step that fits it.
 
-It has the user's image and nothing else: no variable of the platform, no token, none of the detector's
-folders. What it shares with the detector is the pod's loopback, where it listens.
+It has the user's image, the variables that the spec gives it, and nothing else: no variable of the platform, no
+token, none of the detector's folders. What it shares with the detector is the pod's loopback, where it listens.
 """
 
 import json
@@ -36,7 +36,8 @@ def build_containers(monitor: Monitor) -> tuple[core.Container, ...]:
                 *("--settings", json.dumps(to_json(monitor.settings.function))),
                 *("--port", str(FUNCTION_PORT), "--memory", str(memory)),
             ),
-            env=parts.working_environment(),
+            env=(*parts.working_environment(), *parts.own_environment(detector.environment)),
+            env_from=parts.own_sources(detector.environment),
             ports=(core.ContainerPort(name=NAME, container_port=FUNCTION_PORT),),
             resources=parts.small_resources(detector.resources.cpu, detector.resources.memory),
             volume_mounts=(core.VolumeMount(name=NAME, mount_path=WORK),),

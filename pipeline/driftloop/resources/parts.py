@@ -1,12 +1,14 @@
 """Parts that many objects share: labels, security contexts, environment, our services'
 Deployments."""
 
+from collections.abc import Iterable
 from typing import assert_never
 
 from driftloop.contract import platform
 from driftloop.contract.accounts import NatsRole
 from driftloop.contract.names import (
     COMPONENT_LABEL,
+    EXTERNAL_ANNOTATION,
     NAME_LABEL,
     OWN_LABELS,
     SCRAPED_BY_LABEL,
@@ -19,6 +21,13 @@ from driftloop.kube.base import LabelSelector, ObjectMeta
 from driftloop.plan import Plan
 from driftloop.release.record import Version
 from driftloop.release.statement import SignedPart, state_version
+from driftloop.spec.environment import (
+    ConfigKey,
+    Environment,
+    SecretKey,
+    WholeConfig,
+    WholeSecret,
+)
 
 USER = 8888
 """Who everything runs as; Seldon's operator gives its pods the same."""
@@ -112,6 +121,65 @@ def plain_environment(**values: str) -> tuple[core.EnvVar, ...]:
 def working_environment() -> tuple[core.EnvVar, ...]:
     """Variables that send what a program of ours writes by itself into its work folder."""
     return plain_environment(HOME=WORK, TMPDIR=WORK)
+
+
+def own_environment(environment: Environment) -> tuple[core.EnvVar, ...]:
+    """Variables that a spec gives a container of a person's code, in its order: one may name those before it."""
+    return tuple(_own_variable(name, value) for name, value in environment.env.items())
+
+
+def _own_variable(name: str, value: str | SecretKey | ConfigKey) -> core.EnvVar:
+    match value:
+        case str():
+            return core.EnvVar(name=name, value=value)
+        case SecretKey():
+            selector = core.OptionalKeySelector(name=value.secret, key=value.key)
+            source = core.EnvVarSource(secret_key_ref=selector)
+        case ConfigKey():
+            selector = core.OptionalKeySelector(name=value.config, key=value.key)
+            source = core.EnvVarSource(config_map_key_ref=selector)
+        case _:
+            assert_never(value)
+    return core.EnvVar(name=name, value_from=source)
+
+
+def own_sources(environment: Environment) -> tuple[core.EnvFromSource, ...] | None:
+    """Secrets and ConfigMaps of which every key is a variable of that container; None without any."""
+    return tuple(map(_own_source, environment.env_from)) or None
+
+
+def _own_source(source: WholeSecret | WholeConfig) -> core.EnvFromSource:
+    match source:
+        case WholeSecret():
+            return core.EnvFromSource(secret_ref=core.LocalReference(name=source.secret))
+        case WholeConfig():
+            return core.EnvFromSource(config_map_ref=core.LocalReference(name=source.config))
+        case _:
+            assert_never(source)
+
+
+def name_external(containers: Iterable[core.Container]) -> dict[str, str] | None:
+    """The annotation that names the Secrets and ConfigMaps of others that containers need; None without any."""
+    names: set[str] = set()
+    for container in containers:
+        for source in container.env_from or ():
+            names |= _name_objects(source.secret_ref, source.config_map_ref)
+        for variable in container.env or ():
+            given = variable.value_from or core.EnvVarSource()
+            names |= _name_objects(given.secret_key_ref, given.config_map_key_ref)
+    return {EXTERNAL_ANNOTATION: ", ".join(sorted(names))} if names else None
+
+
+def _name_objects(
+    secret: core.LocalReference | core.KeySelector | None,
+    config: core.LocalReference | core.KeySelector | None,
+) -> set[str]:
+    pairs = (("Secret", secret), ("ConfigMap", config))
+    return {
+        f"{kind}/{each.name}"
+        for kind, each in pairs
+        if each is not None and each.name not in platform.OBJECTS
+    }
 
 
 def small_resources(cpu: str, memory: str, *, limit: str | None = None) -> core.ContainerResources:
@@ -212,13 +280,14 @@ def service_deployment(
     It is replaced, not doubled: its state is in NATS, and a second copy would only wait for the
     first one's lease.
     """
+    external = name_external(beside)
     others = (mount.name for each in beside for mount in each.volume_mounts or ())
     names = ("work", *(mount.name for mount in mounts), *others)
     volumes = tuple(core.Volume(name=volume, empty_dir=core.EmptyDir()) for volume in names)
     own = object_labels(plan.names, component)
     ready = core.HTTPGet(path="/healthz", port=SERVICE_PORT)
     return apps.Deployment(
-        metadata=object_meta(plan.names, name, component),
+        metadata=object_meta(plan.names, name, component, annotations=external),
         spec=apps.DeploymentSpec(
             replicas=1,
             selector=LabelSelector(match_labels=own),

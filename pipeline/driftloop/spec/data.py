@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from driftloop.contract.columns import TARGET, ColumnUse
 from driftloop.spec.base import SpecModel
+from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.resources import Resources, Retries
 from driftloop.spec.values import (
     ColumnName,
@@ -43,12 +44,22 @@ class DataStep(SpecModel):
     is in the step's folder of the bucket then."""
     resources: Resources = Resources()
     """Resources of the step's container."""
+    env: Variables = Field(default_factory=dict)
+    """Environment variables of the step's container: a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`."""
+    env_from: VariableSources = ()
+    """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
+    `env` come before them."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.run is None) == (not self.command):
             raise ValueError("must have either `run` or `command`")
         return self
+
+    @property
+    def environment(self) -> Environment:
+        """Variables of the container."""
+        return Environment(self.env, self.env_from)
 
 
 class Data(SpecModel):

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from driftloop.contract.alibi import ALIBI_NAMES, REFUSED, AlibiName
 from driftloop.contract.functions import RowsForm
 from driftloop.spec.base import SpecModel
+from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.resources import Resources
 from driftloop.spec.values import (
     ColumnNames,
@@ -220,7 +221,8 @@ class Mahalanobis(_Detector):
 
 class UserFunction(_Detector):
     """A function of yours: `run(reference, window)` returns a dict with `score`, or `alarm`, and may name a
-    `threshold`, `columns` and `outliers`. It runs in a container of its own, without credentials."""
+    `threshold`, `columns` and `outliers`. It runs in a container of its own, without
+    driftloop's credentials."""
 
     detector: Literal["function"] = "function"
     """The algorithm; may be left out beside `run`."""
@@ -239,6 +241,16 @@ class UserFunction(_Detector):
     """A call is stopped after this time, and its window not judged."""
     resources: Resources = Resources(cpu="100m", memory="512Mi")
     """Resources of the function's container; near its memory a call is stopped, too."""
+    env: Variables = Field(default_factory=dict)
+    """Environment variables of the function's container: a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`."""
+    env_from: VariableSources = ()
+    """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
+    `env` come before them."""
+
+    @property
+    def environment(self) -> Environment:
+        """Variables of the container."""
+        return Environment(self.env, self.env_from)
 
 
 def _refuse_class(name: Any) -> Any:

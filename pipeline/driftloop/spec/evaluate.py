@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from driftloop.spec.base import SpecModel
+from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.resources import Resources, Retries
 from driftloop.spec.values import Function, ImageName, MetricName, PositiveDuration
 
@@ -56,3 +57,13 @@ class Evaluate(SpecModel):
     """Try again when the function fails."""
     resources: Resources = Resources(cpu="500m", memory="1Gi")
     """Resources of the evaluation's container."""
+    env: Variables = Field(default_factory=dict)
+    """Environment variables of the evaluation's container: a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`."""
+    env_from: VariableSources = ()
+    """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
+    `env` come before them."""
+
+    @property
+    def environment(self) -> Environment:
+        """Variables of the container."""
+        return Environment(self.env, self.env_from)

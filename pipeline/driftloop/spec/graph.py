@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag
 
 from driftloop.spec.base import SpecModel, tagged
+from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.resources import Resources
 from driftloop.spec.values import ImageName, ModelClass, NodeName, S3Uri
 
@@ -29,6 +30,16 @@ class _Class(SpecModel):
     """Folder of fixed files, which the class finds at its keyword argument `model_uri`."""
     resources: Resources = Resources(cpu="100m", memory="256Mi")
     """Resources of the node's container."""
+    env: Variables = Field(default_factory=dict)
+    """Environment variables of the node's container: a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`."""
+    env_from: VariableSources = ()
+    """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
+    `env` come before them."""
+
+    @property
+    def environment(self) -> Environment:
+        """Variables of the container."""
+        return Environment(self.env, self.env_from)
 
 
 class FixedModel(_Class):

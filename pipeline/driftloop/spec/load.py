@@ -152,7 +152,7 @@ def _problem(source: Source, detail: ErrorDetails) -> Problem:
         reason = f"must be one of: {_listed(names)}" if len(names) > 1 else f"must be `{names[0]}`"
         hint = _closest(str(value), names)
     elif kind == "string_type" and isinstance(value, int | float):
-        hint = f'put it in quotes: "{value}"'
+        hint = f'put it in quotes: "{json.dumps(value)}"'
     return source.problem(here, f"{field} is {_shown(value)}, {reason}", hint=hint)
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, Tag, model_validator
 
 from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT
 from driftloop.spec.base import SpecModel, tagged
+from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.graph import Node
 from driftloop.spec.resources import Resources
 from driftloop.spec.values import ImageName, ModelClass, RequestLimit
@@ -42,6 +43,11 @@ class _Server(SpecModel):
     than 8Mi needs `backend: plain`."""
     resources: Resources = Resources(cpu="200m", memory="512Mi")
     """Resources of a model server."""
+    env: Variables = Field(default_factory=dict)
+    """Environment variables of a model server, also in the rehearsal: a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`."""
+    env_from: VariableSources = ()
+    """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
+    `env` come before them."""
     graph: Node | None = None
     """Nodes around the released model: transformers, a combiner, a router."""
 
@@ -50,6 +56,11 @@ class _Server(SpecModel):
         if self.autoscale is not None and "replicas" in self.model_fields_set:
             raise ValueError("must have either `replicas` or `autoscale`")
         return self
+
+    @property
+    def environment(self) -> Environment:
+        """Variables of the container."""
+        return Environment(self.env, self.env_from)
 
     @property
     def most(self) -> int:

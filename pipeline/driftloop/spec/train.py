@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from driftloop.spec.base import SpecModel
+from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.resources import Resources, Retries
 from driftloop.spec.values import (
     Cron,
@@ -125,6 +126,11 @@ class Train(SpecModel):
     """Trials over some parameters; the best one goes on."""
     resources: Resources = Resources(cpu="500m", memory="2Gi")
     """Resources of one trial's container."""
+    env: Variables = Field(default_factory=dict)
+    """Environment variables of a trial's container: a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`."""
+    env_from: VariableSources = ()
+    """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
+    `env` come before them."""
     timeout: PositiveDuration = timedelta(hours=1)
     """A trial is stopped and fails after this time."""
     retries: Retries | None = None
@@ -140,3 +146,8 @@ class Train(SpecModel):
     new_data: Cron | None = None
     """Look at these times (UTC) whether `data.uri` holds batches that no run has seen, and train
     when it does."""
+
+    @property
+    def environment(self) -> Environment:
+        """Variables of the container."""
+        return Environment(self.env, self.env_from)

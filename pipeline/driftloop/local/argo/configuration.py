@@ -1,7 +1,7 @@
 """ConfigMaps and Secrets as pods and the artifact repository see them.
 
-`driftloop-platform` comes from run/platform.json; other ConfigMaps are those in the tree. There are
-no other Secrets.
+`driftloop-platform` comes from run/platform.json; other ConfigMaps are those in the tree. What a person has
+written into local.yaml comes before the tree, and other Secrets are there alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,9 +10,10 @@ from typing import Any
 
 from driftloop.clients.s3 import ObjectStore
 from driftloop.contract.names import PLATFORM
-from driftloop.contract.platform import SECRET_KEYS, select_secret
+from driftloop.contract.platform import select_secret
 from driftloop.errors import LocalError
 from driftloop.local.argo.parts import KeyRef, NotUnderstoodError, Part, RepositoryRef, read_part
+from driftloop.local.ground.own_values import NO_VALUES, OwnValues
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 from driftloop.text.load import load_mapping
@@ -33,20 +34,23 @@ class Configuration:
     config_map: Mapping[str, str]
     secret: Mapping[str, str]
     find: Find
+    own: OwnValues = NO_VALUES
 
     @classmethod
     def of(cls, state: StateFolder, namespace: str, find: Find) -> "Configuration":
         """Read the platform file. MissingKeyError when `driftloop up` did not write it."""
         try:
-            settings = LocalSettings.load(state)
+            settings, own = LocalSettings.load(state), OwnValues.load(state)
         except LocalError as error:
             raise MissingKeyError(error.message, hint=error.hint) from error
-        return cls(namespace, settings.config_map, settings.secret, find)
+        return cls(namespace, settings.config_map, settings.secret, find, own)
 
     def config_maps(self, name: str) -> Mapping[str, str]:
         """Return all keys of a ConfigMap. MissingKeyError."""
         if name == PLATFORM:
             return self.config_map
+        if (own := self.own.get_object("configs", name)) is not None:
+            return own
         config_map = self.find("ConfigMap", self.namespace, name)
         if config_map is None:
             raise MissingKeyError(f"configmap `{name}` not found in namespace {self.namespace}")
@@ -54,11 +58,11 @@ class Configuration:
 
     def secrets(self, name: str) -> Mapping[str, str]:
         """Return all keys of a Secret. MissingKeyError."""
-        values = select_secret(name, self.secret)
+        values = select_secret(name, self.secret) or self.own.get_object("secrets", name)
         if values is None:
             raise MissingKeyError(
                 f"secret `{name}` not found in namespace {self.namespace}",
-                hint=f"the only Secrets here are {', '.join(SECRET_KEYS)}",
+                hint=self.own.explain_lines([("secrets", name, None)]),
             )
         return values
 

@@ -141,6 +141,25 @@ class Env(Part):
     value_from: EnvSource | None = None
 
 
+class ObjectName(Part):
+    """A ConfigMap or Secret of the same namespace."""
+
+    name: str
+
+
+class EnvFrom(Part):
+    """A ConfigMap or Secret of which every key is a variable."""
+
+    config_map_ref: ObjectName | None = None
+    secret_ref: ObjectName | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.config_map_ref is None) == (self.secret_ref is None):
+            raise ValueError("`envFrom` must have exactly one of configMapRef, secretRef")
+        return self
+
+
 class VolumeMount(Part):
     """Path of a volume in a container."""
 
@@ -199,6 +218,7 @@ class Container(Part):
     command: list[str] = Field(min_length=1)
     args: list[str] = Field(default_factory=list)
     env: list[Env] = Field(default_factory=list)
+    env_from: list[EnvFrom] = Field(default_factory=list)
     volume_mounts: list[VolumeMount] = Field(default_factory=list)
     ports: list[ContainerPort] = Field(default_factory=list)
     resources: Asked = Asked()

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -168,7 +168,7 @@ class _ProcessBuilder:
         step = self.step
         image = images.resolve_image(self.state, container.image)
         mounts = _folders(step, container, self.folder)
-        env = _environment(container.env, self.configuration)
+        env = _environment(container, self.configuration)
         words = [expand_references(word, env) for word in (*container.command, *container.args)]
         argv = [localize_word(replace_mounts(word, mounts), self.ports) for word in words]
         own = container is step.container
@@ -309,9 +309,14 @@ def _parameters(step: Step, mounts: Mapping[str, Path]) -> dict[str, str]:
     return values
 
 
-def _environment(entries: Iterable[Env], configuration: Configuration) -> dict[str, str]:
+def _environment(container: Container, configuration: Configuration) -> dict[str, str]:
     env: dict[str, str] = {}
-    for entry in entries:
+    for source in container.env_from:
+        if source.config_map_ref is not None:
+            env |= configuration.config_maps(source.config_map_ref.name)
+        elif source.secret_ref is not None:
+            env |= configuration.secrets(source.secret_ref.name)
+    for entry in container.env:
         env[entry.name] = expand_references(_value(entry, configuration), env)
     return env
 

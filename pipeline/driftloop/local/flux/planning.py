@@ -12,7 +12,7 @@ from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet import images, pods
 from driftloop.local.kubelet.fleet import Key
 from driftloop.local.kubelet.pods import PlannedPod
-from driftloop.local.kubelet.values import ConfigValues
+from driftloop.local.kubelet.values import ConfigValues, require_own
 from driftloop.local.seldon import serving
 
 Object = Mapping[str, Any]
@@ -77,6 +77,9 @@ def plan_kustomization(
         services = tuple(item for item in expanded if kinds.object_kind(item) == ("", "Service"))
         for item in (*virtual, *services):
             admission.validate_object(item)
+        for item in expanded:
+            if kinds.object_kind(item) == ("argoproj.io", "WorkflowTemplate"):
+                _require_values(item, values, entry.files.get(kinds.object_identity(item)))
         scaled = pods.read_min_replicas(expanded)
         return PlannedKustomization(
             kustomization=entry.kustomization,
@@ -111,6 +114,19 @@ def list_unready(
         for item in part.virtual_services
         if kinds.object_identity(item) not in names
     )
+
+
+def _require_values(template: Object, values: ConfigValues, file: str | None) -> None:
+    """Raise LocalError unless the values are there that steps take from a person's own objects: a run would train
+    first, and fail later."""
+    namespace = template["metadata"].get("namespace", "default")
+    for step in template["spec"].get("templates") or ():
+        for container in (step.get("container"), *(step.get("sidecars") or ())):
+            where = f"{kinds.format_object(template)}: template {step['name']}"
+            try:
+                require_own(where, namespace, container or {}, values)
+            except LocalError as error:
+                raise error if file is None else admission.locate_error(file, error) from error
 
 
 def _plan_pods(

@@ -26,6 +26,7 @@ from driftloop.local.flux.record import AppliedKustomization, AppliedRecord
 from driftloop.local.flux.source import FluxDependency, ReadKustomization
 from driftloop.local.ground import addresses, kinds
 from driftloop.local.ground.kept import KeptFile
+from driftloop.local.ground.own_values import OwnValues
 from driftloop.local.ground.sentences import describe_cause
 from driftloop.local.ground.state import StateFolder, free_port
 from driftloop.local.ground.timeline import EventTimeline
@@ -213,7 +214,12 @@ class Reconciler:
             self._commits.refuse_commit(tip, [error])
             # nothing of this commit counts, but what was there may still be on its way
             return
-        values = ConfigValues(collect_config_maps(kustomizations), self._config, self._secrets)
+        try:
+            values = self._read_values(kustomizations)
+        except LocalError as error:
+            # the file of a person's own values is damaged, which says nothing about the commit
+            self._commits.postpone_commit(tip, error.message)
+            return
         planned = {
             entry.kustomization.name: plan_kustomization(self._state, entry, values)
             for entry in kustomizations
@@ -233,6 +239,11 @@ class Reconciler:
             self._commits.refuse_commit(tip, errors)
         else:
             self._commits.accept_commit(tip)
+
+    def _read_values(self, kustomizations: Iterable[ReadKustomization]) -> ConfigValues:
+        """Return what pods refer to; what a person has written is read anew each time."""
+        own = OwnValues.load(self._state)
+        return ConfigValues(collect_config_maps(kustomizations), self._config, self._secrets, own)
 
     def _activate_ready(self) -> None:
         """Let each Kustomization's new objects count once those it depends on are current."""
@@ -481,7 +492,7 @@ class Reconciler:
             return
         self._complete = self._goal = record.complete
         kustomizations = record.list_kustomizations(self._record.name)
-        values = ConfigValues(collect_config_maps(kustomizations), self._config, self._secrets)
+        values = self._read_values(kustomizations)
         for kept in kustomizations:
             name = kept.kustomization.name
             part = plan_kustomization(self._state, kept, values)

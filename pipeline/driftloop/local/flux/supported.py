@@ -20,6 +20,9 @@ Places = Mapping[str, Collection[str]]
 _CONTAINER: Places = {
     "": pods.CONTAINER,
     ".env[].valueFrom.configMapKeyRef": values.KEY,
+    ".envFrom[]": values.ENV_FROM,
+    ".envFrom[].configMapRef": values.CONFIG_MAP,
+    ".envFrom[].secretRef": values.CONFIG_MAP,
     ".env[].valueFrom.secretKeyRef": values.KEY,
     ".readinessProbe": pods.READINESS,
     ".readinessProbe.httpGet": pods.HTTP_GET,

@@ -27,8 +27,13 @@ LAYOUT = "1"
 STATE_FOLDER = ".driftloop"
 """Name of a state folder that nobody named otherwise."""
 
+OWN_VALUES = "local.yaml"
+"""Name of the file with values of a person's own Secrets and ConfigMaps."""
+
 MARK = "DRIFTLOOP_CHILD_OF"
 """Environment variable on every child; its value is the state folder."""
+
+IGNORED = ".gitignore"
 
 PARTS = (
     "nats",
@@ -97,6 +102,16 @@ class StateFolder:
     def secrets(self) -> Path:
         """Random credentials, mode 0600."""
         return self.root / "secrets"
+
+    @property
+    def own_values(self) -> Path:
+        """Values of a person's own Secrets and ConfigMaps; a person writes it, also before the first start."""
+        return self.root / OWN_VALUES
+
+    @property
+    def ignored(self) -> Path:
+        """The file by which git ignores the folder."""
+        return self.root / IGNORED
 
     @property
     def logs(self) -> Path:
@@ -176,7 +191,7 @@ class StateFolder:
                     f"{self.root} was written by another version (layout {layout}, this one reads {LAYOUT})",
                     hint="use the driftloop that made it, or delete the folder to start afresh",
                 )
-            if not self.exists() and self.root.exists() and any(self.root.iterdir()):
+            if not self.exists() and self._holds_others():
                 raise LocalError(
                     f"{self.root} is not empty and no state folder",
                     hint="name an empty or new folder with --state",
@@ -196,8 +211,7 @@ class StateFolder:
             ):
                 folder.mkdir(parents=True, exist_ok=True)
             self.repository.parent.mkdir(exist_ok=True)
-            # tokens, keys and logs are below it: a project's own repository must not take them
-            replace_file(self.root / ".gitignore", "*\n")
+            self.ignore_in_git()
             self.secrets.mkdir(mode=0o700, exist_ok=True)
             replace_file(version, LAYOUT + "\n")
         except FileExistsError as error:
@@ -207,6 +221,17 @@ class StateFolder:
         except OSError as error:
             raise build_write_error(self.root, error) from error
         self.require_space()
+
+    def _holds_others(self) -> bool:
+        """Return True when the folder holds what neither this program nor a person puts into a state folder first."""
+        return self.root.exists() and any(
+            entry.name not in (OWN_VALUES, IGNORED) for entry in self.root.iterdir()
+        )
+
+    def ignore_in_git(self) -> None:
+        """Keep the folder out of a project's own repository: tokens, keys and logs are below it."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        replace_file(self.ignored, "*\n")
 
     def require_space(self, least: int = LEAST_FREE) -> None:
         """LocalError when less than `least` bytes are free where the folder is."""

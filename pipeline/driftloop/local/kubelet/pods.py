@@ -22,7 +22,7 @@ from driftloop.local.kubelet.process import HttpProbe, LivenessCheck, Probe, Pro
 from driftloop.local.kubelet.values import (
     ConfigValues,
     read_volume_files,
-    resolve_value,
+    resolve_environment,
 )
 from driftloop.text.load import load_mapping
 
@@ -38,7 +38,7 @@ POD = frozenset(
 )  # fmt: skip
 CONTAINER = frozenset(
     {
-        "name", "image", "command", "args", "env", "ports", "volumeMounts", "readinessProbe", "livenessProbe",
+        "name", "image", "command", "args", "env", "envFrom", "ports", "volumeMounts", "readinessProbe", "livenessProbe",
         "startupProbe", "resources", "securityContext", "lifecycle", "terminationMessagePolicy",
     }
 )  # fmt: skip
@@ -290,11 +290,7 @@ def _plan_container(
             f"{where}: `command` is missing",
             hint="an image's own ENTRYPOINT is not read: set `command`",
         )
-    env: dict[str, str] = {}
-    for entry in item.get("env") or ():
-        value = resolve_value(where, namespace, entry, values)
-        if value is not None:
-            env[entry["name"]] = expand_references(value, env)
+    env = resolve_environment(where, namespace, item, values)
     mounts = []
     for mount in item.get("volumeMounts") or ():
         if mount["name"] not in volumes:

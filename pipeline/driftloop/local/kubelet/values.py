@@ -7,15 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftloop.contract.names import PLATFORM
-from driftloop.contract.platform import select_secret
+from driftloop.contract.platform import OBJECTS, select_secret
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
+from driftloop.local.ground.expansion import expand_references
+from driftloop.local.ground.own_values import NO_VALUES, Kind, OwnValues
+from driftloop.resources import parts
+from driftloop.spec.environment import Environment
 
 KEY = frozenset({"name", "key", "optional"})
 """Keys of a reference to one value of a ConfigMap or Secret."""
 
+ENV_FROM = frozenset({"configMapRef", "secretRef"})
 CONFIG_MAP = frozenset({"name"})
 EMPTY_DIR = frozenset({"medium", "sizeLimit"})
+_CONFIGS: Kind = "configs"
+_SECRETS: Kind = "secrets"
 
 
 @dataclass(frozen=True)
@@ -25,14 +32,77 @@ class ConfigValues:
     config_maps: Mapping[tuple[str, str], Mapping[str, str]]
     platform: Mapping[str, str]
     secrets: Mapping[str, str]
+    own: OwnValues = NO_VALUES
+    """A person's own ones; they come before those of the commit."""
 
     def get_config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """The data of a ConfigMap."""
-        return self.platform if name == PLATFORM else self.config_maps.get((namespace, name))
+        if name == PLATFORM:
+            return self.platform
+        own = self.own.get_object("configs", name)
+        return self.config_maps.get((namespace, name)) if own is None else own
 
     def get_secret(self, name: str) -> Mapping[str, str] | None:
-        """The data of a Secret; only the platform's exist here."""
-        return select_secret(name, self.secrets)
+        """The data of a Secret: the platform's, or a person's own."""
+        found = select_secret(name, self.secrets)
+        return self.own.get_object("secrets", name) if found is None else found
+
+
+def resolve_environment(
+    where: str, namespace: str, container: Mapping[str, Any], values: ConfigValues
+) -> dict[str, str]:
+    """Return the variables of a container; LocalError for a value that is not there."""
+    env: dict[str, str] = {}
+    for source in container.get("envFrom") or ():
+        env |= _resolve_source(f"{where}: envFrom", namespace, source, values)
+    for entry in container.get("env") or ():
+        value = resolve_value(where, namespace, entry, values)
+        if value is not None:
+            env[entry["name"]] = expand_references(value, env)
+    return env
+
+
+def require_own(
+    where: str, namespace: str, container: Mapping[str, Any], values: ConfigValues
+) -> None:
+    """Raise LocalError unless everything is there that a container takes from objects that are not the platform's."""
+
+    def is_own(reference: Mapping[str, Any]) -> bool:
+        return reference.get("name") not in OBJECTS
+
+    for source in container.get("envFrom") or ():
+        if all(map(is_own, source.values())):
+            _resolve_source(f"{where}: envFrom", namespace, source, values)
+    for entry in container.get("env") or ():
+        if all(map(is_own, (entry.get("valueFrom") or {}).values())):
+            resolve_value(where, namespace, entry, values)
+
+
+def resolve_own(where: str, environment: Environment, own: OwnValues) -> dict[str, str]:
+    """Return the variables that a spec gives a container, outside any pod; LocalError for a value that this machine
+    does not have."""
+    sources = parts.own_sources(environment) or ()
+    container = {
+        "env": [item.dump_object() for item in parts.own_environment(environment)],
+        "envFrom": [item.dump_object() for item in sources],
+    }
+    return resolve_environment(where, "", container, ConfigValues({}, {}, {}, own))
+
+
+def _resolve_source(
+    where: str, namespace: str, source: Mapping[str, Any], values: ConfigValues
+) -> Mapping[str, str]:
+    kinds.refuse_other_keys(where, "envFrom[]", source, ENV_FROM)
+    ((kind, reference),) = source.items()
+    kinds.refuse_other_keys(where, f"envFrom[].{kind}", reference, CONFIG_MAP)
+    name = reference["name"]
+    if kind == "configMapRef":
+        found, own = values.get_config_map(namespace, name), _CONFIGS
+    else:
+        found, own = values.get_secret(name), _SECRETS
+    if found is None:
+        raise values.own.build_missing(where, own, name, None)
+    return found
 
 
 def resolve_value(
@@ -64,6 +134,9 @@ def resolve_value(
                 return content[key]
             if reference.get("optional") is True:
                 return None
+            if name not in OBJECTS:
+                own = _CONFIGS if kind == "configMapKeyRef" else _SECRETS
+                raise values.own.build_missing(f"{where}: env {entry['name']}", own, name, key)
             raise LocalError(
                 f"{where}: env {entry['name']}: {kind} {name}/{key} does not exist",
                 hint=f"`{PLATFORM}` has: {', '.join(sorted(content or ()))}"

@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 from driftloop.contract.columns import SUFFIXES
 from driftloop.errors import LocalError, SpecError
+from driftloop.local.ground.own_values import KINDS, Kind, OwnValues
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet import images
 from driftloop.local.seldon import serving
@@ -19,8 +20,11 @@ from driftloop.operations.ground import files
 from driftloop.operations.project.columns import check_columns
 from driftloop.operations.project.pin import PinnedSpec
 from driftloop.plan import make_plan
+from driftloop.plan.environments import list_environments
+from driftloop.plan.findings import format_location
 from driftloop.plan.images import ALIBI, list_images
 from driftloop.spec import Document
+from driftloop.spec.environment import ConfigKey, SecretKey, WholeConfig, WholeSecret
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ def refuse_local(state: StateFolder, document: Document) -> None:
     batch lacks columns of it."""
     serving.check_serve(document.pipeline.spec.serve)
     plan = make_plan(document)
+    require_own_values(OwnValues.load(state), document)
     bucket, _, prefix = plan.data.removeprefix("s3://").partition("/")
     folder = state.s3 / bucket / prefix
     if plan.raw_features is None or not folder.is_dir():
@@ -118,6 +123,43 @@ def refuse_local(state: StateFolder, document: Document) -> None:
             uses=plan.column_uses,
             monitors=[monitor.settings for monitor in plan.request_monitors],
         )
+
+
+def require_own_values(held: OwnValues, document: Document) -> None:
+    """Raise LocalError for each value that a spec takes from a Secret or ConfigMap, and that this machine does not
+    have. The folder of the file that it names is ignored by git then, before a person writes there."""
+    problems: list[str] = []
+    missing: list[tuple[Kind, str, str | None]] = []
+    for place, environment in list_environments(document.pipeline):
+        for at, reference in environment.walk_references():
+            wanted = _name_reference(reference)
+            if held.has(*wanted):
+                continue
+            kind, name, key = wanted
+            what = KINDS[kind] if key is None else f"key `{key}` of the {KINDS[kind]}"
+            location = (*place, *at)
+            message = f"{format_location(location)} takes {what} `{name}`, of which this machine has no value"
+            problems.append(str(document.source.problem(location, message)))
+            missing.append(wanted)
+    if problems:
+        StateFolder(held.file.parent).ignore_in_git()
+        raise LocalError("\n".join(problems), hint=held.explain_lines(missing))
+
+
+def _name_reference(
+    reference: SecretKey | ConfigKey | WholeSecret | WholeConfig,
+) -> tuple[Kind, str, str | None]:
+    match reference:
+        case SecretKey():
+            return "secrets", reference.secret, reference.key
+        case ConfigKey():
+            return "configs", reference.config, reference.key
+        case WholeSecret():
+            return "secrets", reference.secret, None
+        case WholeConfig():
+            return "configs", reference.config, None
+        case _:
+            assert_never(reference)
 
 
 def register_code(state: StateFolder, spec: Path, report: Callable[[str], None]) -> None:

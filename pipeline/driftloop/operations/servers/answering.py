@@ -13,8 +13,10 @@ from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.records import HeldOutRows
 from driftloop.contract.trees import ANSWERS_FILE, ROWS_FILE, run_key, spec_path
 from driftloop.errors import LocalError, ReleaseError, StoreError
+from driftloop.local.ground.own_values import OwnValues
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet.images import resolve_image
+from driftloop.local.kubelet.values import resolve_own
 from driftloop.operations.commits.releases import CommittedPipeline
 from driftloop.operations.servers.beside import start_server
 from driftloop.operations.servers.rehearsal import ask_rows, wait_until_loaded
@@ -62,7 +64,8 @@ def ask_version(
         beside.mkdir()
         _fetch_model(store, version, model)
         rows = _read_rows(store, version, report)
-        with start_server(plan, image, model, beside, environment={}) as server:
+        own = resolve_own("spec.serve", plan.serve.environment, OwnValues.load(state))
+        with start_server(plan, image, model, beside, environment=own) as server:
             start, failure = wait_until_loaded(server, plan.rehearse.start.total_seconds())
             if start is None:
                 return failure

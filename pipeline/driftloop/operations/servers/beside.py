@@ -22,11 +22,14 @@ def start_server(
     plan: Plan, image: LocalImage, model: Path, folder: Path, *, environment: Mapping[str, str]
 ) -> Iterator[BesideServer]:
     """Run the server that the plan rehearses inside the `with`, with its log and its exit code in
-    `folder`; all of it ends then. `environment` is added to the image's own."""
+    `folder`; all of it ends then. `environment` is added to the image's own: the variables that the spec gives it."""
     container, port = rehearsed_servers(plan)[0], free_port()
+    own = set(plan.serve.environment.env)
     replaced = {str(MODEL_PORT): str(port), str(servers.METRICS_PORT): str(free_port())}
     variables = {**image.build_environment(), **environment}
     for variable in container.env or ():
+        if variable.name in own:
+            continue
         value = replaced.get(variable.value or "", variable.value or "")
         variables[variable.name] = value.replace(servers.MODEL_URI, str(model))
     words = container.args or ()

@@ -15,13 +15,16 @@ from driftloop.contract.handovers import RehearsalLimits
 from driftloop.contract.records import Evaluation, HeldOutRows
 from driftloop.contract.trees import METRICS_FILE, PRODUCTION_FILE, ROWS_FILE
 from driftloop.errors import LocalError, StepError
+from driftloop.local.ground.own_values import NO_VALUES, OwnValues
 from driftloop.local.kubelet.images import LocalImage, prepare_image
+from driftloop.local.kubelet.values import resolve_own
 from driftloop.operations.servers.beside import start_server
 from driftloop.operations.servers.rehearsal import run_rehearsal
 from driftloop.plan import Plan
 from driftloop.plan.plan import DataStepPlan
 from driftloop.release.rehearsal import judge_rehearsal
 from driftloop.resources.serving.rehearsal import rehearsed_servers
+from driftloop.spec.environment import NO_VARIABLES, Environment
 from driftloop.spec.model import Spec
 from driftloop.text.words import count_noun
 
@@ -79,6 +82,8 @@ class ProjectTry:
     work: Path
     envs: Path
     report: Report
+    values: OwnValues = NO_VALUES
+    """Values of Secrets and ConfigMaps that the spec names."""
     _images: dict[str, LocalImage] = field(default_factory=dict)
 
     def run_stages(self, last: TryStage) -> None:
@@ -142,7 +147,7 @@ class ProjectTry:
             "--timeout",
             str(step.seconds),
         )
-        self._call(f"data step {step.name}", image, words)
+        self._call(f"data step {step.name}", image, words, step.environment)
 
     def _train(self) -> str:
         trial = self.plan.trials[0]
@@ -158,7 +163,7 @@ class ProjectTry:
                 else ()
             ),
         )
-        self._call("train", self.spec.train.image, words)
+        self._call("train", self.spec.train.image, words, self.spec.train.environment)
         returned = (metrics / "metrics").read_text()
         return f"trial 1 of {len(self.plan.trials)}, {json.dumps(dict(trial.parameters))}, returned {returned}"
 
@@ -173,7 +178,8 @@ class ProjectTry:
             *("--target", self.plan.target),
             *self.plan.use_options,
         )
-        self._call("evaluate", self.spec.evaluate.image or self.spec.train.image, words)
+        evaluate = self.spec.evaluate
+        self._call("evaluate", evaluate.image or self.spec.train.image, words, evaluate.environment)
         evaluation = json.loads((self.work / "evaluation" / METRICS_FILE).read_text())
         return json.dumps(evaluation["candidate"]["all"])
 
@@ -191,8 +197,12 @@ class ProjectTry:
             )
         except (OSError, ValueError, DocumentError) as error:
             raise StepError(f"the evaluation left no rows to ask: {error}") from error
+        environment = {
+            **_OWN,
+            **resolve_own("spec.serve", self.spec.serve.environment, self.values),
+        }
         with start_server(
-            self.plan, image, self.work / "model", beside, environment=_OWN
+            self.plan, image, self.work / "model", beside, environment=environment
         ) as server:
             answered, _ = run_rehearsal(server, None, rows, limits.start)
         verdict = judge_rehearsal(rows, answered, None, evaluation, limits)
@@ -225,11 +235,23 @@ class ProjectTry:
             )
         return self._images[name]
 
-    def _call(self, stage: str, name: str, words: tuple[str, ...]) -> None:
+    def _call(
+        self,
+        stage: str,
+        name: str,
+        words: tuple[str, ...],
+        own: Environment = NO_VARIABLES,
+    ) -> None:
         """Run the wrapper around the user's functions; it prints their lines of a traceback."""
         image = self._find_image(name)
         command = [image.find_program("driftloop-train"), *words]
-        environment = {**image.build_environment(), **_OWN, "HOME": str(self.work)}
+        variables = resolve_own(stage, own, self.values)
+        environment = {
+            **image.build_environment(),
+            **_OWN,
+            **variables,
+            "HOME": str(self.work),
+        }
         done = subprocess.run(command, env=environment, cwd=image.app, stdout=2, check=False)
         if done.returncode != 0:
             raise StepError(f"{stage} failed", hint="the lines above name the place in your code")

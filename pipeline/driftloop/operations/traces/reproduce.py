@@ -24,8 +24,10 @@ from driftloop.contract.trees import (
 from driftloop.errors import LocalError, StepError
 from driftloop.git.repository import Repository
 from driftloop.local.ground.mounts import replace_mounts
+from driftloop.local.ground.own_values import OwnValues
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet.images import LocalImage, resolve_image
+from driftloop.local.kubelet.values import resolve_own
 from driftloop.operations.commits import releases
 from driftloop.operations.runs.run_diffs import ValueChange, compare_values, list_metrics
 from driftloop.operations.runs.run_reports import read_metadata
@@ -177,7 +179,8 @@ def _run_step(attempt: _Attempt, name: str, given: Mapping[str, Path]) -> dict[s
     words = [_fill_word(word, attempt.trial) for word in (*step.command, *step.arguments)]
     words = [replace_mounts(word, {WORK: folder}) for word in words]
     attempt.report(f"{name}: in {step.image}")
-    _run_program(name, image, words, folder)
+    own = resolve_own(f"step {name}", step.environment, OwnValues.load(attempt.state))
+    _run_program(name, image, words, folder, own)
     return {entry.name: entry for entry in (folder / "out").iterdir()}
 
 
@@ -190,9 +193,13 @@ def _fill_word(word: str, trial: RunTrial) -> str:
     return _INPUT.sub(lambda match: values.get(match[1], ""), word)
 
 
-def _run_program(name: str, image: LocalImage, words: list[str], folder: Path) -> None:
+def _run_program(
+    name: str, image: LocalImage, words: list[str], folder: Path, own: Mapping[str, str]
+) -> None:
     command = [image.find_program(words[0]), *words[1:]]
-    environment = {**image.build_environment(), "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    # the code is registered: nothing is written beside it
+    base = {**image.build_environment(), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**base, **own, "HOME": str(folder)}
     try:
         done = subprocess.run(command, env=environment, cwd=image.app, stdout=2, check=False)
     except OSError as error:

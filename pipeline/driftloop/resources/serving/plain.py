@@ -207,7 +207,11 @@ def _unroll_predictor(
     return PredictorObjects(
         name=predictor.name,
         deployment=apps.Deployment(
-            metadata=predictor_meta(name),
+            metadata=predictor_meta(name).model_copy(
+                update={
+                    "annotations": parts.name_external(predictor.component_specs[0].spec.containers)
+                }
+            ),
             spec=apps.DeploymentSpec(
                 # with a number here, every turn of Flux would undo what the autoscaler did
                 replicas=None

@@ -42,8 +42,11 @@ def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment |
     versions = served_versions(plan, release)
     if not versions:
         return None
+    external = parts.name_external(servers.model_containers(plan))
     return seldon.SeldonDeployment(
-        metadata=parts.object_meta(plan.names, plan.names.pipeline, COMPONENT),
+        metadata=parts.object_meta(
+            plan.names, plan.names.pipeline, COMPONENT, annotations=external
+        ),
         spec=seldon.SeldonSpec(
             protocol=plan.serve.protocol,
             predictors=tuple(_build_predictor(plan, release, version) for version in versions),

@@ -12,6 +12,7 @@ from driftloop.plan import Plan
 from driftloop.plan.backends import is_prepackaged
 from driftloop.release.record import Rehearsed, Version
 from driftloop.resources import parts
+from driftloop.spec.environment import Environment
 from driftloop.spec.graph import (
     Combiner,
     FixedModel,
@@ -207,7 +208,7 @@ def _class_container(plan: Plan, node: Own) -> core.Container:
     service = "TRANSFORMER" if isinstance(node, OutputTransformer) else _node_type(node)
     server = _python_container(node.name, plan.images[node.image], node.class_, service)
     server = server.model_copy(update={"liveness_probe": ask_worker(None)})
-    return _with_resources(plan, server, node.resources)
+    return _with_variables(_with_resources(plan, server, node.resources), node.environment)
 
 
 def _metrics_port(number: int) -> tuple[core.ContainerPort, ...]:
@@ -221,13 +222,8 @@ def _model_containers(plan: Plan, rehearsed: Rehearsed | None) -> tuple[core.Con
     match serve:
         case PythonServer(model=model):
             assert image is not None  # noqa: S101 - the spec has a default
-            return (
-                _with_resources(
-                    plan,
-                    _leave_time(_python_container(NODE, image, model, "MODEL"), rehearsed),
-                    serve.resources,
-                ),
-            )
+            server = _leave_time(_python_container(NODE, image, model, "MODEL"), rehearsed)
+            return (_with_spec(plan, server, serve),)
         case TensorflowServer(protocol="seldon"):
             # the operator gives its proxy's own image to the node's container; the proxy imports all of TensorFlow
             proxy = _server_container(NODE, None).model_copy(
@@ -238,7 +234,7 @@ def _model_containers(plan: Plan, rehearsed: Rehearsed | None) -> tuple[core.Con
             behind = _server_container(TFSERVING, image).model_copy(
                 update={"readiness_probe": ready}
             )
-            return (proxy, _with_resources(plan, behind, serve.resources))
+            return (proxy, _with_spec(plan, behind, serve))
         case (
             SklearnServer() | XgboostServer() | MlflowServer() | TensorflowServer() | TritonServer()
         ):
@@ -246,7 +242,7 @@ def _model_containers(plan: Plan, rehearsed: Rehearsed | None) -> tuple[core.Con
             if serve.protocol == "seldon":
                 # a class behind seldon-core's microservice, too
                 loading = loading.model_copy(update={"liveness_probe": ask_worker(None)})
-            return (_with_resources(plan, loading, serve.resources),)
+            return (_with_spec(plan, loading, serve),)
         case _:
             assert_never(serve)
 
@@ -417,6 +413,19 @@ def _shared_memory(profile: GpuProfile) -> tuple[core.Volume, ...]:
         return ()
     folder = core.EmptyDir(medium="Memory", size_limit=profile.shared_memory)
     return (core.Volume(name=SHARED_MEMORY, empty_dir=folder),)
+
+
+def _with_spec(plan: Plan, container: core.Container, serve: Serve) -> core.Container:
+    """With the resources and variables that the spec gives the released model's server."""
+    return _with_variables(_with_resources(plan, container, serve.resources), serve.environment)
+
+
+def _with_variables(container: core.Container, environment: Environment) -> core.Container:
+    """With a person's own variables after ours, which they may name in `$(NAME)`."""
+    variables = (*(container.env or ()), *parts.own_environment(environment))
+    return container.model_copy(
+        update={"env": variables or None, "env_from": parts.own_sources(environment)}
+    )
 
 
 def _with_resources(plan: Plan, container: core.Container, resources: Resources) -> core.Container:

@@ -18,6 +18,7 @@ from driftloop.kube import core
 from driftloop.plan import Plan
 from driftloop.resources import parts
 from driftloop.resources.workflows.retries import RetryRule, own_retries
+from driftloop.spec.environment import NO_VARIABLES, Environment
 from driftloop.spec.resources import GpuProfile, Resources
 
 RUN = WORKFLOW_RUN
@@ -109,6 +110,8 @@ class WorkflowStep(GraphNode):
     arguments: tuple[str, ...]
     variables: tuple[str, ...] = ()
     """Names of environment variables from the platform's settings."""
+    environment: Environment = NO_VARIABLES
+    """Variables of a person's own."""
     inputs: tuple[InputParameter | InputArtifact, ...] = ()
     outputs: tuple[OutputParameter | OutputArtifact, ...] = ()
     resources: Resources

@@ -24,6 +24,7 @@ from pydantic import BaseModel
 
 from driftloop.contract.approvals import SUPPLIED
 from driftloop.contract.names import API_GROUP, PLATFORM, REACHES_LABEL, WORK
+from driftloop.kube import core
 from driftloop.plan import Plan
 from driftloop.resources import parts
 from driftloop.resources.workflows.retries import RetryRule
@@ -56,6 +57,7 @@ def workflow_template(plan: Plan, outline: WorkflowOutline) -> BaseModel:
         name=outline.name,
         namespace=names.namespace,
         labels=labels,
+        annotations=_name_external(outline),
         entrypoint=outline.entrypoint,
         on_exit=outline.on_exit,
         active_deadline_seconds=outline.deadline,
@@ -90,6 +92,20 @@ def workflow_template(plan: Plan, outline: WorkflowOutline) -> BaseModel:
         pod_metadata=models.Metadata(labels={**labels, "sidecar.istio.io/inject": "false"}),
     )
     return _as_object(template.build())
+
+
+def _name_external(outline: WorkflowOutline) -> dict[str, str] | None:
+    """Return the annotation that names what others make for a person's steps."""
+    steps = [node for node in outline.nodes if isinstance(node, WorkflowStep)]
+    own = (
+        core.Container(
+            name=step.name,
+            env=parts.own_environment(step.environment),
+            env_from=parts.own_sources(step.environment),
+        )
+        for step in steps
+    )
+    return parts.name_external([*own, *(each for step in steps for each in step.sidecars)])
 
 
 def cron_workflow(plan: Plan, run: ScheduledRun) -> BaseModel:
@@ -231,14 +247,18 @@ def _build_container(plan: Plan, step: WorkflowStep) -> Container:
         for item in (
             *(parts.working_environment() if own else parts.plain_environment(HOME=WORK)),
             *parts.platform_environment(*step.variables),
+            *parts.own_environment(step.environment),
         )
     )
+    sources = parts.own_sources(step.environment) or ()
     return Container(
         name=step.name,
         image=step.image,
         command=list(step.command),
         args=list(step.arguments) or None,
         env=list(variables),
+        env_from=[models.EnvFromSource.model_validate(item.dump_object()) for item in sources]
+        or None,
         inputs=[_build_input(item) for item in step.inputs],
         outputs=[_build_output(item) for item in step.outputs],
         resources=_build_resources(step.resources, step.gpu),

@@ -1,0 +1,31 @@
+"""Environment variables of containers that run a person's code and that a spec can't set: they are set already."""
+
+from collections.abc import Mapping
+
+_FOLDER = "driftloop sets it to a folder that the container may write to"
+_IMAGE = "it is the image's own, by which programs and modules are found; set it in its Dockerfile"
+_SELDON = "driftloop tells a model server by it what it serves"
+
+_NAMES: Mapping[str, str] = {
+    "HOME": _FOLDER,
+    "TMPDIR": _FOLDER,
+    "PATH": _IMAGE,
+    "PYTHONPATH": _IMAGE,
+    "VIRTUAL_ENV": _IMAGE,
+    "GRPC_WORKERS": _SELDON,
+    "SELDON_DEPLOYMENT_ID": _SELDON,
+    "SELDON_EXECUTOR_ENABLED": _SELDON,
+}
+_PREFIXES: Mapping[str, str] = {
+    "DRIFTLOOP_": "driftloop's own variables begin so",
+    "ARGO_": "Argo's own variables begin so",
+    "KUBERNETES_": "Kubernetes' own variables begin so",
+    "PREDICTIVE_UNIT_": _SELDON,
+    "PREDICTOR_": _SELDON,
+}
+
+
+def find_owner(name: str) -> str | None:
+    """Return why a spec can't set a variable; None where it can."""
+    prefixed = (why for prefix, why in _PREFIXES.items() if name.startswith(prefix))
+    return _NAMES.get(name) or next(prefixed, None)

@@ -1,0 +1,88 @@
+"""Variables of a person's containers: what a spec may say, what they are part of, and what they never hold."""
+
+import pytest
+import yaml
+
+from driftloop.contract.variables import find_owner
+from driftloop.plan import make_plan
+from driftloop.render import render_tree
+from driftloop.spec import InvalidSpec, load_spec
+from tests.golden.trees import documents, tree
+from tests.spec.specs import changed
+
+TRAIN = 'train: {run: "train:train"}'
+
+
+def train(env: str) -> str:
+    return changed(TRAIN, f'train: {{run: "train:train", {env}}}')
+
+
+@pytest.mark.parametrize(
+    ("env", "message", "hint"),
+    [
+        ("env: {A: 3}", "spec.train.env.A is 3, must be text", 'put it in quotes: "3"'),
+        ("env: {A: true}", "spec.train.env.A is true, must be text", 'put it in quotes: "true"'),
+        ("env: {A: {key: b}}", "is a mapping, must be a text, `{secret: NAME, key: KEY}` or", None),
+        ("env: {A: {secret: b}}", "spec.train.env.A.key is missing, must be given", None),
+        ("env: {A: {secret: b, key: c/d}}", "A.key is `c/d`, must be a key of a Secret", None),
+        ("env: {A: {secret: B, key: c}}", "A.secret is `B`, must be the name of a Kubernetes", None),
+        ("env: {A: {secret: b, key: c, x: d}}", "A.x is not a known key", None),
+        ('env: {A: "{{inputs}}"}', "must not contain `{{`: Argo puts something else", None),
+        ("env: {A-B: c}", "must be a name of letters, digits and _", None),
+        ("env: {HOME: /root}", "must be another name: driftloop sets it to a folder", None),
+        ("env: {ARGO_NODE_ID: x}", "must be another name: Argo's own variables", None),
+        ("envFrom: [warehouse]", "must be `{secret: NAME}` or `{config: NAME}`", None),
+        ("envFrom: [{secret: a, config: b}]", "must be `{secret: NAME}` or `{config: NAME}`", None),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_said_with_its_place(env: str, message: str, hint: str | None) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        load_spec(train(env), path="p.yaml")
+    assert str(caught.value.message).startswith("p.yaml:9:")
+    assert message in caught.value.message
+    assert hint is None or hint in (caught.value.hint or "")
+
+
+def test_variables_are_part_of_the_recipe_and_secrets_by_name() -> None:
+    recipes = [
+        make_plan(load_spec(text, path="p.yaml")).recipe
+        for text in (
+            train("env: {A: x, B: y}"),
+            train("env: {B: y, A: x}"),
+            train("env: {A: x, B: z}"),
+            train("env: {A: x, B: {secret: s, key: y}}"),
+            train("env: {A: x, B: {secret: t, key: y}}"),
+            train("envFrom: [{secret: s}]"),
+            changed(TRAIN, TRAIN),
+        )
+    ]
+    assert recipes[0] == recipes[1], "the order makes no other model"
+    assert len(set(recipes)) == len(recipes) - 1
+
+
+def test_variables_come_in_the_order_of_the_spec() -> None:
+    """One names those before it in `$(NAME)`."""
+    text = render_tree(train('env: {Z: a, A: "$(Z)/b"}'), None)
+    templates = yaml.safe_load(text["workflows/digits/train.workflowtemplate.yaml"])["spec"]
+    (step,) = (each for each in templates["templates"] if each["name"] == "train")
+    assert [each["name"] for each in step["container"]["env"]] == ["HOME", "Z", "A"]
+
+
+def test_every_variable_that_a_persons_container_has_is_reserved() -> None:
+    own = {"UNITS", "ATLAS_URL", "ATLAS_TOKEN", "LOG_LEVEL", "SITE", "QUIET"}
+    found: set[str] = set()
+    for _, item in documents(tree("pods")):
+        for container in _list_containers(item):
+            if "/pods-" in container.get("image", ""):
+                found |= {each["name"] for each in container.get("env", ())}
+    assert {name for name in found - own if find_owner(name) is None} == set()
+    assert found >= own
+
+
+def _list_containers(value: object) -> list[dict[str, object]]:
+    if isinstance(value, list):
+        return [found for item in value for found in _list_containers(item)]
+    if not isinstance(value, dict):
+        return []
+    own = [value] if "image" in value else []
+    return own + [found for item in value.values() for found in _list_containers(item)]
