@@ -62,9 +62,9 @@ def test_version_names_python_and_the_extras() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    for name in ("pipeline", "examples"):
+    for name in ("pipeline", "examples", "cluster"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".sourceignore"):
         shutil.copy(ROOT / name, source)
     run(find_uv_bin(), "build", "--quiet", "--wheel", "--out-dir", str(folder), str(source))
     return next(folder.glob("*.whl"))
@@ -120,6 +120,18 @@ def test_the_bare_package_has_every_command(bare: Path) -> None:
     for service in ("decision", "judge"):
         assert "usage" in run(str(bare / f"driftloop-{service}"), "--help")
     assert "extras: none" in run(str(bare / "driftloop"), "version")
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_the_platform(bare: Path, tmp_path: Path) -> None:
+    driftloop = str(bare / "driftloop")
+    run(driftloop, "platform", "init", "there", cwd=tmp_path)
+    for path in ("infrastructure", "optional", "dev/flux-system"):
+        for file in (ROOT / "cluster" / path).rglob("*.*"):
+            written = tmp_path / "there" / file.relative_to(ROOT)
+            assert written.read_bytes() == file.read_bytes()
+    assert "0 errors" in run(driftloop, "validate", "there", cwd=tmp_path)
+    assert "nothing to change" in run(driftloop, "platform", "diff", "there", cwd=tmp_path)
 
 
 @pytest.fixture

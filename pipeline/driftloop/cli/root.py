@@ -48,6 +48,7 @@ COMMANDS = {
     "remove": ("driftloop.cli.remove", "Remove a pipeline from the cluster repository"),
     "seal": ("driftloop.cli.seal", "Seal Secrets for a cluster, offline"),
     "secrets": ("driftloop.cli.secrets", "Write the platform's settings and sealed credentials"),
+    "platform": ("driftloop.cli.platform", "Write and upgrade the platform's files, cluster/"),
     "doctor": ("driftloop.cli.doctor", "Diagnose a cluster"),
     "demo": ("driftloop.cli.demo", "Run the whole loop on this machine"),
     "completion": ("driftloop.cli.completion", "Print the completion script of a shell"),

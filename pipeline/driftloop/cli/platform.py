@@ -1,0 +1,211 @@
+"""`driftloop platform`."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from driftloop import __version__
+from driftloop.cli import options
+from driftloop.errors import RenderError
+from driftloop.operations.platform.layout import PROFILES, check_cluster, check_registry
+from driftloop.operations.platform.repository import (
+    Conflict,
+    PlatformChange,
+    Resolution,
+    check_committed,
+    plan_platform,
+    plan_upgrade,
+)
+from driftloop.text.words import count_noun
+
+EXAMPLES = """\b
+Examples:
+  driftloop platform init ../cluster-repository
+  driftloop platform diff ../cluster-repository
+  driftloop platform upgrade ../cluster-repository --dry-run"""
+INIT_EXAMPLES = """\b
+Examples:
+  driftloop platform init
+  driftloop platform init --cluster prod --profile standard
+  driftloop platform init --registry registry.acme.example/driftloop
+  driftloop platform init --adopt"""
+DIFF_EXAMPLES = """\b
+Examples:
+  driftloop platform diff
+  driftloop platform diff ../cluster-repository -o json"""
+UPGRADE_EXAMPLES = """\b
+Examples:
+  driftloop platform upgrade --dry-run
+  driftloop platform upgrade
+  driftloop platform upgrade --conflicts markers"""
+
+_folder = click.argument(
+    "folder", metavar="[PATH]", default=".", type=click.Path(path_type=Path, file_okay=False)
+)
+_registry = click.option(
+    "--registry",
+    metavar="HOST/PATH",
+    callback=lambda _context, _parameter, value: value and check_registry(value),
+    help="Where the platform takes driftloop's own images from.  [default: ghcr.io/driftloop]",
+)
+
+
+@click.group("platform", epilog=EXAMPLES)
+def command() -> None:
+    """Write the platform's files, `cluster/`, into a cluster repository, and bring them to this
+    version.
+
+    PATH is the root of a working copy of the repository. `cluster/upstream.json` keeps what
+    driftloop wrote there, so that changes of yours are known and kept.
+    """
+
+
+@command.command("init", epilog=INIT_EXAMPLES)
+@_folder
+@click.option(
+    "--cluster",
+    default="dev",
+    show_default=True,
+    callback=lambda _context, _parameter, value: check_cluster(value),
+    help="Folder below cluster/ to bootstrap Flux with.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(PROFILES),
+    default=PROFILES[0],
+    show_default=True,
+    help="`lite` fits on one node; `standard` has more replicas, Prometheus and Grafana.",
+)
+@_registry
+@click.option(
+    "--adopt",
+    is_flag=True,
+    help="Keep files that are there already, as your changes to what this version writes.",
+)
+@options.output
+def init(
+    *, folder: Path, cluster: str, profile: str, registry: str | None, adopt: bool, output: str
+) -> None:
+    """Write the platform's files into the repository at PATH, or those of one more cluster.
+
+    Files that are there already are never overwritten. What is written is committed by you.
+    """
+    change = plan_platform(folder, cluster=cluster, profile=profile, registry=registry, adopt=adopt)
+    change.write_files()
+    if output == "json":
+        click.echo(json.dumps(_to_json(change, written=True)))
+        return
+    options.print_progress(
+        f"wrote {count_noun(len(change.changes), 'file')} into {folder} (driftloop {__version__})"
+    )
+    for path in change.patched:
+        options.print_progress(f"kept as it is, as your change: {folder / path}")
+    where = "" if folder == Path() else f"-C {folder} "
+    options.print_progress(
+        f"\nnext: git {where}add -A && git {where}commit, push, then `flux bootstrap … --path=cluster/{cluster}`"
+    )
+
+
+@command.command("diff", epilog=DIFF_EXAMPLES)
+@_folder
+@_registry
+@options.output
+def diff(*, folder: Path, registry: str | None, output: str) -> None:
+    """Show what `upgrade` would change in the repository at PATH, as a unified diff.
+
+    Conflicts are listed with file and line. Nothing is written.
+    """
+    change = plan_upgrade(folder, registry=registry)
+    if output == "json":
+        click.echo(json.dumps(_to_json(change, written=False)))
+        return
+    for each in change.changes:
+        click.echo("\n".join(each.lines()))
+    _print_conflicts(change.conflicts)
+    _print_summary(change)
+
+
+@command.command("upgrade", epilog=UPGRADE_EXAMPLES)
+@_folder
+@_registry
+@click.option(
+    "--conflicts",
+    "resolution",
+    type=click.Choice(get_args(Resolution)),
+    default="refuse",
+    show_default=True,
+    help="Lines that you and the new version both changed: write nothing, write both between "
+    "markers, keep yours, or take the new ones.",
+)
+@click.option("--dry-run", is_flag=True, help="List what would change, and write nothing.")
+@options.output
+def upgrade(
+    *, folder: Path, registry: str | None, resolution: Resolution, dry_run: bool, output: str
+) -> None:
+    """Bring the platform's files of the repository at PATH to this version.
+
+    Each file is merged from three texts: what driftloop wrote before, yours, and the new one.
+    Changes of yours are kept. Files with changes that are not committed are not touched.
+
+    Exit code 1 when there are conflicts that are not resolved.
+    """
+    change = plan_upgrade(folder, registry=registry, resolution=resolution)
+    if not change.refused:
+        check_committed(change)
+    written = not dry_run and not change.refused
+    if written:
+        change.write_files()
+    if output == "json":
+        click.echo(json.dumps(_to_json(change, written=written)))
+    else:
+        for each in change.changes:
+            click.echo(f"{each.kind:8} {each.path}")
+        _print_conflicts(change.conflicts)
+        _print_summary(change)
+    if change.refused:
+        raise RenderError(
+            f"{count_noun(len(change.refused), 'conflict')}, nothing was written",
+            hint="`--conflicts markers` writes both sides into the files, `mine` keeps yours, `theirs` takes the new ones",
+        )
+    if any(conflict.resolved for conflict in change.conflicts) and resolution == "markers":
+        raise RenderError(
+            "there are conflicts between markers in the files above",
+            hint="solve them, then commit; `git restore cluster` takes all of it back",
+        )
+
+
+def _print_conflicts(conflicts: Iterable[Conflict]) -> None:
+    for conflict in conflicts:
+        options.print_progress(f"conflict {conflict.place}: {conflict.reason}")
+
+
+def _print_summary(change: PlatformChange) -> None:
+    count = Counter(each.kind for each in change.changes)
+    said = ", ".join(f"{count[kind]} {kind}" for kind in ("added", "changed", "removed"))
+    yours = f"; {count_noun(len(change.patched), 'file')} with changes of yours"
+    what = said if change.changes else "nothing to change"
+    options.print_progress(f"driftloop {change.before} -> {__version__}: {what}{yours}")
+
+
+def _to_json(change: PlatformChange, *, written: bool) -> dict[str, object]:
+    return {
+        "folder": str(change.root),
+        "before": change.before,
+        "version": __version__,
+        "written": written,
+        "changes": [{"path": each.path, "change": each.kind} for each in change.changes],
+        "patched": list(change.patched),
+        "conflicts": [
+            {
+                "path": each.path,
+                "line": each.line,
+                "reason": each.reason,
+                "resolved": each.resolved,
+            }
+            for each in change.conflicts
+        ],
+    }

@@ -1,0 +1,91 @@
+"""The files below `cluster/` that come with the package: the platform, as Flux applies it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from driftloop.contract import trees
+from driftloop.errors import RenderError
+
+PACKAGED = Path(__file__).resolve().parent / "files"
+CHECKOUT = Path(__file__).resolve().parents[4]
+"""A wheel carries the files beside this module; a checkout has them at its root."""
+
+PROFILES = ("lite", "standard")
+SHARED = (trees.INFRASTRUCTURE, f"{trees.CLUSTER}/optional")
+"""Folders that all clusters of a repository share."""
+SOURCES = ".sourceignore"
+"""What Flux downloads of a repository."""
+EXAMPLE = f"{trees.CLUSTER}/dev"
+"""The cluster whose files each new one is made from."""
+OF_CLUSTER = ("infrastructure.yaml", "flux-system/")
+"""Its files that are not a pipeline's."""
+RESERVED = ("infrastructure", "optional", "platform")
+IMAGES = "newName: ghcr.io/driftloop/"
+
+_CLUSTER = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_REGISTRY = re.compile(
+    r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+)
+
+
+@dataclass(frozen=True)
+class PlatformSettings:
+    """What differs between the platforms of two repositories."""
+
+    clusters: Mapping[str, str]
+    """Folder below `cluster/` -> profile of its infrastructure."""
+    registry: str | None = None
+    """Where the platform's own images are; None for ghcr.io/driftloop."""
+
+
+def check_cluster(name: str) -> str:
+    """Return the name of a cluster's folder; RenderError when it can't be one."""
+    if name in RESERVED or not _CLUSTER.fullmatch(name):
+        raise RenderError(
+            f"--cluster is `{name}`, must be lower-case letters, digits and hyphens, and none of: {', '.join(RESERVED)}"
+        )
+    return name
+
+
+def check_registry(text: str) -> str:
+    """Return a registry and path that images are below; RenderError when it can't be one."""
+    if not _REGISTRY.fullmatch(text):
+        raise RenderError(
+            f"--registry is `{text}`, must be a host and a path in lower case, such as ghcr.io/acme"
+        )
+    return text
+
+
+def write_layout(settings: PlatformSettings) -> dict[str, str]:
+    """Return the files of a platform as this version writes them, path -> text."""
+    texts: dict[str, str] = {}
+    for path, text in _read_files().items():
+        if path.startswith(f"{EXAMPLE}/"):
+            for cluster, profile in settings.clusters.items():
+                filled = text.replace("/profiles/lite/", f"/profiles/{profile}/")
+                texts[f"{trees.CLUSTER}/{cluster}{path.removeprefix(EXAMPLE)}"] = filled
+        elif settings.registry is not None:
+            texts[path] = text.replace(IMAGES, f"newName: {settings.registry}/")
+        else:
+            texts[path] = text
+    return texts
+
+
+@cache
+def _read_files() -> Mapping[str, str]:
+    root = PACKAGED if PACKAGED.is_dir() else CHECKOUT
+    return {
+        file.relative_to(root).as_posix(): file.read_bytes().decode() for file in _list_files(root)
+    }
+
+
+def _list_files(root: Path) -> Iterator[Path]:
+    yield root / SOURCES
+    for folder in SHARED:
+        yield from sorted(file for file in (root / folder).rglob("*") if file.is_file())
+    for name in OF_CLUSTER:
+        place = root / EXAMPLE / name
+        yield from [place] if place.is_file() else sorted(place.iterdir())

@@ -1,0 +1,289 @@
+"""`driftloop platform`: the platform's files in a repository, written, compared and merged."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from driftloop import __version__
+from tests.support.commands import type_command
+
+ROOT = Path(__file__).parents[2]
+VALIDATOR = Path(
+    os.environ.get("VALIDATE_MANIFESTS", ROOT.parent / "shared" / "bin" / "validate-manifests")
+)
+NATS = "cluster/infrastructure/controllers/nats.yaml"
+STAGES = "cluster/dev/infrastructure.yaml"
+UPSTREAM = "cluster/upstream.json"
+
+
+def git(folder: Path, *words: str) -> str:
+    name = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    done = subprocess.run(
+        ["git", "-C", folder, *name, *words], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def commit(folder: Path) -> None:
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "change")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written")
+    git(folder, "init", "-q")
+    type_command("platform", "init", folder=folder)
+    commit(folder)
+    return folder
+
+
+@pytest.fixture
+def repository(written: Path, tmp_path: Path) -> Path:
+    """A repository with the platform, committed."""
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def written_by_older(folder: Path, path: str, new: str, old: str) -> None:
+    """Let the repository be as if a version before had written `old` where this one writes `new`."""
+    file, record = folder / path, json.loads((folder / UPSTREAM).read_text())
+    text = "".join(record["files"][path]) if path in record["files"] else ""
+    assert new in text
+    record["files"][path] = text.replace(new, old, 1).splitlines(keepends=True)
+    record["version"] = "0.0.9"
+    (folder / UPSTREAM).write_text(json.dumps(record))
+    file.write_text(file.read_text().replace(new, old, 1))
+    commit(folder)
+
+
+def edit(folder: Path, path: str, old: str, new: str) -> None:
+    text = (folder / path).read_text()
+    assert old in text
+    (folder / path).write_text(text.replace(old, new, 1))
+
+
+def test_what_is_written_is_the_tree_of_this_repository_and_valid(repository: Path) -> None:
+    for path in git(ROOT, "ls-files", "cluster/infrastructure", "cluster/optional").split():
+        assert (repository / path).read_bytes() == (ROOT / path).read_bytes()
+    assert not (repository / "cluster/dev/pipelines").exists()
+    assert "0 errors" in type_command("validate", ".", folder=repository).stderr
+    if VALIDATOR.exists():
+        subprocess.run([VALIDATOR, repository], check=True, capture_output=True)
+
+
+def test_a_second_cluster_shares_the_infrastructure_and_has_a_profile_of_its_own(
+    repository: Path,
+) -> None:
+    words = ("platform", "init", "--cluster", "prod", "--profile", "standard")
+    assert "wrote 4 files" in type_command(*words, folder=repository).stderr
+    paths = [
+        stage["spec"]["path"]
+        for stage in yaml.safe_load_all(
+            (repository / "cluster/prod/infrastructure.yaml").read_text()
+        )
+    ]
+    assert paths == [
+        "./cluster/infrastructure/base",
+        "./cluster/infrastructure/profiles/standard/controllers",
+        "./cluster/infrastructure/profiles/standard/configs",
+    ]
+    again = type_command(*words, folder=repository, code=1).stderr
+    assert "cluster/prod is there already, written by driftloop" in again
+    commit(repository)
+    said = type_command("platform", "diff", folder=repository)
+    assert said.stdout == ""
+    assert "nothing to change; 0 files with changes of yours" in said.stderr
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on this machine")
+def test_images_come_from_the_registry_that_is_named(repository: Path) -> None:
+    registry = "registry.acme.example:5443/loop"
+    refused = type_command(
+        "platform", "init", "--cluster", "prod", "--registry", registry, folder=repository, code=1
+    )
+    assert f"hint: `driftloop platform upgrade --registry {registry}`" in refused.stderr
+    said = type_command("platform", "upgrade", "--registry", registry, folder=repository)
+    assert said.stdout == "changed  cluster/infrastructure/console/kustomization.yaml\n"
+    console = repository / "cluster/infrastructure/console"
+    built = subprocess.run(
+        ["kubectl", "kustomize", console], capture_output=True, text=True, check=True
+    ).stdout
+    assert f"image: {registry}/driftloop:{__version__}\n" in built
+    commit(repository)
+    assert type_command("platform", "diff", folder=repository).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--cluster", "infrastructure"), "--cluster is `infrastructure`, must be"),
+        (("--cluster", "../prod"), "--cluster is `../prod`, must be"),
+        (
+            ("--registry", "https://acme.example"),
+            "--registry is `https://acme.example`, must be a host",
+        ),
+    ],
+)
+def test_a_name_that_can_not_be_one_is_refused(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    assert said in type_command("platform", "init", *words, folder=tmp_path, code=1).stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_within_a_repository_is_refused(repository: Path) -> None:
+    (repository / "inside").mkdir()
+    said = type_command("platform", "init", "inside", folder=repository, code=1).stderr
+    assert "must be its root: Flux' paths begin there" in said
+
+
+def test_a_file_that_is_there_is_never_overwritten_but_may_be_adopted(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "cluster", tmp_path / "cluster")
+    edit(tmp_path, NATS, "maxSize: 10Gi", "maxSize: 50Gi")
+    said = type_command("platform", "init", folder=tmp_path, code=1).stderr
+    assert f"{NATS} must not be overwritten: there already" in said
+    assert not (tmp_path / UPSTREAM).exists()
+    said = type_command("platform", "init", "--adopt", folder=tmp_path).stderr
+    assert f"kept as it is, as your change: {NATS}" in said
+    said = type_command("platform", "diff", folder=tmp_path).stderr
+    assert "nothing to change; 1 file with changes of yours" in said
+    assert "50Gi" in (tmp_path / NATS).read_text()
+
+
+def test_an_upgrade_keeps_what_people_changed_in_the_same_file(repository: Path) -> None:
+    written_by_older(repository, NATS, "version: see-versions", "version: 1.2.3")
+    edit(repository, NATS, "maxSize: 10Gi", "maxSize: 50Gi")
+    (repository / "cluster/dev/mine.yaml").write_text("# mine\n")
+    commit(repository)
+    diff = type_command("platform", "diff", folder=repository)
+    assert "-      version: 1.2.3\n" in diff.stdout
+    assert "50Gi" not in "".join(line for line in diff.stdout.splitlines() if line[:1] in "+-")
+    assert "driftloop 0.0.9 -> " in diff.stderr
+    dry = type_command("platform", "upgrade", "--dry-run", folder=repository)
+    assert dry.stdout == f"changed  {NATS}\n"
+    assert git(repository, "status", "--porcelain") == ""
+    type_command("platform", "upgrade", folder=repository)
+    text = (repository / NATS).read_text()
+    assert "version: see-versions" in text
+    assert "50Gi" in text
+    changed = git(repository, "status", "--porcelain").split("\n")
+    assert changed == [f" M {NATS}", f" M {UPSTREAM}", ""]
+    commit(repository)
+    said = type_command("platform", "upgrade", folder=repository).stderr
+    assert "nothing to change; 1 file with changes of yours" in said
+
+
+def test_files_come_and_go_and_one_that_a_person_removed_stays_away(repository: Path) -> None:
+    record = json.loads((repository / UPSTREAM).read_text())
+    new = "cluster/infrastructure/base/istio.yaml"
+    del record["files"][new]
+    record["files"]["cluster/infrastructure/old.yaml"] = ["# old\n"]
+    (repository / UPSTREAM).write_text(json.dumps(record))
+    (repository / new).unlink()
+    (repository / "cluster/infrastructure/old.yaml").write_text("# old\n")
+    (repository / "cluster/optional/console.yaml").unlink()
+    commit(repository)
+    said = type_command("platform", "upgrade", folder=repository)
+    assert said.stdout == f"added    {new}\nremoved  cluster/infrastructure/old.yaml\n"
+    assert not (repository / "cluster/optional/console.yaml").exists()
+    assert not (repository / "cluster/infrastructure/old.yaml").exists()
+
+
+def test_what_flux_bootstrap_fills_is_left_alone(repository: Path) -> None:
+    sync = repository / "cluster/dev/flux-system/gotk-sync.yaml"
+    sync.write_text("kind: GitRepository\n")
+    commit(repository)
+    said = type_command("platform", "upgrade", folder=repository).stderr
+    assert "nothing to change; 0 files with changes of yours" in said
+    assert sync.read_text() == "kind: GitRepository\n"
+
+
+def make_conflict(repository: Path) -> int:
+    """Let a person and the new version change the same line; its number."""
+    written_by_older(repository, NATS, "maxSize: 10Gi", "maxSize: 8Gi")
+    # a line above, which moves the place
+    edit(repository, NATS, "apiVersion", "# ours\napiVersion")
+    edit(repository, NATS, "maxSize: 8Gi", "maxSize: 70Gi")
+    commit(repository)
+    lines = (repository / NATS).read_text().splitlines()
+    return next(n for n, line in enumerate(lines, 1) if "maxSize: 70Gi" in line)
+
+
+def test_a_conflict_is_told_by_file_and_line_and_nothing_is_written(repository: Path) -> None:
+    line = make_conflict(repository)
+    place = f"conflict {NATS}:{line}: you and driftloop {__version__} changed the same lines"
+    for words, code in ((("diff",), 0), (("upgrade",), 1), (("upgrade", "--dry-run"), 1)):
+        said = type_command("platform", *words, folder=repository, code=code).stderr
+        assert place in said
+    assert "1 conflict, nothing was written" in said
+    assert git(repository, "status", "--porcelain") == ""
+    told = type_command("platform", "upgrade", "-o", "json", folder=repository, code=1).stdout
+    document = json.loads(told)
+    assert document["conflicts"][0]["line"] == line
+    assert document["written"] is False
+
+
+@pytest.mark.parametrize(("side", "kept"), [("mine", "maxSize: 70Gi"), ("theirs", "maxSize: 10Gi")])
+def test_a_conflict_is_resolved_for_one_side_when_asked(
+    repository: Path, side: str, kept: str
+) -> None:
+    line = make_conflict(repository)
+    said = type_command("platform", "upgrade", "--conflicts", side, folder=repository).stderr
+    assert f"{NATS}:{line}" in said
+    text = (repository / NATS).read_text()
+    assert kept in text
+    assert "# ours\n" in text
+
+
+def test_markers_hold_both_sides_and_must_be_solved_before_the_next(repository: Path) -> None:
+    make_conflict(repository)
+    words = ("platform", "upgrade", "--conflicts", "markers")
+    said = type_command(*words, folder=repository, code=1).stderr
+    text = (repository / NATS).read_text()
+    start = text[: text.index("<<<<<<< yours\n")].count("\n") + 1
+    assert f"{NATS}:{start}" in said
+    for part in (
+        "maxSize: 70Gi",
+        "||||||| driftloop 0.0.9\n",
+        f">>>>>>> driftloop {__version__}\n",
+    ):
+        assert part in text
+    commit(repository)
+    written_by_older(repository, NATS, "see-versions", "2.0.0")
+    said = type_command("platform", "upgrade", folder=repository, code=1).stderr
+    assert "is the marker of a conflict that is not solved yet" in said
+
+
+def test_a_removed_file_that_the_new_version_changes_is_a_conflict(repository: Path) -> None:
+    written_by_older(repository, NATS, "maxSize: 10Gi", "maxSize: 8Gi")
+    (repository / NATS).unlink()
+    commit(repository)
+    said = type_command("platform", "upgrade", folder=repository, code=1).stderr
+    assert f"conflict {NATS}: you removed it, and driftloop {__version__} changes it" in said
+    type_command("platform", "upgrade", "--conflicts", "mine", folder=repository)
+    assert not (repository / NATS).exists()
+
+
+def test_what_is_not_committed_is_not_touched(repository: Path) -> None:
+    written_by_older(repository, NATS, "maxSize: 10Gi", "maxSize: 8Gi")
+    edit(repository, NATS, "apiVersion", "# ours\napiVersion")
+    said = type_command("platform", "upgrade", folder=repository, code=1).stderr
+    assert f"{NATS} would change, and has changes that are not committed" in said
+    shutil.rmtree(repository / ".git")
+    said = type_command("platform", "upgrade", folder=repository, code=1).stderr
+    assert "is not in a git repository" in said
+
+
+def test_without_a_record_nothing_is_merged(tmp_path: Path) -> None:
+    said = type_command("platform", "diff", folder=tmp_path, code=1).stderr
+    assert f"{UPSTREAM} does not exist" in said
+    (tmp_path / "cluster").mkdir()
+    (tmp_path / UPSTREAM).write_text('{"version": "1", "clusters": {}, "files": {"../x": []}}')
+    said = type_command("platform", "diff", folder=tmp_path, code=1).stderr
+    assert "must be lists of lines by path below cluster/" in said
