@@ -31,6 +31,7 @@ class Gateway:
     def __init__(self) -> None:
         self.bodies: list[Any] = []
         self.paths: list[str] = []
+        self.logins: list[str | None] = []
         self.status, self.reply = 200, b""
         self.later: list[int] = []
         outer = self
@@ -40,6 +41,7 @@ class Gateway:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.bodies.append(body)
                 outer.paths.append(self.path)
+                outer.logins.append(self.headers["Authorization"])
                 rows = len(body.get("data", {}).get("ndarray", []))
                 answer = {"data": {"names": ["no", "yes"], "ndarray": [[0.25, 0.75]] * rows}}
                 self.send_response(outer.later.pop(0) if outer.later else outer.status)
@@ -66,8 +68,12 @@ def gateway() -> Iterator[Gateway]:
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A cluster repository with a release of `digits`."""
-    folder = tmp_path_factory.mktemp("predict")
-    copy_committed(SPEC, folder / "cluster.git")
+    return release_of(SPEC, tmp_path_factory.mktemp("predict"))
+
+
+def release_of(spec: str, folder: Path) -> str:
+    """A cluster repository with a release of a spec's pipeline."""
+    copy_committed(spec, folder / "cluster.git")
     opened = Repository(
         f"file://{folder}/cluster.git", guard=refuse_harm, workdir=folder / "repository"
     )
@@ -174,6 +180,23 @@ def test_a_refusal_of_the_model_is_told_with_its_words(
     assert "the model of `digits` answered 400" in done.stderr
     assert "X has 2 features" in done.stderr
     assert "columns of the training data" in done.stderr
+
+
+def test_a_login_is_sent_where_the_pipeline_asks_for_one(
+    gateway: Gateway, repository: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = "jwt: {issuer: https://login.example.org, jwksUri: https://login.example.org/keys, audiences: [digits]}"
+    closed = release_of(f"{SPEC}  access: {{{login}}}\n", tmp_path / "closed")
+    gateway.status = 401
+    done = ask(gateway, closed, tmp_path, "--row", "[1]", code=1)
+    assert (
+        "put a token of https://login.example.org for `digits` into DRIFTLOOP_TOKEN" in done.stderr
+    )
+    gateway.status = 200
+    monkeypatch.setenv("DRIFTLOOP_TOKEN", "a.b.c")
+    for place in (closed, repository):
+        ask(gateway, place, tmp_path, "--row", "[1]")
+    assert gateway.logins == [None, "Bearer a.b.c", None]
 
 
 def test_a_route_that_is_not_there_yet_is_asked_again(

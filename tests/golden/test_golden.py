@@ -47,7 +47,8 @@ TYPED: dict[str, type[ObjectPart]] = {
     for kind in (
         apps.Deployment, autoscaling.HorizontalPodAutoscaler, core.ConfigMap, core.Namespace, core.KubernetesService,
         core.ServiceAccount, core.TokenSecret, events.EventBus, events.EventSource, events.Sensor, istio.VirtualService,
-        istio_security.AuthorizationPolicy, istio_security.PeerAuthentication, knative.Broker, knative.Trigger,
+        istio_security.AuthorizationPolicy, istio_security.PeerAuthentication, istio_security.RequestAuthentication,
+        knative.Broker, knative.Trigger,
         networking.NetworkPolicy, policy.PodDisruptionBudget, prometheus.PodMonitor, prometheus.PrometheusRule,
         rbac.Role, rbac.RoleBinding, seldon.SeldonDeployment,
     )
@@ -129,7 +130,10 @@ def test_references_between_objects_lead_somewhere(name: str) -> None:
     }
     assert len(there) == len(found), "two objects have the same name"
     assert ("Namespace", "", stub["metadata"]["name"]) in there
-    namespaces = {name for kind, _, name in there if kind == "Namespace"} | {"flux-system"}
+    namespaces = {name for kind, _, name in there if kind == "Namespace"} | {
+        "flux-system",
+        "istio-system",
+    }
     there |= {
         ("Service", item["metadata"]["namespace"], f"{item['metadata']['name']}-{made['name']}")
         for item in found

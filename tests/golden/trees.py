@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 NAMES = tuple(sorted(file.parent.name for file in HERE.glob("*/pipeline.yaml")))
 WHOLE = ("digits-released", "minimal", "observability-seldon", "plain-shadow")
 BASES = {
+    "access": "plain-shadow",
     "approved": "plain-shadow",
     "autoscale": "plain-shadow",
     "canary": "shadow",

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from driftloop.cli.up import command
 from driftloop.errors import PipelineError
 from driftloop.local.flux import supported
+from driftloop.local.istio.login import is_login
 from driftloop.local.seldon import serving
 from tests.golden.trees import NAMES, documents, tree
 
@@ -32,6 +33,8 @@ ELSEWHERE = {
     "Sensor spec.template.container.securityContext runAsGroup": "the model of all containers",
     "EventSource spec.template.container.securityContext readOnlyRootFilesystem": "the model of all containers",
     "Sensor spec.template.container.securityContext readOnlyRootFilesystem": "the model of all containers",
+    "AuthorizationPolicy spec.rules[].when[] values": "gRPC, which the operator's servers alone speak",
+    "RequestAuthentication spec.jwtRules[] forwardOriginalToken": "`forward: true`",
     "WorkflowTemplate spec workflowTemplateRef": "the Workflow that a Sensor creates",
     "WorkflowTemplate spec shutdown": "the Workflow that `driftloop cancel` stops",
     "WorkflowTemplate spec.workflowTemplateRef name": "the Workflow that a Sensor creates",
@@ -50,6 +53,8 @@ def objects() -> Iterator[dict[str, Any]]:
                 except PipelineError:
                     # a server or graph that only Seldon's operator runs, and the copies to it
                     operated = True
+            if item["kind"] == "AuthorizationPolicy" and not is_login(item):
+                continue  # a mesh's, without effect here
             if not (operated and item["kind"] == "VirtualService"):
                 yield item
 

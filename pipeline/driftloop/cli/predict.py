@@ -1,6 +1,7 @@
 """`driftloop predict`."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from driftloop.operations.servers.predicting import (
     Prediction,
     ServedModel,
     ask_model,
+    choose_login,
     find_model,
 )
 
@@ -73,6 +75,7 @@ def command(
 
     Prints a line for each row. Values of a .csv have the type of their column, an empty cell is a missing
     value; the column `data.target` is left out. Exit code 1 when the model refuses a request.
+    Where the pipeline asks for a login (`access`), the token in DRIFTLOOP_TOKEN is sent.
     """
     if sum(map(bool, (rows, file, body))) != 1:
         raise click.UsageError("one of --row, --file and --body is needed")
@@ -84,9 +87,10 @@ def command(
             state.folder,
             gateway,
         )
+    login = choose_login(model.access, os.environ)
     told = False
     for request in _build_requests(model, rows, file, body, most):
-        prediction = ask_model(model, request, options.print_progress)
+        prediction = ask_model(model, request, options.print_progress, login=login)
         _print_prediction(prediction, output)
         if prediction.request and output == "text" and not told:
             told = True

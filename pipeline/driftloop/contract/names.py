@@ -106,6 +106,14 @@ EVENT_BUS = "default"
 ON_NEW_DATA = "on-new-data"
 """Entrypoint of the runs that look for new data first."""
 GATEWAY = f"{ISTIO_NAMESPACE}/seldon-gateway"
+GATEWAY_LABELS = {"istio": "ingressgateway"}
+"""Labels of the gateway's pods."""
+OWN_ISSUER = "driftloop:"
+"""Start of the issuer of a pipeline's own keys, of which the namespace and the pipeline follow."""
+TOKEN_HEADER, KEY_HEADER = "authorization", "x-api-key"
+"""Headers by which callers say at the gateway who they are: a token of an issuer, a key of the pipeline."""
+REQUEST_ID_HEADER = "seldon-puid"
+"""Header with the id of a request, in it and in its answer."""
 WEBHOOK_PORT = 12000
 SERVICE_PORT = 8080
 PREDICTOR_PORT = 8000
@@ -348,6 +356,16 @@ class Names:
     def pods(self, release: str) -> str:
         """Headless Service whose name resolves to each pod of one model version."""
         return f"{self.predictor(release)}-pods"
+
+    @property
+    def access(self) -> str:
+        """The gateway's RequestAuthentication and AuthorizationPolicy, in its namespace."""
+        return f"{self.pipeline}-access"
+
+    @property
+    def own_issuer(self) -> str:
+        """Issuer of the pipeline's own keys."""
+        return f"{OWN_ISSUER}{self.namespace}:{self.pipeline}"
 
     @property
     def mirror(self) -> str:

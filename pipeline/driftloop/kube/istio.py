@@ -65,6 +65,30 @@ class DirectResponse(ObjectPart):
     body: DirectBody
 
 
+class CorsPolicy(ObjectPart):
+    """Pages of other origins that may call from a browser."""
+
+    allow_origins: tuple[StringMatch, ...]
+    allow_methods: tuple[str, ...]
+    allow_headers: tuple[str, ...]
+    expose_headers: tuple[str, ...]
+    max_age: str
+    unmatched_preflights: Literal["IGNORE"] = "IGNORE"
+    """The gateway answers those of other origins, and the destination never sees them."""
+
+
+class RequestHeaders(ObjectPart):
+    """Headers that a destination does not get."""
+
+    remove: tuple[str, ...]
+
+
+class RouteHeaders(ObjectPart):
+    """What is done to headers."""
+
+    request: RequestHeaders
+
+
 class HTTPRoute(ObjectPart):
     """Requests in, weighted destinations out, perhaps a copy to another one; or an answer of the
     gateway's own."""
@@ -78,6 +102,8 @@ class HTTPRoute(ObjectPart):
     mirror: Destination | None = None
     mirror_percentage: Percent | None = None
     timeout: str | None = None
+    cors_policy: CorsPolicy | None = None
+    headers: RouteHeaders | None = None
 
 
 class VirtualServiceSpec(ObjectPart):

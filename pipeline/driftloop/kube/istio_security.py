@@ -1,5 +1,5 @@
 """security.istio.io/v1: AuthorizationPolicy and PeerAuthentication, as far as ztunnel enforces
-them: layer 4."""
+them (layer 4), and the gateway's login: RequestAuthentication, and policies of what it verifies."""
 
 from typing import Literal
 
@@ -16,10 +16,12 @@ class WorkloadSelector(ObjectPart):
 
 class CallerSource(ObjectPart):
     """Callers, by the service account that mutual TLS proves; `*` among `not_principals` is who
-    proves none."""
+    proves none. At the gateway by the token, as `ISSUER/SUBJECT`."""
 
     principals: tuple[str, ...] | None = None
     not_principals: tuple[str, ...] | None = None
+    request_principals: tuple[str, ...] | None = None
+    not_request_principals: tuple[str, ...] | None = None
 
 
 class From(ObjectPart):
@@ -29,10 +31,12 @@ class From(ObjectPart):
 
 
 class Operation(ObjectPart):
-    """Ports of the pod at the receiving end, as text. A path or method here would need a
-    waypoint."""
+    """Ports of the pod at the receiving end, as text. Paths and methods are the gateway's: elsewhere
+    they would need a waypoint."""
 
-    ports: tuple[str, ...]
+    ports: tuple[str, ...] | None = None
+    paths: tuple[str, ...] | None = None
+    not_methods: tuple[str, ...] | None = None
 
 
 class To(ObjectPart):
@@ -41,11 +45,20 @@ class To(ObjectPart):
     operation: Operation
 
 
+class Condition(ObjectPart):
+    """A header or a claim that has one of some values, or none of them."""
+
+    key: str
+    values: tuple[str, ...] | None = None
+    not_values: tuple[str, ...] | None = None
+
+
 class AuthorizationRule(ObjectPart):
-    """Calls that are let in: these callers, on these ports."""
+    """Calls that are let in, or refused: these callers, on these ports or paths."""
 
     from_: tuple[From, ...] = Field(alias="from")
-    to: tuple[To, ...]
+    to: tuple[To, ...] | None = None
+    when: tuple[Condition, ...] | None = None
 
 
 class AuthorizationPolicySpec(ObjectPart):
@@ -53,16 +66,49 @@ class AuthorizationPolicySpec(ObjectPart):
     Policies add up."""
 
     selector: WorkloadSelector | None = None
-    action: Literal["ALLOW"] | None = None
+    action: Literal["ALLOW", "DENY"] | None = None
     rules: tuple[AuthorizationRule, ...] | None = None
 
 
 class AuthorizationPolicy(KubernetesObject):
-    """Permission to call pods. It has an effect only on pods in a mesh."""
+    """Permission to call pods. It has an effect only on pods in a mesh, and on the gateway."""
 
     api_version: Literal["security.istio.io/v1"] = "security.istio.io/v1"
     kind: Literal["AuthorizationPolicy"] = "AuthorizationPolicy"
     spec: AuthorizationPolicySpec
+
+
+class TokenHeader(ObjectPart):
+    """A header with a token behind a prefix."""
+
+    name: str
+    prefix: str | None = None
+
+
+class JWTRule(ObjectPart):
+    """An issuer, its public keys, and where its tokens are sent."""
+
+    issuer: str
+    audiences: tuple[str, ...] | None = None
+    jwks_uri: str | None = None
+    jwks: str | None = None
+    from_headers: tuple[TokenHeader, ...]
+    forward_original_token: bool | None = None
+
+
+class RequestAuthenticationSpec(ObjectPart):
+    """Tokens that the selected pods verify."""
+
+    selector: WorkloadSelector
+    jwt_rules: tuple[JWTRule, ...]
+
+
+class RequestAuthentication(KubernetesObject):
+    """Tokens that must be valid where they come; an AuthorizationPolicy says who needs one."""
+
+    api_version: Literal["security.istio.io/v1"] = "security.istio.io/v1"
+    kind: Literal["RequestAuthentication"] = "RequestAuthentication"
+    spec: RequestAuthenticationSpec
 
 
 class MutualTLS(ObjectPart):

@@ -43,6 +43,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_search,
         _check_gpus,
         _check_serving,
+        _check_access,
         _check_rehearsal,
         _check_answers,
         _check_rollout,
@@ -245,6 +246,17 @@ def _check_serving(pipeline: Pipeline) -> Iterator[SpecFinding]:
             "which speak nothing else",
         )
     yield from _check_graph(serve.graph)
+
+
+def _check_access(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    access, serve = pipeline.spec.access, pipeline.spec.serve
+    if access is not None and access.cors is not None and not backend_limits(serve).names_routes:
+        yield SpecFinding(
+            ("spec", "access", "cors"),
+            f"spec.access.cors needs `backend: plain`: with `{serve.backend}` its operator writes the route",
+            "`backend: plain` writes a route that browsers can be let in by; or serve the page from the gateway's host",
+            key=True,
+        )
 
 
 def _check_rehearsal(pipeline: Pipeline) -> Iterator[SpecFinding]:

@@ -32,6 +32,7 @@ from driftloop.plan.check import find_problems
 from driftloop.plan.effects import AlarmEffect, choose_effects, retrain_on, scores_rows
 from driftloop.plan.trials import Trial, plan_trials
 from driftloop.spec import Document, InvalidSpec, Pipeline
+from driftloop.spec.access import Access
 from driftloop.spec.capture import Capture
 from driftloop.spec.detector import (
     AlibiDetect,
@@ -214,6 +215,8 @@ class Plan:
     """None: labelled traffic is not made training data."""
     tracking: Tracking | None = None
     """None: no server is told of runs."""
+    access: Access | None = None
+    """None: everybody who reaches the gateway may ask."""
     image_pull_secrets: tuple[str, ...] = ()
     """Secrets that the kubelet pulls images with."""
     gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
@@ -419,6 +422,7 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         batches=spec.labels.batches,
         prune=spec.retention.schedule if "retention" in spec.model_fields_set else None,
         tracking=spec.tracking,
+        access=spec.access,
         image_pull_secrets=spec.image_pull_secrets,
         gpus=spec.gpus,
         retrain=spec.retrain,

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from driftloop.spec.access import Access
 from driftloop.spec.base import SpecModel
 from driftloop.spec.capture import Capture
 from driftloop.spec.card import Card
@@ -162,6 +163,9 @@ class Spec(SpecModel):
     """Metrics of a model, and the gates it must pass."""
     serve: Serve
     """Serving of the released model."""
+    access: Access | None = None
+    """Login of callers at the gateway, and pages that may call from a browser; when left out, everybody who reaches
+    the gateway may ask."""
     rehearse: Annotated[
         Rehearse | None,
         BeforeValidator(_read_off, json_schema_input_type=Rehearse | Literal["off", False] | None),

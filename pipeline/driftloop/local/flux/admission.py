@@ -6,11 +6,13 @@ A field that a stand-in would ignore is refused here, while the commit is read, 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from driftloop.contract.trees import ACCESS, CLUSTER
 from driftloop.errors import LocalError, PipelineError
 from driftloop.local.argo_events import validation as argo_events
 from driftloop.local.argo_workflows import validation as argo_workflows
 from driftloop.local.ground import kinds
 from driftloop.local.istio import envoy
+from driftloop.local.istio.login import is_login, validate_login
 from driftloop.local.knative import objects as knative
 from driftloop.local.seldon import serving
 
@@ -29,6 +31,11 @@ def admit_object(item: Object, file: str) -> str | None:
 
     LocalError names the file, the object and the field of anything that would not be followed.
     """
+    if is_login(item):
+        raise LocalError(
+            f"{file}: {kinds.format_object(item)} is of the gateway's login",
+            hint=f"it belongs into {CLUSTER}/<cluster>/{ACCESS}/, where `access` of a spec is rendered",
+        )
     reason = kinds.accept_kind(item, file)
     if reason is None:
         try:
@@ -73,6 +80,15 @@ def _validate_autoscaler(item: Object) -> None:
     kinds.refuse_other_keys(kinds.format_object(item), "spec", item["spec"], AUTOSCALER)
 
 
+def _validate_authentication(item: Object) -> None:
+    if not is_login(item):
+        raise LocalError(
+            f"{kinds.format_object(item)} is not the gateway's: no other proxy runs here",
+            hint="`access` of a spec says who may ask at the gateway",
+        )
+    validate_login(item)
+
+
 def _validate_seldon_deployment(item: Object) -> None:
     """Write out its Deployments, Services and routes, and validate those."""
     for part in serving.expand_object(dict(item)):
@@ -87,6 +103,7 @@ _VALIDATORS: Mapping[tuple[str, str], Callable[[Object], None] | None] = {
     ("autoscaling", "HorizontalPodAutoscaler"): _validate_autoscaler,
     ("machinelearning.seldon.io", "SeldonDeployment"): _validate_seldon_deployment,
     ("networking.istio.io", "VirtualService"): envoy.validate_virtual_service,
+    ("security.istio.io", "RequestAuthentication"): _validate_authentication,
     ("eventing.knative.dev", "Broker"): knative.validate_broker,
     ("eventing.knative.dev", "Trigger"): knative.validate_trigger,
     ("argoproj.io", "EventBus"): argo_events.validate_event_bus,

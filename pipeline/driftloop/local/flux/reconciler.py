@@ -81,6 +81,7 @@ class Reconciler:
         self._addresses = KeptFile(state.addresses, timeline)
         self._noted: set[str] = set()
         self._complete: str | None = None
+        self._logins: tuple[dict[str, Any], ...] = ()
         self._unsaved = False
         self._stuck: str | None = None
         self.looked = False
@@ -210,6 +211,7 @@ class Reconciler:
             kustomizations = await asyncio.to_thread(
                 source.read_kustomizations, tree, self._cluster
             )
+            logins = await asyncio.to_thread(source.read_logins, tree, self._cluster)
         except LocalError as error:
             self._commits.refuse_commit(tip, [error])
             # nothing of this commit counts, but what was there may still be on its way
@@ -225,6 +227,8 @@ class Reconciler:
             for entry in kustomizations
         }
         self._planned, self._goal = planned, tip
+        if logins != self._logins:
+            self._logins, self._unsaved = logins, True
         for entry in kustomizations:
             for note in entry.notes:
                 if note not in self._noted:
@@ -310,6 +314,7 @@ class Reconciler:
             services=tuple(services.values()),
             virtual_services=tuple(chosen),
             unready=list_unready(self._planned.values(), chosen),
+            logins=self._logins,
             settled=self.looked,
             loggers=tuple(loggers.values()),
             aliases=addresses.map_platform_hosts(self._ports),
@@ -481,7 +486,7 @@ class Reconciler:
             )
             for name, part in self._active.items()
         }
-        AppliedRecord(self._complete, kustomizations).save(self._record)
+        AppliedRecord(self._complete, kustomizations, self._logins).save(self._record)
 
     def _restore_record(self) -> None:
         """After a restart, run what was applied until the tip has been looked at; it stays if the
@@ -491,6 +496,7 @@ class Reconciler:
         if record is None:
             return
         self._complete = self._goal = record.complete
+        self._logins = record.logins
         kustomizations = record.list_kustomizations(self._record.name)
         values = self._read_values(kustomizations)
         for kept in kustomizations:

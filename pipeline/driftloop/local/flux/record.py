@@ -67,6 +67,16 @@ class AppliedRecord:
         write=lambda entries: {name: to_json(entry) for name, entry in entries.items()},
     )
 
+    logins: tuple[dict[str, Any], ...] = document_key(
+        "logins",
+        "a list of objects with kind and name",
+        _are_objects,
+        read=tuple,
+        write=list,
+        default=(),
+    )
+    """Objects of the gateway's login."""
+
     @classmethod
     def load(cls, file: Path) -> "AppliedRecord | None":
         """Read the record; None before anything was applied, LocalError when it is damaged."""

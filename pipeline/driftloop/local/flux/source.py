@@ -20,6 +20,7 @@ from driftloop.errors import LocalError, PipelineError
 from driftloop.local.flux import admission
 from driftloop.local.ground import binaries, files, kinds
 from driftloop.local.ground.files import describe_irregular
+from driftloop.local.istio.login import is_login, validate_login
 from driftloop.local.kubelet import images
 from driftloop.text.load import load_documents
 
@@ -272,7 +273,6 @@ def _read_cluster(tree: Path, cluster: str) -> tuple[ReadKustomization, ...]:
         if FLUX_NAMESPACE in file.relative_to(root).parts:
             continue
         if file.parent == root / ACCESS:
-            _admit_access(file, tree)
             continue
         for item in _read_documents(file, tree):
             if kinds.object_kind(item)[0] == SOURCE:
@@ -306,17 +306,34 @@ def _read_cluster(tree: Path, cluster: str) -> tuple[ReadKustomization, ...]:
     return tuple(entries)
 
 
-def _admit_access(file: Path, tree: Path) -> None:
-    """Raise LocalError for anything but namespaces, accounts, their rights and their tokens: here
-    everything runs as one user, and what a step is given is in its template."""
+def read_logins(tree: Path, cluster: str) -> tuple[dict[str, Any], ...]:
+    """Return the gateway's RequestAuthentications and AuthorizationPolicies of a cluster.
+
+    LocalError for what the gateway here would not do, and for anything else beside them but
+    namespaces, accounts, their rights and their tokens: here everything runs as one user, and what a
+    step is given is in its template.
+    """
+    files = sorted((tree / CLUSTER / cluster / ACCESS).glob("*.yaml"))
+    try:
+        return tuple(item for file in files for item in _read_file_logins(file, tree))
+    except MALFORMED as error:
+        raise build_shape_error(f"{CLUSTER}/{cluster}/{ACCESS}", error) from error
+
+
+def _read_file_logins(file: Path, tree: Path) -> Iterator[dict[str, Any]]:
+    name = file.relative_to(tree).as_posix()
     for item in _read_documents(file, tree):
-        if kinds.object_kind(item) in _ACCESS or item.get("type") == TOKEN_SECRET:
-            continue
-        raise LocalError(
-            f"{file.relative_to(tree).as_posix()}: {kinds.format_object(item)} among namespaces and "
-            "accounts",
-            hint=f"what a pipeline runs belongs in its own folders, not under {CLUSTER}/",
-        )
+        if is_login(item):
+            try:
+                validate_login(item)
+            except LocalError as error:
+                raise admission.locate_error(name, error) from error
+            yield item
+        elif kinds.object_kind(item) not in _ACCESS and item.get("type") != TOKEN_SECRET:
+            raise LocalError(
+                f"{name}: {kinds.format_object(item)} among namespaces, accounts and the gateway's login",
+                hint=f"what a pipeline runs belongs in its own folders, not under {CLUSTER}/",
+            )
 
 
 def _parse_kustomization(item: Mapping[str, Any], file: str) -> FluxKustomization:

@@ -11,6 +11,7 @@ from driftloop.local.argo_workflows import tags
 from driftloop.local.argo_workflows.model import CronSpec, WorkflowSpec
 from driftloop.local.flux import admission
 from driftloop.local.istio import fields as istio
+from driftloop.local.istio import login
 from driftloop.local.knative import objects as knative
 from driftloop.local.kubelet import pods, values
 
@@ -78,13 +79,29 @@ def list_supported() -> dict[str, Places]:
         "VirtualService": {
             "spec": istio.VIRTUAL_SERVICE,
             "spec.http[]": istio.HTTP_ROUTE,
+            "spec.http[].corsPolicy": istio.CORS_POLICY,
+            "spec.http[].corsPolicy.allowOrigins[]": istio.ORIGIN,
             "spec.http[].directResponse": istio.DIRECT_RESPONSE,
             "spec.http[].directResponse.body": istio.DIRECT_BODY,
+            "spec.http[].headers": istio.HEADERS,
+            "spec.http[].headers.request": istio.REQUEST_HEADERS,
             "spec.http[].match[]": istio.MATCH,
             "spec.http[].match[].uri": istio.URI,
             "spec.http[].mirror": istio.DESTINATION,
             "spec.http[].rewrite": istio.REWRITE,
             "spec.http[].route[].destination": istio.DESTINATION,
+        },
+        "RequestAuthentication": {
+            "spec": login.AUTHENTICATION,
+            "spec.jwtRules[]": login.JWT_RULE,
+            "spec.jwtRules[].fromHeaders[]": login.FROM_HEADER,
+        },
+        "AuthorizationPolicy": {
+            "spec": login.POLICY,
+            "spec.rules[]": login.RULE,
+            "spec.rules[].from[].source": login.SOURCE,
+            "spec.rules[].to[].operation": login.OPERATION,
+            "spec.rules[].when[]": login.WHEN,
         },
         "Broker": {"spec": knative.BROKER, **_DELIVERY},
         "Trigger": {

@@ -25,6 +25,10 @@ ACTS_ON: dict[tuple[str, str], str] = {
         "SeldonDeployment",
     ): "run as Deployments, Services and a VirtualService",
     ("networking.istio.io", "VirtualService"): "sets routes, weights and mirrors of the gateway",
+    (
+        "security.istio.io",
+        "RequestAuthentication",
+    ): "the gateway's login, in cluster/<cluster>/access: tokens are verified",
     ("eventing.knative.dev", "Broker"): "a JetStream stream behind the broker's HTTP server",
     ("eventing.knative.dev", "Trigger"): "a durable consumer that posts events to its subscriber",
     ("argoproj.io", "EventBus"): "a JetStream stream between event sources and sensors",
@@ -57,7 +61,10 @@ ACCEPTS: dict[tuple[str, str], str] = {
         "DestinationRule",
     ): "subsets are not used; each predictor has a Service",
     ("security.istio.io", "PeerAuthentication"): "a mesh does not run here",
-    ("security.istio.io", "AuthorizationPolicy"): "a mesh does not run here",
+    (
+        "security.istio.io",
+        "AuthorizationPolicy",
+    ): "a mesh does not run here; the gateway's, in cluster/<cluster>/access, are acted on",
     ("bitnami.com", "SealedSecret"): "`driftloop up` creates `driftloop-platform` itself",
 }
 """(group, kind) -> why it has no effect here."""
@@ -83,6 +90,7 @@ DASHBOARD = "grafana_dashboard"
 VERSIONS: dict[str, frozenset[str]] = {
     "machinelearning.seldon.io": frozenset({"v1"}),
     "networking.istio.io": frozenset({"v1", "v1beta1", "v1alpha3"}),
+    "security.istio.io": frozenset({"v1", "v1beta1"}),
     "eventing.knative.dev": frozenset({"v1"}),
     "argoproj.io": frozenset({"v1alpha1"}),
     "apps": frozenset({"v1"}),

@@ -15,8 +15,12 @@ from driftloop.contract.limits import HEADERS_TIME, read_route_limit
 from driftloop.errors import LocalError
 from driftloop.local.istio.answers import build_direct_answers, list_unrouted
 from driftloop.local.istio.fields import (
+    CORS_POLICY,
     DESTINATION,
+    HEADERS,
     HTTP_ROUTE,
+    ORIGIN,
+    REQUEST_HEADERS,
     REWRITE,
     VIRTUAL_SERVICE,
     format_name,
@@ -24,8 +28,19 @@ from driftloop.local.istio.fields import (
     read_percent,
     read_port,
     read_precedence,
+    read_seconds,
     read_timeout,
     refuse_other_keys,
+)
+from driftloop.local.istio.login import (
+    GUARD,
+    GUARD_TYPE,
+    UNKNOWN_CALLER,
+    VERIFY,
+    VERIFY_TYPE,
+    build_guard,
+    build_key_servers,
+    build_verifier,
 )
 from driftloop.local.istio.routes import EnvoyRoutes, LoggerSidecar, ServiceEndpoints
 from driftloop.resources.serving.logger import UNREADY
@@ -75,6 +90,12 @@ _REQUEST_ID = """function envoy_on_request(h)
 end
 """
 
+_CORS = "envoy.filters.http.cors"
+_CORS_FILTER: Resource = {
+    "name": _CORS,
+    "typed_config": {"@type": f"{_TYPE}.extensions.filters.http.cors.v3.Cors"},
+}
+
 # What Istio gives a route without `retries`: only where the request was not processed.
 _RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 _RETRIES = 2
@@ -115,10 +136,23 @@ def build_bootstrap(folder: str, *, gateway: int, proxy: int) -> Resource:
                     "gateway",
                     gateway,
                     build_path_source("gateway"),
-                    filters=[_LIMIT, _build_lua_filter(_REQUEST_ID), _ROUTER],
+                    # in Istio's order
+                    filters=[
+                        _read_filter(VERIFY, VERIFY_TYPE, build_path_source("verify")),
+                        _read_filter(GUARD, GUARD_TYPE, build_path_source("guard")),
+                        _CORS_FILTER,
+                        _LIMIT,
+                        _build_lua_filter(_REQUEST_ID),
+                        _ROUTER,
+                    ],
+                    replies=[UNREADY, UNKNOWN_CALLER],
                 ),
                 _build_front_listener(
-                    "proxy", proxy, build_path_source("proxy"), filters=[_OUTSIDE_FILTER, _ROUTER]
+                    "proxy",
+                    proxy,
+                    build_path_source("proxy"),
+                    filters=[_OUTSIDE_FILTER, _ROUTER],
+                    replies=[UNREADY],
                 ),
             ],
             "clusters": [
@@ -140,7 +174,7 @@ def build_bootstrap(folder: str, *, gateway: int, proxy: int) -> Resource:
 
 
 def build_files(routes: EnvoyRoutes) -> dict[str, list[Resource]]:
-    """The resources of each xDS file: cds, lds, gateway, proxy.
+    """The resources of each xDS file: cds, lds, verify, guard, gateway, proxy.
 
     LocalError on what has no local meaning.
     """
@@ -151,6 +185,7 @@ def build_files(routes: EnvoyRoutes) -> dict[str, list[Resource]]:
     services = (*sorted(routes.services, key=lambda service: service.cluster), *aliases)
     by_address = {(service.host, service.port): service for service in services}
     clusters = {service.cluster: _build_cluster(service) for service in services}
+    clusters |= {cluster["name"]: cluster for cluster in build_key_servers(routes.logins)}
     listeners: list[Resource] = []
     for logger in sorted(routes.loggers, key=lambda logger: logger.name):
         listener, own = _build_logger(logger, by_address)
@@ -188,9 +223,21 @@ def build_files(routes: EnvoyRoutes) -> dict[str, list[Resource]]:
     return {
         "cds": list(clusters.values()),
         "lds": listeners,
+        "verify": [build_verify_filter(routes.logins)],
+        "guard": [build_guard_filter(routes.logins)],
         "gateway": [gateway],
         "proxy": [proxy],
     }
+
+
+def build_verify_filter(logins: Sequence[Mapping[str, Any]]) -> Resource:
+    """The filter that verifies tokens, as its file has it."""
+    return _build_extension(VERIFY, build_verifier(logins))
+
+
+def build_guard_filter(logins: Sequence[Mapping[str, Any]]) -> Resource:
+    """The filter that refuses callers, as its file has it."""
+    return _build_extension(GUARD, build_guard(logins))
 
 
 def format_document(resources: Sequence[Resource]) -> tuple[str, str]:
@@ -258,8 +305,10 @@ def _build_route(
         return service.cluster
 
     prefixes = list_prefixes(virtual, route)
+    shared = _build_filters(virtual, route)
     if "directResponse" in route:
-        return build_direct_answers(virtual, route["directResponse"], prefixes)
+        answers = build_direct_answers(virtual, route["directResponse"], prefixes)
+        return [{**answer, **shared} for answer in answers]
     action: Resource = {
         "timeout": read_timeout(virtual, route),
         "retry_policy": {"retry_on": _RETRY_ON, "num_retries": _RETRIES},
@@ -305,21 +354,56 @@ def _build_route(
         {
             "match": {"prefix": prefix},
             "route": dict(action),
-            **_limit_route(route.get("name")),
+            **shared,
         }
         for prefix in prefixes
     ]
 
 
-def _limit_route(name: str | None) -> Resource:
-    """Build the bound of a route that names one."""
-    if (size := read_route_limit(name)) == read_route_limit(None):
-        return {}
-    bound = {
-        "@type": f"{_TYPE}.extensions.filters.http.buffer.v3.BufferPerRoute",
-        "buffer": {"max_request_bytes": size},
+def _build_filters(virtual: Mapping[str, Any], route: Mapping[str, Any]) -> Resource:
+    """Build what a route sets of the filters before it: its bound, who may call it from a browser,
+    headers that end here."""
+    filters: Resource = {}
+    name = route.get("name")
+    limited = (size := read_route_limit(name)) != read_route_limit(None)
+    if limited:
+        filters[_BUFFER] = {
+            "@type": f"{_TYPE}.extensions.filters.http.buffer.v3.BufferPerRoute",
+            "buffer": {"max_request_bytes": size},
+        }
+    if (cors := route.get("corsPolicy")) is not None:
+        filters[_CORS] = _build_cors(virtual, cors)
+    headers = route.get("headers") or {}
+    refuse_other_keys(virtual, headers, "spec.http[].headers", HEADERS)
+    request = headers.get("request") or {}
+    refuse_other_keys(virtual, request, "spec.http[].headers.request", REQUEST_HEADERS)
+    removed = list(request.get("remove") or ())
+    return {
+        **({"name": name} if limited else {}),
+        **({"typed_per_filter_config": filters} if filters else {}),
+        **({"request_headers_to_remove": removed} if removed else {}),
     }
-    return {"name": name, "typed_per_filter_config": {_BUFFER: bound}}
+
+
+def _build_cors(virtual: Mapping[str, Any], cors: Mapping[str, Any]) -> Resource:
+    refuse_other_keys(virtual, cors, "spec.http[].corsPolicy", CORS_POLICY)
+    origins = cors.get("allowOrigins") or ()
+    for origin in origins:
+        refuse_other_keys(virtual, origin, "spec.http[].corsPolicy.allowOrigins[]", ORIGIN)
+    lists = {
+        "allow_methods": "allowMethods",
+        "allow_headers": "allowHeaders",
+        "expose_headers": "exposeHeaders",
+    }
+    age = cors.get("maxAge")
+    seconds = None if age is None else read_seconds(virtual, "maxAge", age).removesuffix("s")
+    return {
+        "@type": f"{_TYPE}.extensions.filters.http.cors.v3.CorsPolicy",
+        "allow_origin_string_match": [{"exact": origin["exact"]} for origin in origins],
+        **{ours: ",".join(cors[key]) for ours, key in lists.items() if cors.get(key)},
+        **({} if seconds is None else {"max_age": seconds}),
+        "forward_not_matching_preflights": cors.get("unmatchedPreflights") != "IGNORE",
+    }
 
 
 def _build_logger(
@@ -387,8 +471,21 @@ def _find_behind(
     return [_build_address(behind) for behind in service.ports]
 
 
+def _read_filter(name: str, kind: str, source: Resource) -> Resource:
+    """Build the place of a filter that is read from a file, and again when that changes."""
+    return {"name": name, "config_discovery": {"config_source": source, "type_urls": [kind]}}
+
+
+def _build_extension(name: str, config: Resource) -> Resource:
+    return {
+        "@type": f"{_TYPE}.config.core.v3.TypedExtensionConfig",
+        "name": name,
+        "typed_config": config,
+    }
+
+
 def _build_front_listener(
-    name: str, port: int, routes: Resource, *, filters: list[Resource]
+    name: str, port: int, routes: Resource, *, filters: list[Resource], replies: list[Resource]
 ) -> Resource:
     return {
         "name": name,
@@ -404,7 +501,7 @@ def _build_front_listener(
                             "rds": {"route_config_name": name, "config_source": routes},
                             "use_remote_address": True,
                             "request_headers_timeout": HEADERS_TIME,
-                            "local_reply_config": {"mappers": [UNREADY]},
+                            "local_reply_config": {"mappers": replies},
                             "preserve_external_request_id": True,
                             "http_filters": filters,
                         },

@@ -10,8 +10,24 @@ from driftloop.local.ground import kinds
 
 VIRTUAL_SERVICE = frozenset({"hosts", "gateways", "exportTo", "http"})
 HTTP_ROUTE = frozenset(
-    {"name", "match", "route", "rewrite", "mirror", "mirrorPercentage", "timeout", "directResponse"}
+    {
+        "name", "match", "route", "rewrite", "mirror", "mirrorPercentage", "timeout", "directResponse",
+        "corsPolicy", "headers",
+    }
+)  # fmt: skip
+CORS_POLICY = frozenset(
+    {
+        "allowOrigins",
+        "allowMethods",
+        "allowHeaders",
+        "exposeHeaders",
+        "maxAge",
+        "unmatchedPreflights",
+    }
 )
+ORIGIN = frozenset({"exact"})
+HEADERS = frozenset({"request"})
+REQUEST_HEADERS = frozenset({"remove"})
 DIRECT_RESPONSE = frozenset({"status", "body"})
 DIRECT_BODY = frozenset({"string"})
 DESTINATION = frozenset({"host", "port"})
@@ -28,11 +44,16 @@ def read_percent(value: Mapping[str, Any] | None) -> float:
 
 def read_timeout(virtual: Mapping[str, Any], route: Mapping[str, Any]) -> str:
     """Return a route's timeout, as Envoy writes it; without one there is none, as in Istio."""
-    text = str(route.get("timeout", "0s"))
+    return read_seconds(virtual, "timeout", route.get("timeout", "0s"))
+
+
+def read_seconds(virtual: Mapping[str, Any], field: str, value: object) -> str:
+    """Return a length of time; LocalError for another unit."""
+    text = str(value)
     if _SECONDS.fullmatch(text) is None:
         raise LocalError(
-            f"VirtualService {format_name(virtual)}: timeout is `{text[:20]}`, must be seconds",
-            hint="write `timeout: 60s`",
+            f"VirtualService {format_name(virtual)}: {field} is `{text[:20]}`, must be seconds",
+            hint=f"write `{field}: 60s`",
         )
     return text
 

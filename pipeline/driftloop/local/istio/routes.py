@@ -43,6 +43,8 @@ class EnvoyRoutes:
     virtual_services: tuple[Mapping[str, Any], ...] = ()
     unready: tuple[Mapping[str, Any], ...] = ()
     """VirtualServices of the tip that have no route yet."""
+    logins: tuple[Mapping[str, Any], ...] = ()
+    """RequestAuthentications and AuthorizationPolicies of the gateway."""
     settled: bool = False
     """The branch has been read: what is in none of them does not exist."""
     loggers: tuple[LoggerSidecar, ...] = ()

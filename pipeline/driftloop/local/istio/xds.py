@@ -5,20 +5,23 @@ it took them.
 import asyncio
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
 from driftloop.errors import LocalError
 from driftloop.local.ground.addresses import short_path
 from driftloop.local.ground.state import replace_file
-from driftloop.local.istio import envoy
+from driftloop.local.istio import envoy, login
 from driftloop.local.istio.routes import EnvoyRoutes
 
 _SCOPES = {
     "cds": "cluster_manager.cds",
     "lds": "listener_manager.lds",
+    "verify": f"extension_config_discovery.http_filter.{login.VERIFY}",
+    "guard": f"extension_config_discovery.http_filter.{login.GUARD}",
     "gateway": "http.gateway.rds.gateway",
     "proxy": "http.proxy.rds.proxy",
 }
@@ -38,6 +41,7 @@ class EnvoyFront:
         self._taken: dict[str, str] = {}
         self._clusters: list[envoy.Resource] = []
         self._listeners: list[envoy.Resource] = []
+        self._logins: tuple[Mapping[str, Any], ...] = ()
         self.bootstrap = folder / "bootstrap.json"
         folder.mkdir(parents=True, exist_ok=True)
         replace_file(
@@ -65,7 +69,14 @@ class EnvoyFront:
         await self._take_resources(
             "lds", envoy.join_resources(files["lds"], self._listeners), deadline
         )
+        # who may ask is known before there is a route, and as long as there is one
+        joined = login.join_logins(routes.logins, self._logins)
+        await self._take_resources("verify", [envoy.build_verify_filter(joined)], deadline)
+        await self._take_resources("guard", [envoy.build_guard_filter(joined)], deadline)
         await self._take_resources("gateway", files["gateway"], deadline)
+        await self._take_resources("guard", files["guard"], deadline)
+        await self._take_resources("verify", files["verify"], deadline)
+        self._logins = routes.logins
         await self._take_resources("proxy", files["proxy"], deadline)
         leaving = {cluster["name"] for cluster in self._clusters} - {
             cluster["name"] for cluster in files["cds"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftloop.contract.limits import read_route_limit
-from driftloop.contract.names import COMPONENT_LABEL, ON_NEW_DATA, RELEASE_LABEL
+from driftloop.contract.names import COMPONENT_LABEL, ISTIO_NAMESPACE, ON_NEW_DATA, RELEASE_LABEL
 from driftloop.contract.trees import KUSTOMIZATION, RELEASE, SPEC, release_path, spec_path
 from driftloop.errors import RenderError
 from driftloop.release import record
@@ -201,6 +201,7 @@ def _describe_effects(
     yield from _describe_serving(_find_served(before), _find_served(after), release)
     yield from _describe_protocol(before, after)
     yield from _describe_limit(before, after)
+    yield from _describe_login(before, after)
     yield from _describe_scaling(before, after, release)
     yield from _describe_detectors(_find_detectors(before), _find_detectors(after))
     if release is not None and release.production is not None:
@@ -280,6 +281,26 @@ def _describe_limit(before: Mapping[Key, Json], after: Mapping[Key, Json]) -> It
                 f"the gateway takes requests of up to {new[0] >> 20} MiB, before {old[0] >> 20} "
                 "MiB; others get 413"
             )
+
+
+def _describe_login(before: Mapping[Key, Json], after: Mapping[Key, Json]) -> Iterator[str]:
+    """Yield what changes of who may ask at the gateway."""
+    old, new = (
+        {key: item for key, item in each.items() if _is_login(key)} for each in (before, after)
+    )
+    if new and not old:
+        yield "callers must log in: the gateway refuses predictions without a login from now on"
+    elif old and not new:
+        yield "everybody who reaches the gateway may ask the model from now on"
+    elif old != new:
+        yield "who may ask the model at the gateway changes"
+
+
+def _is_login(key: Key) -> bool:
+    """Return True for an object of the gateway's login."""
+    kind, namespace, _ = key
+    kinds = ("RequestAuthentication", "AuthorizationPolicy")
+    return namespace == ISTIO_NAMESPACE and kind in kinds
 
 
 def _describe_schedule(before: Json | None, after: Json | None) -> str:

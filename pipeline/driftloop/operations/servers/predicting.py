@@ -8,7 +8,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request
 
-from driftloop.contract.names import PREDICTIONS
+from driftloop.contract.names import PREDICTIONS, TOKEN_HEADER
 from driftloop.contract.platform import GATEWAY
 from driftloop.contract.trees import spec_path
 from driftloop.errors import LocalError
@@ -20,7 +20,10 @@ from driftloop.operations.servers.given_rows import Protocol
 from driftloop.plan import make_plan
 from driftloop.release.tables import BAD_PAYLOAD, read_answer_table
 from driftloop.spec import load_spec
+from driftloop.spec.access import Access
 
+TOKEN_VARIABLE = "DRIFTLOOP_TOKEN"  # noqa: S105 - a name
+"""Environment variable with the token of a caller: not an option, which other users of a machine see."""
 READY, PAUSE = 20.0, 2.0
 """Seconds after a release in which its route may still come, and between two looks."""
 PATIENCE = 60.0
@@ -44,6 +47,8 @@ class ServedModel:
     """Column of the right answers in its data."""
     recorded: bool
     """True when its requests are recorded."""
+    access: Access | None = None
+    """Who may ask it; None: everybody."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,14 @@ class Prediction:
     """Values of the answer to each row."""
     text: str
     """The answer as it came."""
+
+
+def choose_login(access: Access | None, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers by which a caller says who he is: of what the environment has, what the pipeline
+    asks for. Where it asks for nothing, nothing is sent."""
+    if access is None or access.jwt is None or not (token := environment.get(TOKEN_VARIABLE)):
+        return {}
+    return {TOKEN_HEADER: f"Bearer {token}"}
 
 
 def find_model(pipeline: CommittedPipeline, state: StateFolder, gateway: str | None) -> ServedModel:
@@ -78,18 +91,24 @@ def find_model(pipeline: CommittedPipeline, state: StateFolder, gateway: str | N
         protocol,
         spec.data.target,
         spec.capture is not None,
+        spec.access,
     )
 
 
 def ask_model(
-    model: ServedModel, body: bytes, report: Callable[[str], None], patience: float = READY
+    model: ServedModel,
+    body: bytes,
+    report: Callable[[str], None],
+    patience: float = READY,
+    *,
+    login: Mapping[str, str] | None = None,
 ) -> Prediction:
     """Return the answer to a request; LocalError when it is refused, or not answered. A route or a pod that may still come
-    is waited for, `patience` seconds, which is reported."""
+    is waited for, `patience` seconds, which is reported. `login` are headers that say who asks."""
     until = time.monotonic() + patience
     while True:
         try:
-            return _send_request(model, body)
+            return _send_request(model, body, login or {})
         except NotReadyError as error:
             if time.monotonic() >= until:
                 raise
@@ -101,8 +120,9 @@ class NotReadyError(LocalError):
     """Nothing answers there now, which a moment may change."""
 
 
-def _send_request(model: ServedModel, body: bytes) -> Prediction:
-    request = Request(model.url, body, {"Content-Type": "application/json"})  # noqa: S310 - http by design
+def _send_request(model: ServedModel, body: bytes, login: Mapping[str, str]) -> Prediction:
+    headers = {"Content-Type": "application/json", **login}
+    request = Request(model.url, body, headers)  # noqa: S310 - http by design
     try:
         with open_near(request, timeout=PATIENCE) as answer:
             content = answer.read(LONGEST_ANSWER)
@@ -136,8 +156,17 @@ def _explain_status(model: ServedModel, status: int) -> str:
         case 503:
             return "its pods may still start: `driftloop status` shows them"
         case 401 | 403:
-            return "the gateway wants a login, which this command has none for"
+            return _explain_login(model)
         case _ if status < 500:
             return "the rows must have the columns of the training data, in their order where they have no names"
         case _:
             return f"`driftloop logs {model.name}` shows what the server printed"
+
+
+def _explain_login(model: ServedModel) -> str:
+    if model.access is None or model.access.jwt is None:
+        return (
+            "the gateway wants a login that the pipeline's spec does not name: ask whoever runs it"
+        )
+    issuer, audiences = model.access.jwt.issuer, ", ".join(model.access.jwt.audiences)
+    return f"put a token of {issuer} for `{audiences}` into {TOKEN_VARIABLE}"

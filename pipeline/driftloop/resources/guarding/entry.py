@@ -1,5 +1,5 @@
-"""Rights that a pipeline can't give itself: its namespace, the account by which Flux applies it, and the
-tokens of Argo's own containers.
+"""Rights that a pipeline can't give itself: its namespace, the account by which Flux applies it, the
+tokens of Argo's own containers, and its login at the gateway.
 
 The cluster's own Kustomization applies them, with Flux's rights; the pipeline's three are applied by
 an account that may write no other namespace, no Secret, and no right that it doesn't have.
@@ -12,6 +12,7 @@ from driftloop.kube.base import KubernetesObject, ObjectMeta
 from driftloop.plan import Plan
 from driftloop.resources import parts
 from driftloop.resources.guarding.access import build_binding, build_rule
+from driftloop.resources.guarding.login import gateway_login
 from driftloop.resources.serving import serving_backend
 from driftloop.resources.workflows.rollout import is_held
 
@@ -53,6 +54,7 @@ def pipeline_entry(plan: Plan) -> tuple[KubernetesObject, ...]:
         _starter_role(plan),
         build_binding(plan, names.starter, COMPONENT),
         *_advance_in_flux(plan),
+        *gateway_login(plan),
     )
 
 

@@ -52,6 +52,7 @@ from driftloop.resources.serving.servers import (
     initializer_name,
     model_volume,
 )
+from driftloop.spec.access import Access
 from driftloop.text.dump import dump_yaml
 
 DRAIN = 10
@@ -112,6 +113,7 @@ def unroll_deployment(
     gateway: str = GATEWAY,
     images: PlatformImages = PlatformImages(),  # noqa: B008 - frozen
     limit: str = DEFAULT_REQUEST_LIMIT,
+    access: Access | None = None,
 ) -> ServingObjects:
     """The Deployments, Services, logger ConfigMaps and the VirtualService that serve it.
 
@@ -124,7 +126,7 @@ def unroll_deployment(
         predictors=tuple(
             _unroll_predictor(deployment, predictor, images) for predictor in spec.predictors
         ),
-        traffic=_traffic_route(deployment, mirrored, gateway, limit),
+        traffic=_traffic_route(deployment, mirrored, gateway, limit, access),
     )
 
 
@@ -412,7 +414,11 @@ def _logger_container(image: str) -> core.Container:
 
 
 def _traffic_route(
-    deployment: seldon.SeldonDeployment, mirrored: str | None, gateway: str, limit: str
+    deployment: seldon.SeldonDeployment,
+    mirrored: str | None,
+    gateway: str,
+    limit: str,
+    access: Access | None,
 ) -> istio.VirtualService:
     name, namespace = deployment.metadata.name, deployment.metadata.namespace or "default"
     predictors = deployment.spec.predictors
@@ -430,6 +436,7 @@ def _traffic_route(
         mirrored=mirrored,
         percent=percent,
         limit=limit,
+        access=access,
     )
     return istio.VirtualService(
         metadata=ObjectMeta(name=name, namespace=namespace, labels=deployment.metadata.labels),
@@ -447,6 +454,7 @@ def _render_objects(plan: Plan, release: Release) -> Mapping[str, BaseModel | No
         mirrored=None if candidate is None else candidate.id,
         images=plan.platform,
         limit=plan.serve.max_request_bytes,
+        access=plan.access,
     )
     files: dict[str, BaseModel | None] = {}
     for predictor in serves.predictors:

@@ -116,6 +116,7 @@ def mirror_service(plan: Plan, release: Release) -> istio.VirtualService | None:
             release.weights,
             timeout=max(map(servers.limit_answer, served_versions(plan, release))),
             mirrored=candidate.id,
+            access=plan.access,
         ),
     ]
     if is_prepackaged(plan.serve):
@@ -184,7 +185,7 @@ def unready_service(plan: Plan, release: Release) -> istio.VirtualService | None
         spec=istio.VirtualServiceSpec(
             hosts=("*",),
             gateways=(GATEWAY,),
-            http=(routes.answer_unready(names.pipeline, names.namespace),),
+            http=(routes.answer_unready(names.pipeline, names.namespace, plan.access),),
         ),
     )
 

@@ -1,0 +1,111 @@
+"""Who may ask a pipeline's model at the gateway."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from driftloop.contract.names import OWN_ISSUER
+from driftloop.spec.base import SpecModel
+from driftloop.spec.values import PositiveDuration
+
+_NEAR = ("localhost", "127.0.0.1")
+
+
+def _issuer(text: str) -> str:
+    if not re.fullmatch(r"[!-~]+", text) or "*" in text:
+        raise ValueError(
+            "must be the claim `iss` of its tokens, letter by letter, such as https://login.example.org"
+        )
+    if text.startswith(OWN_ISSUER):
+        raise ValueError(f"must not begin with `{OWN_ISSUER}`: those are the pipelines' own keys")
+    return text
+
+
+def _key_set(text: str) -> str:
+    url = urlsplit(text)
+    host = url.hostname or ""
+    if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?/[!-~]*", text):
+        raise ValueError("must be an address, such as https://login.example.org/keys")
+    if url.scheme == "http" and host not in _NEAR and not host.endswith((".svc", ".cluster.local")):
+        raise ValueError(
+            "must begin with https:// (http:// is for addresses of the cluster): whoever answers there decides whose tokens count"
+        )
+    return text
+
+
+def _origin(text: str) -> str:
+    if text != "*" and not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", text):
+        raise ValueError(
+            "must be an origin as browsers send it, such as https://app.example.org, without a path; or `*`"
+        )
+    return text
+
+
+def _header(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9-]+", text):
+        raise ValueError("must be the name of a header in lower case, such as x-request-id")
+    return text
+
+
+Issuer = Annotated[str, AfterValidator(_issuer), Field(min_length=1, max_length=300)]
+"""The claim `iss` of tokens."""
+KeySetUrl = Annotated[str, AfterValidator(_key_set), Field(max_length=500)]
+"""Address of a JSON Web Key Set."""
+Audience = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-)+-~]+$")]
+"""The claim `aud` of tokens."""
+Origin = Annotated[str, AfterValidator(_origin), Field(max_length=300)]
+"""Scheme, host and port of a page."""
+HeaderName = Annotated[str, AfterValidator(_header), Field(min_length=1, max_length=100)]
+"""Name of a header."""
+
+
+class Jwt(SpecModel):
+    """Tokens of an issuer, sent as `Authorization: Bearer …`. They need the claims `iss`, `aud` and `sub`."""
+
+    issuer: Issuer
+    """The claim `iss` of its tokens, letter by letter."""
+    jwks_uri: KeySetUrl
+    """Address of the issuer's public keys (a JSON Web Key Set), as its `.well-known/openid-configuration` names it."""
+    audiences: Annotated[tuple[Audience, ...], Field(min_length=1, max_length=20)]
+    """A token's `aud` must be one of these. Give each pipeline one of its own: it is what keeps another pipeline's
+    callers out."""
+    forward: bool = False
+    """Leave the token in the request, for the model to read. Without it the gateway takes it out."""
+
+
+class Cors(SpecModel):
+    """Pages of other origins whose scripts may ask the model from a browser."""
+
+    origins: Annotated[tuple[Origin, ...], Field(min_length=1, max_length=50)]
+    """Origins of the pages: scheme, host and port; `*` is every page."""
+    methods: Annotated[tuple[Literal["GET", "POST"], ...], Field(min_length=1, max_length=2)] = (
+        "POST",
+    )
+    """Methods that scripts may use: `POST` for predictions, `GET` for the model's metadata."""
+    headers: Annotated[tuple[HeaderName, ...], Field(max_length=20)] = ()
+    """Headers that scripts may send besides `content-type`, `seldon-puid` and those of the login."""
+    max_age: PositiveDuration = timedelta(minutes=10)
+    """Time for which a browser need not ask again whether it may."""
+
+
+class Access(SpecModel):
+    """Who may ask the model at the gateway. Without a login there, everybody who reaches the gateway may."""
+
+    jwt: Jwt | None = None
+    """Callers bring a token of this issuer; all others are refused."""
+    cors: Cors | None = None
+    """Scripts of pages may ask, too; needs `backend: plain`. Without it browsers keep them from reading answers."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.jwt is None and self.cors is None:
+            raise ValueError("must have `jwt` or `cors`: an empty `access` would keep nobody out")
+        return self
+
+    @property
+    def closed(self) -> bool:
+        """Return True when callers must log in."""
+        return self.jwt is not None
