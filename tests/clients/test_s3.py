@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -245,3 +246,60 @@ def test_a_folder_that_is_stored_holds_its_own_files_only(
     plant(folder, secret)
     with pytest.raises(StoreError, match=words):
         folder_digest(folder)
+
+
+class _Cloud(BaseHTTPRequestHandler):
+    """A token service that takes a pod's token for a role, and a store that lists for its key."""
+
+    TOKEN = "token-of-the-pod"
+    ANSWER = (
+        '<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+        "<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>ASIAOFTHEROLE</AccessKeyId>"
+        "<SecretAccessKey>s</SecretAccessKey><SessionToken>session</SessionToken>"
+        "<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
+        "</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>"
+    )
+
+    def do_POST(self) -> None:
+        asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self._answer(200 if f"WebIdentityToken={self.TOKEN}" in asked else 403, self.ANSWER)
+
+    def do_GET(self) -> None:
+        known = "Credential=ASIAOFTHEROLE/" in self.headers["Authorization"]
+        listed = (
+            "<ListBucketResult><Contents><Key>a/b</Key><Size>1</Size><ETag>&quot;e&quot;</ETag>"
+        )
+        listed += "<LastModified>2026-01-01T00:00:00Z</LastModified></Contents></ListBucketResult>"
+        self._answer(200 if known else 403, listed)
+
+    def _answer(self, status: int, text: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_a_pod_with_an_identity_needs_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text(_Cloud.TOKEN)
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Cloud) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        environment = {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ENDPOINT_URL_STS": url,
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_ROLE_ARN": "arn:aws:iam::111122223333:role/driftloop",
+            "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
+        }
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        found = ObjectStore.from_environment(environment).list_objects(StoreLocation("bucket"))
+        assert [each.key for each in found] == ["a/b"]
+        server.shutdown()

@@ -12,6 +12,7 @@ from nats.js import JetStreamContext
 from support.processes import NATS_SERVER, Process, free_port, url
 
 from driftloop.clients.nats import ensure_contract_stream, open_connection
+from driftloop.contract.layout import default_layout
 from driftloop.contract.streams import (
     DEAD_LETTERS,
     MIB,
@@ -189,4 +190,4 @@ def test_a_full_store_holds_no_other_change_up(tmp_path: Path) -> None:
     file.write_text(spec("p0").replace("trainer:1", "trainer:2"))
     result = run_plan(file, folder)
     assert result.returncode == 0, result.stderr
-    assert read_platform(folder)["workflows/p0/pipeline.yaml"] == spec("p0")
+    assert read_platform(folder, default_layout("dev"))["workflows/p0/pipeline.yaml"] == spec("p0")

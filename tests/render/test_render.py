@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from driftloop.contract.trees import generated_header, is_rendered
 from driftloop.errors import RenderError
+from driftloop.platform import default_platform
 from driftloop.release import record
 from driftloop.render import compare_trees, owned_files, render_tree
 from driftloop.text.dump import dump_yaml
@@ -51,11 +52,13 @@ def test_spec_and_release_are_kept_byte_for_byte() -> None:
 
 
 def test_every_other_file_says_where_it_comes_from() -> None:
-    for path, content in render_tree(MINIMAL, None, cluster="prod").items():
+    for path, content in render_tree(MINIMAL, None, platform=default_platform("prod")).items():
         own = path.endswith(("/pipeline.yaml", "/release.yaml"))
         assert is_rendered(content) != own, path
-        assert own or content.startswith(generated_header("digits"))
-    assert "cluster/prod/pipelines/digits.yaml" in render_tree(MINIMAL, None, cluster="prod")
+        assert own or content.startswith(generated_header("workflows/digits/pipeline.yaml"))
+    assert "cluster/prod/pipelines/digits.yaml" in render_tree(
+        MINIMAL, None, platform=default_platform("prod")
+    )
 
 
 def test_a_release_of_another_pipeline_is_refused() -> None:

@@ -21,11 +21,15 @@ Unknown keys are errors. Durations are written `250ms`, `30s`, `10m`, `6h` or `7
 
 
 def reference() -> str:
-    """Return the whole page."""
-    whole = schema()
+    """Return the whole page of the spec."""
+    return describe_fields(_INTRO, Pipeline, schema())
+
+
+def describe_fields(intro: str, root: type[BaseModel], whole: dict[str, Any]) -> str:
+    """Return a page: what comes first, and a table of each model's fields."""
     definitions: dict[str, Any] = whole["$defs"]
-    parts = [_INTRO]
-    for title, model in _models("", "", Pipeline, set()):
+    parts = [intro]
+    for title, model in _models("", "", root, set()):
         described = definitions.get(model.__name__, {"properties": whole["properties"]})
         parts.append(f"\n## {title or 'The file'}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n")
         parts.append("| field | type | default | |\n|---|---|---|---|\n")
@@ -109,5 +113,12 @@ def _default(field: FieldInfo, shown: dict[str, Any]) -> str:
     if default is None or default == {}:
         return ""
     if isinstance(default, list):
-        return f"`[{', '.join(map(str, default))}]`"
+        return f"`[{', '.join(_written(item) for item in default)}]`"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def _written(item: Any) -> str:
+    if isinstance(item, dict):
+        said = (f"{key}: {value}" for key, value in item.items() if value is not None)
+        return f"{{{', '.join(said)}}}"
+    return str(item)

@@ -54,6 +54,7 @@ def command(
     repository: str | None,
     branch: str,
     state: StateChoice,
+    on: str | None,
     cluster: ClusterChoice,
 ) -> None:
     """Write the model card of a RELEASE, or of the production release of pipeline NAME: what its owner
@@ -63,7 +64,7 @@ def command(
     An .html card is one page that needs no server and no network.
     """
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(target.open_repository(repository, branch, state))
+        opened = stack.enter_context(target.open_repository(repository, branch, state, on))
         tip = opened.repository.tip()
         pipeline = name
         if release is None and _RELEASE.fullmatch(name):

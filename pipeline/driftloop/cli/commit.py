@@ -21,7 +21,7 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("spec", type=click.Path(path_type=Path))
-@options.repository_options
+@options.repository_place
 @options.cluster
 @click.option(
     "--bump",
@@ -37,7 +37,7 @@ def command(
     repository: str | None,
     branch: str,
     state: StateChoice,
-    cluster: str,
+    cluster: str | None,
     bump: bool,
     allow: tuple[str, ...],
     pin: bool,
@@ -56,7 +56,7 @@ def command(
     if pin:
         pinning.write_pins([spec], mirrors)
     options.print_notes(validate_project(spec).notes)
-    with target.open_repository(repository, branch, state) as opened:
+    with target.open_repository(repository, branch, state, cluster) as opened:
         if opened.repository.url == state.folder.repository_url:
             if bump:
                 bump_tags(state.folder, spec, options.print_progress)
@@ -65,5 +65,5 @@ def command(
             raise click.UsageError(
                 "--bump needs a state folder: another repository does not tell what was built"
             )
-        committed = commit_spec_file(opened, spec, cluster=cluster, allow=frozenset(allow))
+        committed = commit_spec_file(opened, spec, allow=frozenset(allow))
     target.print_commit(opened, committed.commit, committed.pipeline, output)

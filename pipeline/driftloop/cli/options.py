@@ -53,9 +53,9 @@ long_output = _format_option("--output")
 """Where `-o` is a file."""
 cluster = click.option(
     "--cluster",
-    default="dev",
-    show_default=True,
-    help="Folder below cluster/ that Flux was bootstrapped with.",
+    metavar="NAME",
+    help="Cluster of the repository: the name in its platform file, else its folder below cluster/.  [default: the "
+    "only one there; dev where there is none]",
 )
 kubeconfig = click.option(
     "--kubeconfig",
@@ -66,6 +66,16 @@ context = click.option("--context", help="Context of the kubeconfig.  [default: 
 
 
 def repository_options(command: F) -> F:
+    """Add `--repository`, `--branch`, `--state` and `--on` to a command."""
+    on = click.option(
+        "--on",
+        metavar="CLUSTER",
+        help="Cluster of the repository, where it has several: the name in its platform file.",
+    )
+    return repository_place(on(command))
+
+
+def repository_place(command: F) -> F:
     """Add `--repository`, `--branch` and `--state` to a command."""
     branch = click.option(
         "--branch", default="main", show_default=True, help="Branch that Flux follows."

@@ -11,6 +11,7 @@ import click
 from driftloop.cli import allowed, impacts, options, pinning, target
 from driftloop.operations.commits.impact import refuse_surprises
 from driftloop.operations.commits.preview import preview_commit, read_committed, read_name
+from driftloop.operations.commits.render import choose_cluster
 from driftloop.operations.ground import files, place
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.project.code import (
@@ -22,6 +23,8 @@ from driftloop.operations.project.code import (
 from driftloop.operations.project.project import validate_project
 from driftloop.operations.watching.budgets import describe_budgets
 from driftloop.plan import make_plan
+from driftloop.plan.plan import CLUSTER
+from driftloop.platform import PlatformFile, default_platform
 from driftloop.render import FileChange
 from driftloop.spec import Document
 
@@ -40,7 +43,7 @@ Examples:
     type=click.Path(path_type=Path, file_okay=False),
     help="Compare with a working copy of the cluster repository.",
 )
-@options.repository_options
+@options.repository_place
 @options.cluster
 @click.option("--diff", "with_diff", is_flag=True, help="Also print the diff of every file.")
 @allowed.option
@@ -60,7 +63,7 @@ def command(
     repository: str | None,
     branch: str,
     state: StateChoice,
-    cluster: str,
+    cluster: str | None,
     with_diff: bool,
     allow: tuple[str, ...],
     pin: bool,
@@ -80,13 +83,13 @@ def command(
     project = validate_project(spec, text)
     options.print_notes(project.notes)
     name = read_name(spec)
-    existing = _read_existing(folder, repository, branch, state, name, cluster=cluster)
-    preview = preview_commit(spec, text, existing, cluster=cluster)
+    existing, platform = _read_existing(folder, repository, branch, state, name, cluster=cluster)
+    preview = preview_commit(spec, text, existing, platform=platform)
     changes = _find_code_changes(folder, repository, state, project.document, spec.parent)
     if changes:
         effects = (*preview.impact.effects, *(change.text for change in changes))
         preview = replace(preview, impact=replace(preview.impact, effects=effects))
-    budgets = tuple(describe_budgets(make_plan(project.document, cluster=cluster)))
+    budgets = tuple(describe_budgets(make_plan(project.document, platform=platform)))
     if output == "json":
         document = impacts.build_document(name, preview.impact, preview.changes)
         click.echo(json.dumps({**document, "falseAlarms": budgets}))
@@ -124,18 +127,21 @@ def _read_existing(
     state: StateChoice,
     name: str,
     *,
-    cluster: str,
-) -> Mapping[str, str]:
+    cluster: str | None,
+) -> tuple[Mapping[str, str], PlatformFile]:
     if folder is not None:
-        return files.read_platform(folder) | files.read_tree(folder, name, cluster)
+        platform = choose_cluster(folder, cluster)
+        layout = platform.layout
+        tree = files.read_platform(folder, layout) | files.read_tree(folder, name, layout)
+        return tree, platform
     if repository is None and place.is_nowhere(state, os.environ):
         options.print_progress(
             f"nothing to compare with, everything is new: `{state.folder.root}` does not exist; name "
             "the cluster repository with --repository, --into or --state"
         )
-        return {}
-    with target.open_repository(repository, branch, state) as opened:
-        return read_committed(opened, name, cluster=cluster)
+        return {}, default_platform(cluster or CLUSTER)
+    with target.open_repository(repository, branch, state, cluster) as opened:
+        return read_committed(opened, name)
 
 
 def _print_diff(change: FileChange) -> None:

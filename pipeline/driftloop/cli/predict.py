@@ -68,6 +68,7 @@ def command(
     repository: str | None,
     branch: str,
     state: StateChoice,
+    on: str | None,
     output: str,
 ) -> None:
     """Ask the model of pipeline NAME, through the gateway, as its callers do: the request is an event of its
@@ -81,7 +82,7 @@ def command(
         raise click.UsageError("one of --row, --file and --body is needed")
     if most is not None and file is None:
         raise click.UsageError("--most is for the rows of --file")
-    with target.open_repository(repository, branch, state) as opened:
+    with target.open_repository(repository, branch, state, on) as opened:
         model = find_model(
             read_pipeline(opened.repository.tree(opened.repository.tip()), name),
             state.folder,

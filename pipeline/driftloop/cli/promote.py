@@ -18,10 +18,16 @@ Examples:
 @options.repository_options
 @options.output
 def command(
-    *, name: str, repository: str | None, branch: str, state: StateChoice, output: str
+    *,
+    name: str,
+    repository: str | None,
+    branch: str,
+    state: StateChoice,
+    on: str | None,
+    output: str,
 ) -> None:
     """Make the candidate of pipeline NAME production, without waiting for its analysis."""
-    with target.open_repository(repository, branch, state) as opened:
+    with target.open_repository(repository, branch, state, on) as opened:
         moved = promote_candidate(opened, name)
     production = moved.release.production
     target.print_commit(

@@ -37,6 +37,7 @@ def command(
     repository: str | None,
     branch: str,
     state: StateChoice,
+    on: str | None,
     cluster: ClusterChoice,
     output: str,
 ) -> None:
@@ -47,7 +48,7 @@ def command(
     window needs stays in any case, and so do the records of all runs.
     """
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(target.open_repository(repository, branch, state))
+        opened = stack.enter_context(target.open_repository(repository, branch, state, on))
         place = stack.enter_context(open_runs(cluster, state, name))
         windows = {} if cluster.chosen else ask_windows(state.folder, name)[0]
         open_in = (window.release for window in windows.values())

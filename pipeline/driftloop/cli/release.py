@@ -65,6 +65,7 @@ def command(
     repository: str | None,
     branch: str,
     state: StateChoice,
+    on: str | None,
     cluster: ClusterChoice,
     output: str,
 ) -> int:
@@ -78,7 +79,7 @@ def command(
     if cluster.chosen and url is None:
         raise click.UsageError("--cluster needs --url, the webhook of the pipeline")
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(target.open_repository(repository, branch, state))
+        opened = stack.enter_context(target.open_repository(repository, branch, state, on))
         pipeline = read_tracked_pipeline(opened.repository, name)
         place = stack.enter_context(open_runs(cluster, state, name))
         server = pipeline.tracking.mlflow

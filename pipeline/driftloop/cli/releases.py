@@ -27,7 +27,14 @@ Examples:
 @options.repository_options
 @options.output
 def command(
-    *, name: str, limit: int, repository: str | None, branch: str, state: StateChoice, output: str
+    *,
+    name: str,
+    limit: int,
+    repository: str | None,
+    branch: str,
+    state: StateChoice,
+    on: str | None,
+    output: str,
 ) -> None:
     """List the releases of pipeline NAME from git's history, the newest first: when, why, of what,
     and which are production, previous and candidate.
@@ -35,7 +42,7 @@ def command(
     `driftloop rollback NAME --to RELEASE` makes one that was production before production again,
     as long as its model is stored; `driftloop rollback NAME --list` looks whether it is.
     """
-    with target.open_repository(repository, branch, state) as opened:
+    with target.open_repository(repository, branch, state, on) as opened:
         history = read_history(opened.repository, name, most=limit)
     if output == "json":
         rows = [entry.to_json() for entry in history.entries]

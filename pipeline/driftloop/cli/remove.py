@@ -33,6 +33,7 @@ def command(
     repository: str | None,
     branch: str,
     state: StateChoice,
+    on: str | None,
     timeout: float,
     yes: bool,
     output: str,
@@ -44,7 +45,7 @@ def command(
     Flux has applied it.
     """
     options.confirm(f"Remove pipeline {name} and all that runs of it?", yes=yes)
-    with target.open_repository(repository, branch, state) as opened:
+    with target.open_repository(repository, branch, state, on) as opened:
         api = find_runtime(state.folder, os.environ, repository=opened.repository.url)
         removal = remove_pipeline(opened, api, name, timeout=timeout, report=options.print_progress)
     target.print_commit(opened, removal.commit, name, output, done=removal.done)

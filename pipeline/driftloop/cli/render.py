@@ -10,7 +10,15 @@ import click
 from driftloop.cli import options, pinning
 from driftloop.errors import RenderError
 from driftloop.operations.commits import remembered
-from driftloop.operations.commits.render import RenderedSpec, check_spec, find_specs, render_spec
+from driftloop.operations.commits.render import (
+    RenderedSpec,
+    check_spec,
+    choose_cluster,
+    choose_platforms,
+    find_specs,
+    render_spec,
+)
+from driftloop.platform import PlatformFile
 from driftloop.text.words import count_noun
 
 LISTED = 40
@@ -42,7 +50,7 @@ def command(
     *,
     specs: tuple[Path, ...],
     folder: Path,
-    cluster: str,
+    cluster: str | None,
     check: bool,
     pin: bool,
     mirrors: Mapping[str, str],
@@ -61,12 +69,13 @@ def command(
     """
     if pin and check:
         raise click.UsageError("--check writes nothing, --pin writes the spec: give one of them")
-    specs = specs or tuple(find_specs(folder))
+    places = _choose_places(specs, folder, cluster)
+    specs = tuple(spec for spec, _ in places)
     if pin:
         pinning.write_pins(specs, mirrors)
     results: list[RenderedSpec] = []
-    for spec in specs:
-        result = (check_spec if check else render_spec)(spec, folder, cluster=cluster)
+    for spec, platform in places:
+        result = (check_spec if check else render_spec)(spec, folder, platform=platform)
         results.append(result)
         if output == "json":
             click.echo(json.dumps(_to_json(result, folder)))
@@ -80,6 +89,21 @@ def command(
     remembered.prune_cache()
     if check:
         _report_differences(results, folder, quiet=output == "json")
+
+
+def _choose_places(
+    specs: Sequence[Path], folder: Path, cluster: str | None
+) -> Sequence[tuple[Path, PlatformFile]]:
+    """Return each spec with its cluster; without specs all pipelines of the folder, of all its clusters unless one is
+    named."""
+    if specs:
+        platform = choose_cluster(folder, cluster)
+        return tuple((spec, platform) for spec in specs)
+    return tuple(
+        (spec, platform)
+        for platform in choose_platforms(folder, cluster)
+        for spec in find_specs(folder, platform)
+    )
 
 
 def _to_json(result: RenderedSpec, folder: Path) -> dict[str, object]:

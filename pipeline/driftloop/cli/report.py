@@ -50,6 +50,7 @@ def command(
     repository: str | None,
     branch: str,
     state: StateChoice,
+    on: str | None,
     cluster: ClusterChoice,
 ) -> None:
     """Write a report of pipeline NAME as one page: what happened and why, drift by column with what the
@@ -59,7 +60,7 @@ def command(
     kept. What can't be read from here is said in it.
     """
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(target.open_repository(repository, branch, state))
+        opened = stack.enter_context(target.open_repository(repository, branch, state, on))
         runs = stack.enter_context(open_runs(cluster, state, name))
         own = not cluster.chosen and opened.repository.url == state.folder.repository_url
         nats_url = find_nats(state.folder, os.environ) if own else None

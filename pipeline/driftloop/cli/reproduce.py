@@ -35,6 +35,7 @@ def command(
     repository: str | None,
     branch: str,
     state: StateChoice,
+    on: str | None,
     output: str,
 ) -> None:
     """Run a RUN again from what is stored of it, on this machine, and compare the model.
@@ -45,7 +46,7 @@ def command(
     """
     folder = state.ensure_exists()
     with (
-        target.open_repository(repository, branch, state) as opened,
+        target.open_repository(repository, branch, state, on) as opened,
         open_local_runs(folder, os.environ) as place,
         tempfile.TemporaryDirectory(prefix="driftloop-again-") as temporary,
     ):

@@ -58,6 +58,7 @@ def command(
     repository: str | None,
     branch: str,
     state: StateChoice,
+    on: str | None,
     output: str,
 ) -> None:
     """Restore the previous version of pipeline NAME; during a rollout, end it and keep
@@ -73,7 +74,7 @@ def command(
         raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
     cluster = ClusterStore(kubeconfig, context, namespace) if in_cluster else None
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(target.open_repository(repository, branch, state))
+        opened = stack.enter_context(target.open_repository(repository, branch, state, on))
         store = None
         if not unchecked:
             opening = open_store(

@@ -7,6 +7,7 @@ import click
 
 from driftloop.cli import options
 from driftloop.cluster.platform import Addresses, store_path
+from driftloop.operations.commits.render import choose_cluster
 from driftloop.operations.commits.secrets import (
     DEFAULTS,
     seal_platform,
@@ -70,16 +71,16 @@ def command() -> None:
     "--git-url", required=True, help="URL of the cluster repository, as pods reach it over http(s)."
 )
 @click.option(
-    "--git-branch", default=DEFAULTS.git_branch, show_default=True, help="Branch that Flux follows."
+    "--git-branch",
+    help=f"Branch that Flux follows.  [default: that of the platform file, else {DEFAULTS.git_branch}]",
 )
 @click.option(
     "--s3-endpoint",
-    default=DEFAULTS.s3_endpoint,
-    show_default=True,
-    help="URL of the object store.",
+    help=f"URL of the object store.  [default: that of the platform file, else {DEFAULTS.s3_endpoint}]",
 )
 @click.option(
-    "--s3-region", default=DEFAULTS.s3_region, show_default=True, help="Region of the object store."
+    "--s3-region",
+    help=f"Region of the object store.  [default: that of the platform file, else {DEFAULTS.s3_region}]",
 )
 @click.option(
     "--s3-bucket",
@@ -100,7 +101,8 @@ def command() -> None:
     help="URL of the Kubernetes API.",
 )
 @click.option(
-    "--gateway-url", default=DEFAULTS.gateway_url, show_default=True, help="URL of Istio's gateway."
+    "--gateway-url",
+    help=f"URL of Istio's gateway.  [default: that of the platform file, else {DEFAULTS.gateway_url}]",
 )
 @options.cluster
 @_into
@@ -114,15 +116,15 @@ def init(
     namespaces: tuple[str, ...],
     cert: Path,
     git_url: str,
-    git_branch: str,
-    s3_endpoint: str,
-    s3_region: str,
+    git_branch: str | None,
+    s3_endpoint: str | None,
+    s3_region: str | None,
     s3_bucket: str | None,
     data_buckets: tuple[str, ...],
     nats_url: str,
     kubernetes_url: str,
-    gateway_url: str,
-    cluster: str,
+    gateway_url: str | None,
+    cluster: str | None,
     into: Path,
     force: bool,
 ) -> None:
@@ -132,18 +134,20 @@ def init(
     the command is run again for each further one. For each address that is not the platform's
     own, a NetworkPolicy is written that allows it.
     """
+    ground = choose_cluster(into, cluster)
+    store = ground.spec.object_store
     addresses = Addresses(
         git_url=git_url,
-        git_branch=git_branch,
-        s3_endpoint=s3_endpoint,
-        s3_region=s3_region,
+        git_branch=git_branch or ground.spec.branch,
+        s3_endpoint=s3_endpoint or store.endpoint,
+        s3_region=s3_region or store.region,
         nats_url=nats_url,
         kubernetes_url=kubernetes_url,
-        gateway_url=gateway_url,
+        gateway_url=gateway_url or ground.spec.gateway.url,
     )
     sealed = seal_platform(
         into,
-        cluster,
+        ground,
         namespaces,
         addresses,
         bucket=s3_bucket,
@@ -152,10 +156,9 @@ def init(
         environment=os.environ,
         force=force,
     )
-    write_change(sealed.change, into)
-    for path in sealed.change.files:
+    for path in write_change(sealed.change, into, ground.layout):
         click.echo(path)
-    for path in sealed.change.removed:
+    for path in map(ground.layout.place, sealed.change.removed):
         click.echo(f"removed {path}: nothing uses it any longer", err=True)
     if sealed.kept:
         click.echo(f"other namespaces keep what they have: {', '.join(sealed.kept)}", err=True)
@@ -167,7 +170,7 @@ def init(
     for name in sealed.left:
         click.echo(
             f"`{name}` still has an identity in the platform's own store: "
-            f"remove the key `{name}.json` from {store_path(cluster)}",
+            f"remove the key `{name}.json` from {ground.layout.place(store_path(ground.cluster))}",
             err=True,
         )
     for name, bucket, other in sealed.shared:
@@ -199,17 +202,17 @@ Examples:
 @_cert
 @options.cluster
 @_into
-def signing_key(*, namespace: str, cert: Path, cluster: str, into: Path) -> None:
+def signing_key(*, namespace: str, cert: Path, cluster: str | None, into: Path) -> None:
     """Write a new key that signs a namespace's releases, ready to commit.
 
     What earlier keys have signed stays trusted, until their lines are taken out of `signing-keys` in
     the ConfigMap. Nothing else of the namespace changes.
     """
+    ground = choose_cluster(into, cluster)
     key, change = seal_signing_key(
-        into, cluster, namespace, certificate=cert.read_bytes(), environment=os.environ
+        into, ground, namespace, certificate=cert.read_bytes(), environment=os.environ
     )
-    write_change(change, into)
-    for path in change.files:
+    for path in write_change(change, into, ground.layout):
         click.echo(path)
     click.echo(f"releases are signed by key {key.public.name} once this is applied", err=True)
 
@@ -228,16 +231,16 @@ Examples:
 @_cert
 @options.cluster
 @_into
-def tracking(*, namespace: str, cert: Path, cluster: str, into: Path) -> None:
+def tracking(*, namespace: str, cert: Path, cluster: str | None, into: Path) -> None:
     """Write the credential of a namespace's tracking server (`tracking` of a spec), ready to commit.
 
     The decision service takes it when it starts. A server that asks for none needs none.
     """
+    ground = choose_cluster(into, cluster)
     change = seal_tracking(
-        into, cluster, namespace, certificate=cert.read_bytes(), environment=os.environ
+        into, ground, namespace, certificate=cert.read_bytes(), environment=os.environ
     )
-    write_change(change, into)
-    for path in change.files:
+    for path in write_change(change, into, ground.layout):
         click.echo(path)
     click.echo(
         f"the decision services of {namespace} take it when they start: "

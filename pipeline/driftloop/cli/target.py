@@ -14,11 +14,16 @@ from driftloop.operations.ground.place import StateChoice
 
 
 def open_repository(
-    url: str | None, branch: str, state: StateChoice
+    url: str | None, branch: str, state: StateChoice, cluster: str | None
 ) -> AbstractContextManager[CommitTarget]:
     """Open the repository that the options name, with the credentials of the environment."""
     return open_target(
-        url, branch=branch, state=state, environment=os.environ, report=print_progress
+        url,
+        branch=branch,
+        state=state,
+        environment=os.environ,
+        report=print_progress,
+        cluster=cluster,
     )
 
 

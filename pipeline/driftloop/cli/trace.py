@@ -61,6 +61,7 @@ def command(
     repository: str | None,
     branch: str,
     state: StateChoice,
+    on: str | None,
     cluster: ClusterChoice,
     output: str,
 ) -> None:
@@ -72,7 +73,7 @@ def command(
     alarm and windows.
     """
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(target.open_repository(repository, branch, state))
+        opened = stack.enter_context(target.open_repository(repository, branch, state, on))
         runs = stack.enter_context(open_runs(cluster, state, pipeline or cluster.namespace))
         own = not cluster.chosen and opened.repository.url == state.folder.repository_url
         nats_url = find_nats(state.folder, os.environ) if own else None

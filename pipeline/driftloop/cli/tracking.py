@@ -54,6 +54,7 @@ def sync(
     repository: str | None,
     branch: str,
     state: StateChoice,
+    on: str | None,
     cluster: ClusterChoice,
     output: str,
 ) -> int:
@@ -65,7 +66,7 @@ def sync(
     """
     cluster.refuse_stray()
     with contextlib.ExitStack() as stack:
-        opened = stack.enter_context(target.open_repository(repository, branch, state))
+        opened = stack.enter_context(target.open_repository(repository, branch, state, on))
         pipeline = read_tracked_pipeline(opened.repository, name)
         place = stack.enter_context(open_runs(cluster, state, name))
         url = pipeline.tracking.mlflow

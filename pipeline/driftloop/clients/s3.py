@@ -57,6 +57,14 @@ class StoreLocation:
         return f"s3://{self.bucket}/{self.key}"
 
 
+_IDENTITY = (
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+)
+"""Variables by which a cloud tells a pod how to get credentials of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreObject:
     """One stored object; `size` in bytes, `etag` without quotes, `modified` in seconds since 1970."""
@@ -92,8 +100,8 @@ class ObjectStore:
         cls,
         endpoint: str,
         *,
-        access_key: str,
-        secret_key: str,
+        access_key: str | None,
+        secret_key: str | None,
         region: str = "us-east-1",
         attempts: int = 8,
         patience: float = 60,
@@ -132,19 +140,22 @@ class ObjectStore:
         cls, environment: Mapping[str, str], *, attempts: int = 8, patience: float = 60
     ) -> "ObjectStore":
         """The store that a container's environment names (docs/architecture.md, Platform
-        addresses); every call is tried `attempts` times, each for `patience` seconds."""
-        names = tuple(setting.environment for setting in (S3_ENDPOINT, ACCESS_KEY, SECRET_KEY))
+        addresses), by its keys or the identity that a cloud gives its
+        pod; every call is tried `attempts` times, each for `patience` seconds."""
+        has_identity = any(environment.get(name) for name in _IDENTITY)
+        needed = (S3_ENDPOINT,) if has_identity else (S3_ENDPOINT, ACCESS_KEY, SECRET_KEY)
+        names = tuple(setting.environment for setting in needed)
         if missing := [name for name in names if not environment.get(name)]:
             raise StoreError(
                 f"{', '.join(missing)} not set",
                 hint="in a pod they come from the ConfigMap and the Secret `driftloop-platform`",
             )
-        endpoint, access_key, secret_key = (environment[name] for name in names)
+        endpoint = environment[S3_ENDPOINT.environment]
         region = environment.get(S3_REGION.environment) or "us-east-1"
         return cls.from_endpoint(
             endpoint,
-            access_key=access_key,
-            secret_key=secret_key,
+            access_key=environment.get(ACCESS_KEY.environment) or None,
+            secret_key=environment.get(SECRET_KEY.environment) or None,
             region=region,
             attempts=attempts,
             patience=patience,

@@ -16,8 +16,6 @@ from driftloop.contract.names import (
     DATA_BUCKETS_ANNOTATION,
     FLUX_APPLIED_ONCE,
     FLUX_BASE,
-    FLUX_NAMESPACE,
-    FLUX_SOURCE,
     GATEWAY_URL,
     GIT_SECRET,
     NATS_NAMESPACE,
@@ -33,6 +31,8 @@ from driftloop.errors import PipelineError
 from driftloop.kube import core, flux
 from driftloop.kube.base import ObjectMeta, ObjectPart, ObjectReference
 from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret
+from driftloop.platform import PlatformFile
+from driftloop.platform.model import Dependency
 from driftloop.release.minisign import PublicKey, SigningKey, make_signing_key
 from driftloop.text.dump import dump_yaml
 from driftloop.text.load import load_mapping
@@ -144,7 +144,12 @@ class PlatformCredentials:
 
 
 def config_map(
-    namespace: str, addresses: Addresses, buckets: Buckets, trusted: tuple[PublicKey, ...] = ()
+    namespace: str,
+    addresses: Addresses,
+    buckets: Buckets,
+    trusted: tuple[PublicKey, ...] = (),
+    *,
+    is_keyless: bool = False,
 ) -> core.ConfigMap:
     """The addresses, Argo's artifact repository made from them, and the keys whose signatures of
     releases count."""
@@ -154,7 +159,8 @@ def config_map(
         insecure=endpoint.scheme == "http",
         bucket=buckets.own,
         region=addresses.s3_region,
-        create_bucket=True,
+        create_bucket=not is_keyless,
+        is_keyless=is_keyless,
     )
     return core.ConfigMap(
         metadata=ObjectMeta(
@@ -181,14 +187,16 @@ def config_map(
 def secret(namespace: str, addresses: Addresses, credentials: PlatformCredentials) -> PlainSecret:
     """Credentials of all but git: the same keys in the spellings of boto3, Argo and Seldon's
     rclone."""
+    access, key = credentials.access_key, credentials.secret_key
+    stored = {
+        contract.ACCESS_KEY.key: access,
+        contract.SECRET_KEY.key: key,
+        **contract.rclone_settings(addresses.s3_endpoint, access, key),
+    }
     values = {
-        contract.ACCESS_KEY.key: credentials.access_key,
-        contract.SECRET_KEY.key: credentials.secret_key,
+        **(stored if access else {}),
         **_nats(namespace, addresses, credentials),
         contract.WEBHOOK_TOKEN.key: credentials.webhook_token,
-        **contract.rclone_settings(
-            addresses.s3_endpoint, credentials.access_key, credentials.secret_key
-        ),
     }
     return _plain(PLATFORM, namespace, values)
 
@@ -239,6 +247,7 @@ def tree(
     *,
     buckets: Mapping[str, Buckets],
     own_store: bool,
+    ground: PlatformFile,
 ) -> folders.TreeChange:
     """Return what is written for the namespaces of `credentials`: a folder each below
     cluster/platform/<cluster>, and the Flux object that applies them.
@@ -262,6 +271,7 @@ def tree(
                         present.get(f"{base}/{namespace}/{CONFIG}"),
                         namespace,
                     ),
+                    is_keyless=not own.access_key,
                 ),
                 SEALED: seal(secret(namespace, addresses, own), Scope.STRICT),
                 SEALED_GIT: seal(git_secret(namespace, own), Scope.STRICT),
@@ -285,7 +295,7 @@ def tree(
     change |= folders.list_resources(base, added, present)
     path = trees.platform_path(cluster)
     if path not in present:
-        change |= folders.TreeChange({path: folders.text(_flux(base))})
+        change |= folders.TreeChange({path: folders.text(_flux(ground))})
     return change
 
 
@@ -404,20 +414,36 @@ def _store(
     return folders.add(path, objects, present)
 
 
-def _flux(base: str) -> flux.Kustomization:
+def _list_first(ground: PlatformFile) -> tuple[flux.KustomizationDependency, ...]:
+    """Return the Kustomizations that install the controllers of what is applied here."""
+    first = (
+        ground.spec.flux.depends_on if ground.layout.is_declared else (Dependency(name=FLUX_BASE),)
+    )
+    return tuple(
+        flux.KustomizationDependency(
+            name=each.name, namespace=each.namespace, ready_expr=FLUX_APPLIED_ONCE
+        )
+        for each in first
+    )
+
+
+def _flux(ground: PlatformFile) -> flux.Kustomization:
+    own, base = ground.spec.flux, f"{trees.platform_folder(ground.cluster)}/"
     return flux.Kustomization(
-        metadata=ObjectMeta(name="platform", namespace=FLUX_NAMESPACE),
+        metadata=ObjectMeta(name="platform", namespace=own.namespace),
         spec=flux.KustomizationSpec(
             interval="10m",
             retry_interval="1m",
             timeout="5m",
-            path=f"./{base}",
+            path=f"./{ground.layout.place(base).rstrip('/')}",
             prune=True,
             wait=True,
-            source_ref=ObjectReference(kind="GitRepository", name=FLUX_SOURCE),
-            depends_on=(
-                flux.KustomizationDependency(name=FLUX_BASE, ready_expr=FLUX_APPLIED_ONCE),
+            source_ref=ObjectReference(
+                kind=own.source_ref.kind,
+                name=own.source_ref.name,
+                namespace=own.source_ref.namespace,
             ),
+            depends_on=_list_first(ground) or None,
             health_check_exprs=(
                 flux.HealthCheck(
                     api_version="bitnami.com/v1alpha1",

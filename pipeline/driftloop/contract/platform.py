@@ -285,10 +285,20 @@ def rclone_settings(endpoint: str, access_key: str, secret_key: str) -> dict[str
 
 
 def artifact_repository(
-    host: str, *, insecure: bool, bucket: str, region: str, create_bucket: bool
+    host: str,
+    *,
+    insecure: bool,
+    bucket: str,
+    region: str,
+    create_bucket: bool,
+    is_keyless: bool = False,
 ) -> dict[str, Any]:
     """Return Argo's artifact repository; `host` is `host:port` without a scheme, as Argo wants
-    it."""
+    it. Without keys Argo's containers use the identity of the step's pod."""
+    keys: dict[str, Any] = {
+        "accessKeySecret": {"name": PLATFORM, "key": ACCESS_KEY.key},
+        "secretKeySecret": {"name": PLATFORM, "key": SECRET_KEY.key},
+    }
     created: dict[str, Any] = {"createBucketIfNotPresent": {}} if create_bucket else {}
     return {
         "s3": {
@@ -298,7 +308,6 @@ def artifact_repository(
             "region": region,
             **created,
             "keyFormat": LOGS,
-            "accessKeySecret": {"name": PLATFORM, "key": ACCESS_KEY.key},
-            "secretKeySecret": {"name": PLATFORM, "key": SECRET_KEY.key},
+            **({"useSDKCreds": True} if is_keyless else keys),
         }
     }

@@ -99,9 +99,9 @@ def is_rendered_place(path: str) -> bool:
     return bool(_RENDERED_PLACE.match(path)) and not _SOURCE.fullmatch(path)
 
 
-def generated_header(pipeline: str) -> str:
-    """Return the first line of a pipeline's generated files."""
-    return f"{_RENDERED}{spec_path(pipeline)}. Do not edit: change the spec.\n"
+def generated_header(spec: str) -> str:
+    """Return the first line of the files generated from a spec, which has this path."""
+    return f"{_RENDERED}{spec}. Do not edit: change the spec.\n"
 
 
 def is_rendered(text: str) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import urlsplit
 
+from driftloop.contract.layout import Layout
 from driftloop.contract.platform import GIT_PASSWORD, GIT_USERNAME
 from driftloop.errors import GitError
 from driftloop.git.failures import CREDENTIAL_VARIABLES, explain_failure, is_race
@@ -106,8 +107,15 @@ class LoggedCommit:
 class Tree(Mapping[str, str]):
     """The regular files of one commit, path -> text, read folder by folder when asked for."""
 
-    def __init__(self, repository: "Repository", entries: Mapping[str, tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        repository: "Repository",
+        entries: Mapping[str, tuple[str, str]],
+        layout: Layout | None,
+    ) -> None:
         self._repository = repository
+        self.layout = layout
+        """Places of the files in the repository; None: paths are those of the repository."""
         self._entries = entries
         self._texts: dict[str, str] = {}
 
@@ -147,7 +155,8 @@ class Repository:
     be deleted, and `guard` sees every change before it is committed.
 
     Without credentials git's own settings (agents, helpers) are used; with them, nothing else
-    is.
+    is. With a layout all paths are those of its cluster, wherever its files stand, and the files of other
+    clusters are not seen; a function finds the layout in the first tip that is seen.
     """
 
     def __init__(
@@ -159,6 +168,7 @@ class Repository:
         guard: ChangeGuard,
         credentials: Credentials | None = None,
         author: Author | None = None,
+        layout: Layout | Callable[[Tree], Layout] | None = None,
     ) -> None:
         if url.startswith("-"):
             raise GitError(
@@ -177,6 +187,7 @@ class Repository:
         self._guard = guard
         self._credentials = credentials
         self._author = author or Author()
+        self._layout = layout
         self._held = False
         self._ref = f"refs/driftloop/{branch}"
         if self._run("check-ref-format", "--branch", branch, bare=False).returncode != 0:
@@ -190,17 +201,27 @@ class Repository:
         with self._locked():
             return self._fetch()
 
+    @property
+    def layout(self) -> Layout | None:
+        """Places of one cluster's files, once the tip was seen; None: paths are those of the repository."""
+        return None if callable(self._layout) else self._layout
+
     def tree(self, commit: str | None) -> Tree:
         """The files of a commit that `tip` or `change` has seen; none for None."""
         if commit is None:
-            return Tree(self, {})
+            return Tree(self, {}, self.layout)
         listed = self._git("ls-tree", "-r", "-z", "--full-tree", _OPTIONS_END, commit)
         entries: dict[str, tuple[str, str]] = {}
         for line in filter(None, listed.split("\0")):
             mode, _, rest = line.partition(" ")
             blob, _, path = rest.partition(" ")[2].partition("\t")
-            entries[path] = (mode, blob)
-        return Tree(self, entries)
+            known = path if self.layout is None else self.layout.find(path)
+            if known is not None:
+                entries[known] = (mode, blob)
+        return Tree(self, entries, self.layout)
+
+    def _place(self, path: str) -> str:
+        return path if self.layout is None else self.layout.place(path)
 
     def contains(self, commit: str, *, ancestor: str) -> bool:
         """Return true if `ancestor` is `commit` or in its history; false for an unknown commit."""
@@ -209,7 +230,9 @@ class Repository:
 
     def last_touching(self, commit: str, path: str) -> Commit | None:
         """The newest commit in the history of `commit` that changed a path."""
-        line = self._git("log", "-1", "--format=%H %s", _OPTIONS_END, commit, "--", path).strip()
+        line = self._git(
+            "log", "-1", "--format=%H %s", _OPTIONS_END, commit, "--", self._place(path)
+        ).strip()
         sha, _, subject = line.partition(" ")
         return Commit(sha, subject) if sha else None
 
@@ -217,12 +240,16 @@ class Repository:
         """The newest commit in the history of `commit` that carries a trailer, with all its
         trailers."""
         pattern = f"{trailer}: {value}"
-        commits = self._log("-20", "--fixed-strings", f"--grep={pattern}", _OPTIONS_END, commit)
+        # runs of two clusters may have the same name, made of the same second of the same schedule
+        folders = () if self.layout is None else self.layout.folders
+        commits = self._log(
+            "-20", "--fixed-strings", f"--grep={pattern}", _OPTIONS_END, commit, "--", *folders
+        )
         return next((entry for entry in commits if entry.trailers.get(trailer) == value), None)
 
     def history(self, commit: str, path: str, most: int) -> tuple[LoggedCommit, ...]:
         """The newest commits in the history of `commit` that changed a path, newest first."""
-        return self._log(f"-{most}", _OPTIONS_END, commit, "--", path)
+        return self._log(f"-{most}", _OPTIONS_END, commit, "--", self._place(path))
 
     def _log(self, *arguments: str) -> tuple[LoggedCommit, ...]:
         form = "%x00".join(("%H", "%s", "%P", "%ct", "%an", "%(trailers:only,unfold)", "%b"))
@@ -280,7 +307,7 @@ class Repository:
                 part in ("", ".", "..", ".git") for part in path.split("/")
             ):
                 raise GitError(f"`{path}` is not a path inside a repository")
-            if tree.irregular(path):
+            if tree.irregular(path) or tree.irregular(self._place(path)):
                 raise GitError(
                     f"{path} is a symbolic link or a submodule, which is not overwritten",
                     hint="remove it from the repository, or choose another `metadata.name`",
@@ -288,7 +315,9 @@ class Repository:
         self._guard(tree, files)
         blobs = self._stored({path: text for path, text in files.items() if text is not None})
         lines = [
-            f"100644 {blobs[path]}\t{path}" if path in blobs else f"0 {'0' * 40}\t{path}"
+            f"100644 {blobs[path]}\t{self._place(path)}"
+            if path in blobs
+            else f"0 {'0' * 40}\t{self._place(path)}"
             for path in files
         ]
         index = self._workdir / f"index.{os.getpid()}"
@@ -339,7 +368,7 @@ class Repository:
             f"+refs/heads/{self.branch}:{self._ref}",
         )
         if done.returncode == 0:
-            return self._git("rev-parse", "--verify", self._ref).strip()
+            return self._find_layout(self._git("rev-parse", "--verify", self._ref).strip())
         if "couldn't find remote ref" not in done.stderr:
             raise explain_failure(self.url, "fetch", done.stderr)
         others = [
@@ -351,7 +380,12 @@ class Repository:
                 f"{self.url} has no branch `{self.branch}`, it has: {', '.join(others[:10])}",
                 hint="create the branch, or name the one that Flux follows (git-branch in `driftloop-platform`)",
             )
-        return None
+        return self._find_layout(None)
+
+    def _find_layout(self, tip: str | None) -> str | None:
+        if callable(self._layout):
+            self._layout = self._layout(self.tree(tip))
+        return tip
 
     def _remote(self, command: str, *arguments: str) -> str:
         done = self._run(command, *arguments, "--", self.url)

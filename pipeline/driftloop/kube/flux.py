@@ -9,6 +9,7 @@ class KustomizationDependency(ObjectPart):
     """Another Kustomization that must be ready first."""
 
     name: str
+    namespace: str | None = None
     ready_expr: str | None = None
     """CEL over `dep` and `self` that replaces the check for readiness at the same revision."""
 

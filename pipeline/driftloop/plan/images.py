@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from driftloop import __version__
 from driftloop.plan.backends import backend_limits
+from driftloop.platform.model import Images
 from driftloop.spec import Pipeline
 from driftloop.spec.detector import AlibiDetect, UserFunction
 from driftloop.spec.graph import own_nodes
@@ -41,13 +42,31 @@ def pin_image(ref: str, pins: Mapping[str, str]) -> str:
     return ref if digest is None else f"{ref}@{digest}"
 
 
-def pin_platform_images(pins: Mapping[str, str]) -> PlatformImages:
-    """The platform's own images under these pins."""
+def mirror_image(ref: str, registries: Images) -> str:
+    """The ref at the mirror that the cluster pulls it from; as it is when it has none."""
+    return _find_mirror(ref, registries.mirrors) or ref
+
+
+def _find_mirror(ref: str, mirrors: Mapping[str, str]) -> str | None:
+    """The ref at its mirror, by the longest start that fits; None without one."""
+    for start in sorted(mirrors, key=len, reverse=True):
+        if ref.startswith(start) and ref[len(start) :][:1] in ("/", ":", "@"):
+            return f"{mirrors[start]}{ref[len(start) :]}"
+    return None
+
+
+def _own_image(ref: str, pins: Mapping[str, str], registries: Images) -> str:
+    pinned = pin_image(ref, pins)
+    mirrored = _find_mirror(pinned, registries.mirrors)
+    if mirrored is not None or registries.registry is None:
+        return mirrored or pinned
+    return f"{registries.registry}/{pinned.rpartition('/')[2]}"
+
+
+def pin_platform_images(pins: Mapping[str, str], registries: Images) -> PlatformImages:
+    """The platform's own images under these pins, at the registry that has copies of them."""
     return PlatformImages(
-        pin_image(DRIFTLOOP, pins),
-        pin_image(MONITOR, pins),
-        pin_image(ALIBI, pins),
-        pin_image(ENVOY, pins),
+        *(_own_image(ref, pins, registries) for ref in (DRIFTLOOP, MONITOR, ALIBI, ENVOY))
     )
 
 

@@ -31,6 +31,7 @@ from driftloop.plan.caching import digest_recipe, step_keys, trial_key
 from driftloop.plan.check import find_problems
 from driftloop.plan.effects import AlarmEffect, choose_effects, retrain_on, scores_rows
 from driftloop.plan.trials import Trial, plan_trials
+from driftloop.platform.file import PlatformFile, default_platform
 from driftloop.spec import Document, InvalidSpec, Pipeline
 from driftloop.spec.access import Access
 from driftloop.spec.capture import Capture
@@ -64,6 +65,8 @@ from driftloop.spec.values import S3Uri, memory_bytes
 
 REFERENCE_ROWS = 2000
 """Held-out rows that a rehearsal asks for monitors of answers, unless the spec says how many."""
+CLUSTER = "dev"
+"""Name of the cluster of those who name none."""
 DEFAULT_GPU = "default"
 """The kind of GPU of those who name none."""
 
@@ -167,7 +170,8 @@ class Plan:
     """Everything the resources need to know about a pipeline."""
 
     names: Names
-    cluster: str
+    ground: PlatformFile
+    """The cluster that it is for, as its platform file says."""
     images: Mapping[str, str]
     """Image name in the spec -> ref, with its digest when it is pinned."""
     platform: refs.PlatformImages
@@ -361,9 +365,11 @@ class Plan:
         )
 
 
-def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
-    """The plan of a pipeline. References that lead nowhere raise InvalidSpec, with places when
-    given a Document."""
+def make_plan(pipeline: Pipeline | Document, *, platform: PlatformFile | None = None) -> Plan:
+    """The plan of a pipeline on a cluster; None: one that has no platform file.
+
+    References that lead nowhere raise InvalidSpec, with places when given a Document.
+    """
     document = pipeline if isinstance(pipeline, Document) else None
     pipeline = pipeline.pipeline if isinstance(pipeline, Document) else pipeline
     findings = find_problems(pipeline)
@@ -377,14 +383,17 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
     if findings:
         raise SpecError("\n".join(f.message for f in findings), hint=findings[0].hint)
     spec = pipeline.spec
-    images = {name: refs.pin_image(image.ref, spec.pins) for name, image in spec.images.items()}
+    ground = platform or default_platform(CLUSTER)
+    registries = ground.spec.images
+    pinned = {name: refs.pin_image(image.ref, spec.pins) for name, image in spec.images.items()}
+    images = {name: refs.mirror_image(ref, registries) for name, ref in pinned.items()}
     name = pipeline.metadata.name
-    steps, points = _plan_steps(pipeline, images), plan_trials(spec.train)
+    steps, points = _plan_steps(pipeline, images, pinned), plan_trials(spec.train)
     return Plan(
         names=Names(name, pipeline.metadata.namespace or name),
-        cluster=cluster,
+        ground=ground,
         images=images,
-        platform=refs.pin_platform_images(spec.pins),
+        platform=refs.pin_platform_images(spec.pins, registries),
         data=spec.data.uri,
         heldout=spec.data.heldout,
         features=spec.data.features,
@@ -401,7 +410,8 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
                 spec.train,
                 before=steps[-1].key if steps else "",
                 heldout=spec.data.heldout,
-                image=images[spec.train.image],
+                # what a model is made of is the same at every mirror
+                image=pinned[spec.train.image],
             )
             for point in points
         ),
@@ -423,16 +433,20 @@ def make_plan(pipeline: Pipeline | Document, *, cluster: str = "dev") -> Plan:
         prune=spec.retention.schedule if "retention" in spec.model_fields_set else None,
         tracking=spec.tracking,
         access=spec.access,
-        image_pull_secrets=spec.image_pull_secrets,
+        image_pull_secrets=tuple(
+            dict.fromkeys((*spec.image_pull_secrets, *registries.pull_secrets))
+        ),
         gpus=spec.gpus,
         retrain=spec.retrain,
         observability=spec.observability,
     )
 
 
-def _plan_steps(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[DataStepPlan, ...]:
+def _plan_steps(
+    pipeline: Pipeline, images: Mapping[str, str], pinned: Mapping[str, str]
+) -> tuple[DataStepPlan, ...]:
     steps = pipeline.spec.data.steps
-    keys = step_keys(steps, images)
+    keys = step_keys(steps, pinned)
     return tuple(
         DataStepPlan(
             step.name,

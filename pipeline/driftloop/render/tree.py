@@ -20,6 +20,7 @@ from driftloop.kube import kustomize
 from driftloop.kube.base import ObjectPart
 from driftloop.plan import Plan
 from driftloop.plan import make_plan as planned
+from driftloop.platform import PlatformFile
 from driftloop.release import record
 from driftloop.release.record import Release
 from driftloop.resources import Manifest, build_manifests
@@ -38,7 +39,7 @@ def build_tree(found: Iterable[Manifest], plan: Plan, spec_text: str, release_te
     """The files of a pipeline: its objects, a kustomization.yaml per folder, the spec and the
     release as they are."""
     name = plan.names.pipeline
-    top = generated_header(name)
+    top = generated_header(plan.ground.layout.place(spec_path(name)))
     files: Tree = {}
     for manifest in found:
         document = dump_yaml(_document(manifest.object))
@@ -60,17 +61,18 @@ def render_tree(
     release_text: str | None,
     *,
     path: str = SPEC,
-    cluster: str = "dev",
+    platform: PlatformFile | None = None,
     workflows: bool = True,
 ) -> Tree:
     """The whole tree of a pipeline from its two texts; `release_text` None means before the
     first release.
 
-    `path` names the spec in errors; `workflows` False leaves out the WorkflowTemplates, since
+    Paths are those of a repository of a single cluster; `platform.layout` places them. `path` names
+    the spec in errors; `workflows` False leaves out the WorkflowTemplates, since
     Hera takes half a second to import, and the Sensor that names them. InvalidSpec and
     ReleaseError say where; RenderError when spec and release do not belong together.
     """
-    plan = planned(parse_spec(spec_text, path=path), cluster=cluster)
+    plan = planned(parse_spec(spec_text, path=path), platform=platform)
     names = plan.names
     if release_text is None:
         release = record.empty_release(names.pipeline, names.namespace)

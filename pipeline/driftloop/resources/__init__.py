@@ -38,7 +38,7 @@ def build_manifests(
 
 def flux_kustomizations(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """cluster/<cluster>/pipelines/P.yaml: one file, three objects."""
-    path = trees.flux_path(plan.cluster, plan.names.pipeline)
+    path = trees.flux_path(plan.ground.cluster, plan.names.pipeline)
     return tuple(
         Manifest(path, build(plan))
         for build in (
@@ -52,7 +52,7 @@ def flux_kustomizations(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 def pipeline_entry(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """cluster/<cluster>/access/P.yaml: the namespace, and what the pipeline's own account may not
     write."""
-    path = trees.access_path(plan.cluster, plan.names.pipeline)
+    path = trees.access_path(plan.ground.cluster, plan.names.pipeline)
     return tuple(Manifest(path, item) for item in entry.pipeline_entry(plan))
 
 

@@ -44,6 +44,7 @@ def decision_deployment(plan: Plan) -> apps.Deployment:
             *(("--rollback-webhook", names.rollback_url) if plan.rollback_on else ()),
         ),
         env=parts.platform_environment(
+            plan,
             *parts.nats(NatsRole.DECISION, NatsRole.READER),
             *parts.S3,
             *parts.GIT,

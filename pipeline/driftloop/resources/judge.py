@@ -16,7 +16,7 @@ COMPONENT = "judge"
 
 def account(plan: Plan) -> core.ServiceAccount:
     """It never talks to the API server."""
-    return parts.service_account(plan, plan.names.judge, COMPONENT)
+    return parts.service_account(plan, plan.names.judge, COMPONENT, stores=False)
 
 
 def deployment(plan: Plan) -> apps.Deployment:
@@ -39,7 +39,7 @@ def deployment(plan: Plan) -> apps.Deployment:
             *each,
             *(("--labels",) if plan.rollout.canary.quality is not None else ()),
         ),
-        env=parts.platform_environment(*parts.nats(NatsRole.JUDGE)),
+        env=parts.platform_environment(plan, *parts.nats(NatsRole.JUDGE)),
         resources=parts.small_resources("20m", "64Mi", limit="192Mi"),
     )
 

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from driftloop.contract import platform
 from driftloop.contract.accounts import NatsRole
+from driftloop.contract.layout import LAYOUT_VARIABLE
 from driftloop.contract.names import (
     COMPONENT_LABEL,
     EXTERNAL_ANNOTATION,
@@ -32,6 +33,8 @@ from driftloop.spec.environment import (
 USER = 8888
 """Who everything runs as; Seldon's operator gives its pods the same."""
 S3 = platform.STORAGE_VARIABLES
+STORAGE_KEYS = (platform.ACCESS_KEY.environment, platform.SECRET_KEY.environment)
+"""Keys of the object store."""
 GIT = platform.GIT_VARIABLES
 CONSOLE = (platform.CONSOLE_URL.environment,)
 SIGNING_KEYS = (platform.SIGNING_KEYS.environment,)
@@ -92,10 +95,19 @@ def object_meta(
     )
 
 
-def platform_environment(*keys: str) -> tuple[core.EnvVar, ...]:
+def platform_environment(plan: Plan | None, *keys: str) -> tuple[core.EnvVar, ...]:
     """Variables taken one by one from the ConfigMap and Secret `driftloop-platform`, by name or
-    by the setting's key."""
-    return tuple(_platform_variable(key) for key in keys)
+    by the setting's key; who reads git is told where its cluster's files are, too, and a pod with
+    an identity of its own at the object store needs no key of it. None: a cluster without a platform file."""
+    if plan is None:
+        return tuple(_platform_variable(key) for key in keys)
+    ground = plan.ground
+    keyless = ground.spec.object_store.credentials == "workload-identity"
+    taken = (key for key in keys if not (keyless and key in STORAGE_KEYS))
+    layout = {}
+    if ground.layout.is_declared and platform.GIT_URL.environment in keys:
+        layout = {LAYOUT_VARIABLE: ground.layout.text}
+    return (*(_platform_variable(key) for key in taken), *plain_environment(**layout))
 
 
 def _platform_variable(key: str) -> core.EnvVar:
@@ -190,12 +202,13 @@ def small_resources(cpu: str, memory: str, *, limit: str | None = None) -> core.
 
 
 def fetch_container(
+    plan: Plan | None,
     name: str,
+    *,
     image: str,
     uri: str,
     path: str,
     volume: str,
-    *,
     digest: str | None = None,
     signed: tuple[str, ...] = (),
 ) -> core.Container:
@@ -207,7 +220,7 @@ def fetch_container(
         image=image,
         command=("driftloop", "step", "fetch"),
         args=("--uri", uri, *checked, *signed, "--out", path),
-        env=platform_environment(*S3, *(SIGNING_KEYS if signed else ())),
+        env=platform_environment(plan, *S3, *(SIGNING_KEYS if signed else ())),
         resources=small_resources("50m", "128Mi", limit="256Mi"),
         volume_mounts=(core.VolumeMount(name=volume, mount_path=path),),
         termination_message_policy="FallbackToLogsOnError",
@@ -230,11 +243,13 @@ def signed_options(plan: Plan, version: Version, part: str) -> tuple[str, ...]:
 
 
 def service_account(
-    plan: Plan, name: str, component: str, *, token: bool = False
+    plan: Plan, name: str, component: str, *, token: bool = False, stores: bool = True
 ) -> core.ServiceAccount:
-    """A ServiceAccount; `token` says whether its pods talk to the API server."""
+    """A ServiceAccount; `token` says whether its pods talk to the API server, and `stores` whether they use the
+    object store, Argo's containers beside a step included."""
+    identity = plan.ground.spec.object_store.service_account_annotations if stores else {}
     return core.ServiceAccount(
-        metadata=object_meta(plan.names, name, component),
+        metadata=object_meta(plan.names, name, component, annotations=dict(identity) or None),
         image_pull_secrets=pull_secrets(plan),
         automount_service_account_token=token,
     )

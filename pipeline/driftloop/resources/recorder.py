@@ -41,7 +41,7 @@ def recorder_deployment(plan: Plan, capture: Capture, release: Release) -> apps.
             *("--config", json.dumps(to_json(recorder_settings(plan, capture, release)))),
             *("--stream-bytes", str(plan.events.recorder_bytes)),
         ),
-        env=parts.platform_environment(*parts.S3, *parts.nats(NatsRole.RECORDER)),
+        env=parts.platform_environment(plan, *parts.S3, *parts.nats(NatsRole.RECORDER)),
         resources=parts.small_resources("50m", "96Mi", limit="512Mi"),
     )
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -18,6 +18,8 @@ from driftloop.spec.model import API_VERSION, Pipeline
 from driftloop.spec.problem import InvalidSpec, Problem
 from driftloop.spec.source import Location, Source, parse
 from driftloop.spec.values import written
+
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -36,24 +38,30 @@ def load_spec(text: str, *, path: str) -> Pipeline:
 
 def parse_spec(text: str, *, path: str) -> Document:
     """Like `load`, and keeps the places of all values."""
-    source = parse(text, path=path)
+    return Document(*read_model(text, Pipeline, path=path, start=_START))
+
+
+def read_model(text: str, model: type[M], *, path: str, start: str) -> tuple[M, Source]:
+    """A file of one kind as its model, and the places of its values. InvalidSpec lists every problem; `start` says
+    how to get a file to start from."""
+    source = parse(text, path=path, kind=model.__name__, start=start)
     if not isinstance(source.value, dict):
         raise InvalidSpec(
             [
                 source.problem(
-                    (), f"the file is {_shown(source.value)}, must be a mapping", hint=_START
+                    (), f"the file is {_shown(source.value)}, must be a mapping", hint=start
                 )
             ]
         )
     try:
         # Strict validation takes a JSON list for a tuple; of Python data it would want the tuple itself.
-        pipeline = Pipeline.model_validate_json(
+        found = model.model_validate_json(
             json.dumps(source.value), strict=True, by_alias=True, by_name=False
         )
     except ValidationError as error:
         details = [detail for detail in error.errors() if not _counted_wrong(detail)]
-        raise InvalidSpec([_problem(source, detail) for detail in details]) from error
-    return Document(pipeline, source)
+        raise InvalidSpec([_problem(source, detail, model) for detail in details]) from error
+    return found, source
 
 
 class _AsWritten(GenerateJsonSchema):
@@ -65,10 +73,15 @@ class _AsWritten(GenerateJsonSchema):
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a spec, for editors."""
+    return build_schema(Pipeline)
+
+
+def build_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of a kind of file."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "https://driftloop.dev/schemas/v1alpha1/pipeline.json",
-        **Pipeline.model_json_schema(by_alias=True, schema_generator=_AsWritten),
+        "$id": f"https://driftloop.dev/schemas/v1alpha1/{model.__name__.lower()}.json",
+        **model.model_json_schema(by_alias=True, schema_generator=_AsWritten),
     }
 
 
@@ -111,11 +124,11 @@ def _counted_wrong(detail: ErrorDetails) -> bool:
     )
 
 
-def _problem(source: Source, detail: ErrorDetails) -> Problem:
+def _problem(source: Source, detail: ErrorDetails, root: type[BaseModel]) -> Problem:
     location: Location = tuple(detail["loc"])
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown_key(source, location)
+        return _unknown_key(source, location, root)
     here, _ = source.found(location)
     if kind == "missing":
         field = _dotted((*here, location[-1]))
@@ -126,16 +139,18 @@ def _problem(source: Source, detail: ErrorDetails) -> Problem:
     field = _dotted(here) or "the file"
     if kind == "union_tag_invalid":
         tags = [tag.strip("'") for tag in str(context["expected_tags"]).split(", ")]
-        tag_text, inner = str(context["tag"]), (*here, _tag_of(location))
+        tag_text, inner = str(context["tag"]), (*here, _tag_of(location, root))
         message = f"{_dotted(inner)} is `{tag_text}`, must be one of: {_listed(tags)}"
         return source.problem(inner, message, hint=_closest(tag_text, tags))
     if kind == "union_tag_not_found" and not isinstance(value, dict):
         return source.problem(here, f"{field} is {_shown(value)}, must be a mapping")
     if kind == "union_tag_not_found":
-        tags = [member[1] for model in _reached(location) if (member := tag(model)) is not None]
+        tags = [
+            member[1] for model in _reached(location, root) if (member := tag(model)) is not None
+        ]
         return source.problem(
             here,
-            f"{field}.{_tag_of(location)} is missing, must be one of: {_listed(tags)}",
+            f"{field}.{_tag_of(location, root)} is missing, must be one of: {_listed(tags)}",
             key=True,
         )
     if kind in {"value_error", "assertion_error"}:
@@ -160,9 +175,9 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _unknown_key(source: Source, location: Location) -> Problem:
+def _unknown_key(source: Source, location: Location, root: type[BaseModel]) -> Problem:
     parent = source.found(location[:-1])[0]
-    allowed = sorted(_known(location[:-1]))
+    allowed = sorted(_known(location[:-1], root))
     name = str(location[-1])
     message = f"{_dotted((*parent, name))} is not a known key, must be one of: {_listed(allowed)}"
     return source.problem((*parent, name), message, hint=_closest(name, allowed), key=True)
@@ -174,13 +189,13 @@ def _closest(name: str, known: list[str]) -> str | None:
     return f"did you mean `{folded[matches[0]]}`?" if matches else None
 
 
-def _known(location: Location) -> set[str]:
+def _known(location: Location, root: type[BaseModel]) -> set[str]:
     """The keys that are allowed where `location` leads, over all members of a union it passes."""
-    return {name for model in _reached(location) for name, _ in _fields(model)}
+    return {name for model in _reached(location, root) for name, _ in _fields(model)}
 
 
-def _reached(location: Location) -> list[type[BaseModel]]:
-    models: list[type[BaseModel]] = [Pipeline]
+def _reached(location: Location, root: type[BaseModel]) -> list[type[BaseModel]]:
+    models: list[type[BaseModel]] = [root]
     for step in location:
         fields = [field for model in models for name, field in _fields(model) if name == step]
         inside = [model for field in fields for model in _models(field.annotation)]
@@ -197,9 +212,9 @@ def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
         yield field.alias or name, field
 
 
-def _tag_of(location: Location) -> str:
+def _tag_of(location: Location, root: type[BaseModel]) -> str:
     """The key by which the union at `location` chooses."""
-    (key,) = {member[0] for model in _reached(location) if (member := tag(model)) is not None}
+    (key,) = {member[0] for model in _reached(location, root) if (member := tag(model)) is not None}
     return key
 
 

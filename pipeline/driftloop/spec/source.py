@@ -62,8 +62,15 @@ class Source:
         return Problem(self.path, line, column, message, hint)
 
 
-def parse(text: str, *, path: str) -> Source:
-    """Parse one YAML document; InvalidSpec says line and column of what is not allowed."""
+def parse(
+    text: str,
+    *,
+    path: str,
+    kind: str = "Pipeline",
+    start: str = "`driftloop init` writes one to start from",
+) -> Source:
+    """Parse one YAML document; InvalidSpec says line and column of what is not allowed. `kind` is what the file must
+    hold, and `start` how to get one."""
     reading = read(text, rules=_RULES)
     if reading.problems:
         raise InvalidSpec([_name_problem(path, problem) for problem in reading.problems])
@@ -74,8 +81,8 @@ def parse(text: str, *, path: str) -> Source:
                     path,
                     1,
                     1,
-                    "the file is empty, must hold a Pipeline",
-                    "`driftloop init` writes one to start from",
+                    f"the file is empty, must hold a {kind}",
+                    start,
                 )
             ]
         )

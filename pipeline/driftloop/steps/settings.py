@@ -9,6 +9,7 @@ from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract import platform as contract
 from driftloop.contract.accounts import NatsRole
+from driftloop.contract.layout import read_layout
 from driftloop.contract.platform import MissingSettingError, Setting
 from driftloop.errors import StepError
 from driftloop.git.repository import Credentials, Repository
@@ -88,6 +89,7 @@ class StepSettings:
             workdir=make_scratch(self.environment),
             guard=refuse_harm,
             credentials=Credentials.from_environment(self.environment),
+            layout=read_layout(self.environment),
         )
 
 

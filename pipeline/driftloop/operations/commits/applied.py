@@ -52,7 +52,9 @@ class AppliedCommits:
         runs = commit
         for tree in trees:
             name = self.names.kustomization_name(tree)
-            kustomization = self.kubernetes.get_kustomization(FLUX_NAMESPACE, name)
+            layout = self.repository.layout
+            home = FLUX_NAMESPACE if layout is None else layout.flux_namespace
+            kustomization = self.kubernetes.get_kustomization(home, name)
             if reason := self._describe_kustomization(kustomization, commit):
                 return f"Kustomization {name} {reason}"
             runs = _read_revision(kustomization)

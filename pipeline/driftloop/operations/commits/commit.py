@@ -19,7 +19,7 @@ class CommittedSpec:
 
 
 def commit_spec_file(
-    target: CommitTarget, file: Path, *, cluster: str, allow: frozenset[str] = frozenset()
+    target: CommitTarget, file: Path, *, allow: frozenset[str] = frozenset()
 ) -> CommittedSpec:
     """Render a spec file and commit it; the release in the repository is kept.
 
@@ -28,6 +28,10 @@ def commit_spec_file(
     text = files.read_spec_text(file)
     name = specs.load_spec(text, path=str(file)).metadata.name
     commit = releases.commit_spec(
-        target.repository, text, path=str(file), cluster=cluster, cause=target.cause, allow=allow
+        target.repository,
+        text,
+        path=str(file),
+        cause=target.cause,
+        allow=allow,
     )
     return CommittedSpec(name, commit)

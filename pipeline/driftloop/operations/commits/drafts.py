@@ -19,8 +19,6 @@ from driftloop.operations.ground.place import StateChoice
 from driftloop.plan import make_plan
 from driftloop.spec import InvalidSpec, Problem, parse_spec
 
-CLUSTER = "dev"
-
 
 @dataclass(frozen=True)
 class CommittedDraft:
@@ -35,7 +33,7 @@ def list_problems(text: str, name: str) -> tuple[Problem, ...]:
     """Return what is wrong with a spec of a pipeline, in the order of its lines."""
     try:
         document = parse_spec(text, path=SPEC)
-        make_plan(document, cluster=CLUSTER)
+        make_plan(document)
     except InvalidSpec as error:
         return error.problems
     except SpecError as error:
@@ -54,8 +52,8 @@ def plan_draft(state: StateFolder, file: Path, name: str) -> dict[str, Any]:
 
     text = _read_draft(file, name)
     with _open(state, addresses.BRANCH) as opened:
-        existing = read_committed(opened, name, cluster=CLUSTER)
-    preview = preview_commit(file, text, existing, cluster=CLUSTER)
+        existing, platform = read_committed(opened, name)
+    preview = preview_commit(file, text, existing, platform=platform)
     impact = preview.impact
     return {
         "settings": [{"path": s.path, "old": s.old, "new": s.new} for s in impact.settings],
@@ -92,6 +90,7 @@ def _open(state: StateFolder, branch: str) -> Any:
         state=StateChoice(state, "option"),
         environment={},
         report=lambda _: None,
+        is_applied=branch == addresses.BRANCH,
     )
 
 

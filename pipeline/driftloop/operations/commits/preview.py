@@ -8,7 +8,8 @@ from driftloop.contract import trees
 from driftloop.operations.commits.impact import SpecImpact, assess_impact
 from driftloop.operations.commits.room import decides_room, find_room_surprises
 from driftloop.operations.commits.target import CommitTarget
-from driftloop.operations.ground import files
+from driftloop.operations.ground import files as spec_files
+from driftloop.platform import PlatformFile
 from driftloop.render import FileChange, compare_trees, owned_files, render_tree
 
 
@@ -22,7 +23,7 @@ class CommitPreview:
 
 
 def preview_commit(
-    spec: Path, text: str, existing: Mapping[str, str], *, cluster: str
+    spec: Path, text: str, existing: Mapping[str, str], *, platform: PlatformFile
 ) -> CommitPreview:
     """Compare what a spec renders to with the files of its pipeline that exist; writes nothing.
 
@@ -30,25 +31,34 @@ def preview_commit(
     `text` is the spec's text, which with new pins is not yet that of the file.
     """
     name = read_name(spec)
-    new = render_tree(text, existing.get(trees.release_path(name)), path=str(spec), cluster=cluster)
+    new = render_tree(
+        text, existing.get(trees.release_path(name)), path=str(spec), platform=platform
+    )
     old = owned_files(existing, new, pipeline=name)
     impact = assess_impact(old, new, pipeline=name)
     surprises = (*impact.surprises, *find_room_surprises(existing, new, pipeline=name))
-    return CommitPreview(name, replace(impact, surprises=surprises), tuple(compare_trees(old, new)))
+    changes = (
+        replace(change, path=platform.layout.place(change.path))
+        for change in compare_trees(old, new)
+    )
+    return CommitPreview(name, replace(impact, surprises=surprises), tuple(changes))
 
 
 def read_name(spec: Path) -> str:
     """Return the name of a spec's pipeline."""
-    return files.read_spec(spec).pipeline.metadata.name
+    return spec_files.read_spec(spec).pipeline.metadata.name
 
 
-def read_committed(target: CommitTarget, name: str, *, cluster: str) -> Mapping[str, str]:
+def read_committed(target: CommitTarget, name: str) -> tuple[Mapping[str, str], PlatformFile]:
     """Return the files of a pipeline at the tip of the cluster repository, by path, and those
-    that its room in JetStream depends on."""
+    that its room in JetStream depends on; and the platform of the cluster."""
     tree = target.repository.tree(target.repository.tip())
-    folders, placed = trees.pipeline_folders(name), trees.cluster_paths(cluster, name)
-    return {
+    platform = target.read_platform(tree)
+    folders = trees.pipeline_folders(name)
+    placed = trees.cluster_paths(platform.cluster, name)
+    files = {
         path: tree[path]
         for path in tree
         if path.startswith(folders) or path in placed or decides_room(path)
     }
+    return files, platform

@@ -27,8 +27,11 @@ from driftloop.errors import GitError, RenderError, StepError
 from driftloop.git.head import DECISION_TRAILER, ROLLED_BACK_TRAILER, TAKEN_BACK_TRAILER
 from driftloop.git.repository import Commit, LoggedCommit, Repository, RepositoryChange, Tree
 from driftloop.operations.commits import remembered
+from driftloop.operations.commits.clusters import platform_of, read_platform
 from driftloop.operations.commits.impact import SpecImpact, assess_impact, refuse_surprises
 from driftloop.operations.commits.room import find_room_surprises
+from driftloop.plan.plan import CLUSTER
+from driftloop.platform import PlatformFile
 from driftloop.release import record
 from driftloop.release.record import Release, Version
 from driftloop.text.load import load_documents
@@ -88,6 +91,8 @@ class CommittedPipeline:
     spec: str
     release: Release
     clusters: tuple[str, ...]
+    platform: PlatformFile
+    """Platform of the cluster that has it, or of each of these clusters."""
     files: Mapping[str, str] = field(repr=False)
     """Every file in the pipeline's own folders, path -> text."""
 
@@ -118,6 +123,7 @@ def read_pipeline(tree: Tree, name: str) -> CommittedPipeline:
         files[spec_path(name)],
         record.load_release(text, path=release_path(name)),
         clusters,
+        read_platform(tree, tree.layout, clusters[0] if clusters else CLUSTER),
         files,
     )
 
@@ -128,7 +134,7 @@ def check_rendered(base: CommittedPipeline) -> None:
     Weights changed by hand, in release.yaml or in the rendered files, are accepted: the next
     commit sets them.
     """
-    expected = _render_clusters(base.spec, base.release, base.name, base.clusters)
+    expected = _render_clusters(base.spec, base.release, base.name, base.clusters, base.platform)
     for path in sorted(expected.keys() | _list_generated(base.files)):
         ours, theirs = expected.get(path), base.files.get(path)
         if ours == theirs or (
@@ -139,7 +145,7 @@ def check_rendered(base: CommittedPipeline) -> None:
             "is missing" if theirs is None else "is not rendered" if ours is None else "differs"
         )
         raise StepError(
-            f"{path} {difference}: the tree is not what its spec and release render to",
+            f"{base.platform.layout.place(path)} {difference}: the tree is not what its spec and release render to",
             hint="another driftloop version rendered it, or it was edited by hand: `driftloop commit` the spec again "
             "with the version in use here",
         )
@@ -164,7 +170,7 @@ def commit_spec(
     text: str,
     *,
     path: str = trees.SPEC,
-    cluster: str = "dev",
+    cluster: str | None = None,
     cause: str = "",
     subject: str | None = None,
     allow: frozenset[str] | None = None,
@@ -172,7 +178,8 @@ def commit_spec(
     """Render a spec over the pipeline's files and commit it; the release is kept. None when
     nothing changes.
 
-    `allow` names the surprises to allow, None allows all; SurpriseError for any other.
+    `cluster` is that of the repository's layout when left out. `allow` names the surprises to allow, None
+    allows all; SurpriseError for any other.
     """
     pipeline = spec.load_spec(text, path=path)
     name = pipeline.metadata.name
@@ -181,19 +188,22 @@ def commit_spec(
         exists = spec_path(name) in tree
         base = read_pipeline(tree, name) if exists else None
         release = base.release if base is not None else None
-        clusters = sorted({*(base.clusters if base is not None else ()), cluster})
+        own = tree.layout.cluster if tree.layout is not None else CLUSTER
+        own = own if cluster is None else cluster
+        platform = read_platform(tree, tree.layout, own)
+        clusters = sorted({*(base.clusters if base is not None else ()), own})
         files = base.files if base is not None else _select_files(tree, name)
         if release is not None and release.namespace != (namespace := _read_namespace(pipeline)):
             raise GitError(
                 f"pipeline `{name}` is in namespace `{release.namespace}`, the spec has `{namespace}`",
                 hint=f"a namespace can't change: keep it, or `driftloop remove {name}` first",
             )
-        if release is not None and _is_unchanged(text, release, clusters, files):
+        if release is not None and _is_unchanged(text, release, clusters, files, platform):
             return None
         verb = "Change" if exists else "Add"
-        new = _render_clusters(text, release, name, clusters, path=path)
-        _remember_clusters(text, release, name, clusters, path=path)
-        _refuse_errors(new, cluster)
+        new = _render_clusters(text, release, name, clusters, platform, path=path)
+        _remember_clusters(text, release, name, clusters, platform, path=path)
+        _refuse_errors(new, own)
         if allow is not None:
             ours = {
                 path: files[path] for path in files if path in new or path in _list_generated(files)
@@ -245,7 +255,7 @@ def commit_transition(
         for stage in stages:
             below = why.below or _build_end_message(name, why)
             message_of_stage = why if stage is after else below
-            new = _render_clusters(base.spec, stage, name, base.clusters)
+            new = _render_clusters(base.spec, stage, name, base.clusters, base.platform)
             laid = _overlay_files(files, new)
             changes.append(
                 RepositoryChange(
@@ -373,11 +383,17 @@ def _overlay_files(files: Mapping[str, str], new: Mapping[str, str]) -> dict[str
 
 
 def _is_unchanged(
-    text: str, release: Release, clusters: Iterable[str], files: Mapping[str, str]
+    text: str,
+    release: Release,
+    clusters: Iterable[str],
+    files: Mapping[str, str],
+    platform: PlatformFile,
 ) -> bool:
     """Return True if a pipeline's files are what the spec and the release rendered to before: to
     render them again costs half a second of imports."""
-    digests = remembered.recall_digests(text, record.dump_release(release), clusters=clusters)
+    digests = remembered.recall_digests(
+        text, record.dump_release(release), clusters=clusters, platform=platform
+    )
     if digests is None:
         return False
     ours = {path: files[path] for path in files.keys() & digests.keys() | _list_generated(files)}
@@ -385,12 +401,19 @@ def _is_unchanged(
 
 
 def _remember_clusters(
-    text: str, release: Release | None, name: str, clusters: Iterable[str], *, path: str
+    text: str,
+    release: Release | None,
+    name: str,
+    clusters: Iterable[str],
+    platform: PlatformFile,
+    *,
+    path: str,
 ) -> None:
     release_text = record.dump_release(release) if release is not None else None
     for cluster in clusters:
-        tree = _render_tree(text, release_text, path, cluster)
-        remembered.remember_tree(text, release_text, tree, name=name, cluster=cluster)
+        own = platform_of(platform, cluster)
+        tree = _render_tree(text, release_text, path, own)
+        remembered.remember_tree(text, release_text, tree, name=name, platform=own)
 
 
 def _render_clusters(
@@ -398,21 +421,25 @@ def _render_clusters(
     release: Release | None,
     name: str,
     clusters: Iterable[str],
+    platform: PlatformFile,
     *,
     path: str | None = None,
 ) -> dict[str, str]:
     release_text = record.dump_release(release) if release is not None else None
     files: dict[str, str] = {}
     for cluster in clusters:
-        files |= _render_tree(text, release_text, path or spec_path(name), cluster)
+        own = platform_of(platform, cluster)
+        files |= _render_tree(text, release_text, path or spec_path(name), own)
     return files
 
 
 @lru_cache(maxsize=16)
-def _render_tree(text: str, release_text: str | None, path: str, cluster: str) -> Mapping[str, str]:
+def _render_tree(
+    text: str, release_text: str | None, path: str, platform: PlatformFile
+) -> Mapping[str, str]:
     """Render once: after a lost race with the writer of another pipeline, the tree is still the
     same."""
-    return MappingProxyType(render.render_tree(text, release_text, path=path, cluster=cluster))
+    return MappingProxyType(render.render_tree(text, release_text, path=path, platform=platform))
 
 
 def _differ_in_weights(path: str, ours: str, theirs: str) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import driftloop
 from driftloop.contract.trees import release_path
+from driftloop.platform import PlatformFile
 
 _ROOMS = (
     "errors.py",
@@ -20,6 +21,7 @@ _ROOMS = (
     "text",
     "kube",
     "spec",
+    "platform",
     "plan",
     "release",
     "retrain",
@@ -46,12 +48,16 @@ def recall_pipeline(spec_text: str) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def recall_digests(spec_text: str, release_text: str, *, clusters: Iterable[str]) -> Digests | None:
+def recall_digests(
+    spec_text: str, release_text: str, *, clusters: Iterable[str], platform: PlatformFile
+) -> Digests | None:
     """Return what these texts rendered to for all of some clusters, with the same code; None when
     it is not in the cache."""
     digests: dict[str, str] = {}
     for cluster in clusters:
-        tree = _read_entry(_entry_path("tree", spec_text, release_text, cluster))
+        tree = _read_entry(
+            _entry_path("tree", spec_text, release_text, cluster, platform.path, platform.text)
+        )
         if not isinstance(tree, dict):
             return None
         digests |= tree
@@ -59,7 +65,12 @@ def recall_digests(spec_text: str, release_text: str, *, clusters: Iterable[str]
 
 
 def remember_tree(
-    spec_text: str, release_text: str | None, tree: Mapping[str, str], *, name: str, cluster: str
+    spec_text: str,
+    release_text: str | None,
+    tree: Mapping[str, str],
+    *,
+    name: str,
+    platform: PlatformFile,
 ) -> None:
     """Store the digests of a pipeline's tree for the next check; a cache that can't be written
     is ignored.
@@ -67,7 +78,10 @@ def remember_tree(
     Without a release the tree holds an empty one, which the next check finds.
     """
     release_text = release_text or tree[release_path(name)]
-    _write_entry(_entry_path("tree", spec_text, release_text, cluster), digest_tree(tree))
+    entry = _entry_path(
+        "tree", spec_text, release_text, platform.cluster, platform.path, platform.text
+    )
+    _write_entry(entry, digest_tree(tree))
     _write_entry(_entry_path("pipeline", spec_text), name)
 
 

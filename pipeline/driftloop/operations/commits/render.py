@@ -7,7 +7,9 @@ from pathlib import Path
 from driftloop.contract import trees
 from driftloop.errors import RenderError
 from driftloop.operations.commits import remembered
+from driftloop.operations.commits.clusters import choose_platform
 from driftloop.operations.ground import files
+from driftloop.platform import PlatformFile, find_platforms
 from driftloop.render import FileChange, Tree, compare_trees, owned_files, render_tree
 
 
@@ -22,54 +24,74 @@ class RenderedSpec:
     """Kind and path, without the texts: those of many pipelines would fill the memory."""
 
 
-def find_specs(folder: Path) -> Sequence[Path]:
-    """Return the specs of all pipelines in a folder; RenderError when it has none."""
-    specs = sorted(folder.glob(trees.SPECS))
+def choose_cluster(folder: Path, cluster: str | None) -> PlatformFile:
+    """Return the platform of a cluster of a folder; without a name that of the only one."""
+    return choose_platform(files.FolderTree(folder), cluster)
+
+
+def choose_platforms(folder: Path, cluster: str | None) -> Sequence[PlatformFile]:
+    """Return the platform of a cluster of a folder; without a name all that it has."""
+    tree = files.FolderTree(folder)
+    declared = find_platforms(tree) if cluster is None else ()
+    return declared or (choose_platform(tree, cluster),)
+
+
+def find_specs(folder: Path, platform: PlatformFile) -> Sequence[Path]:
+    """Return the specs of all pipelines of a cluster in a folder; RenderError when it has none."""
+    pattern = platform.layout.place(trees.SPECS)
+    specs = sorted(folder.glob(pattern))
     if not specs:
         raise RenderError(
-            f"{folder} has no pipeline: {trees.SPECS} does not exist",
+            f"{folder} has no pipeline: {pattern} does not exist",
             hint="name a spec: `driftloop render pipeline.yaml --into FOLDER`",
         )
     return specs
 
 
-def render_spec(spec: Path, folder: Path, *, cluster: str) -> RenderedSpec:
+def render_spec(spec: Path, folder: Path, *, platform: PlatformFile) -> RenderedSpec:
     """Render a spec with the release of the folder, and write what differs."""
-    name, text, existing = _read_existing(spec, folder, cluster)
-    tree, changes = _render_tree(spec, name, text, existing, cluster)
-    files.write_changes(changes, folder)
-    return RenderedSpec(name, spec, len(tree), _summarize_changes(changes))
+    name, text, existing = _read_existing(spec, folder, platform)
+    tree, changes = _render_tree(spec, name, text, existing, platform)
+    files.write_changes(changes, folder, platform.layout)
+    return RenderedSpec(name, spec, len(tree), _summarize_changes(changes, platform))
 
 
-def check_spec(spec: Path, folder: Path, *, cluster: str) -> RenderedSpec:
+def check_spec(spec: Path, folder: Path, *, platform: PlatformFile) -> RenderedSpec:
     """Return what differs in the folder; renders only what the cache does not know."""
-    name, text, existing = _read_existing(spec, folder, cluster)
+    name, text, existing = _read_existing(spec, folder, platform)
     digests = remembered.recall_digests(
-        text, existing.get(trees.release_path(name), ""), clusters=[cluster]
+        text,
+        existing.get(trees.release_path(name), ""),
+        clusters=[platform.cluster],
+        platform=platform,
     )
     if digests is not None:
         unchanged = owned_files(existing, dict.fromkeys(digests, ""), pipeline=name)
         if remembered.digest_tree(unchanged) == digests:
             return RenderedSpec(name, spec, len(digests))
-    tree, changes = _render_tree(spec, name, text, existing, cluster)
-    return RenderedSpec(name, spec, len(tree), _summarize_changes(changes))
+    tree, changes = _render_tree(spec, name, text, existing, platform)
+    return RenderedSpec(name, spec, len(tree), _summarize_changes(changes, platform))
 
 
-def _read_existing(spec: Path, folder: Path, cluster: str) -> tuple[str, str, Mapping[str, str]]:
+def _read_existing(
+    spec: Path, folder: Path, platform: PlatformFile
+) -> tuple[str, str, Mapping[str, str]]:
     """Return the pipeline's name, the spec's text, and the pipeline's files in the folder."""
     text = files.read_spec_text(spec)
     name = remembered.recall_pipeline(text) or files.read_spec(spec).pipeline.metadata.name
-    return name, text, files.read_tree(folder, name, cluster)
+    return name, text, files.read_tree(folder, name, platform.layout)
 
 
 def _render_tree(
-    spec: Path, name: str, text: str, existing: Mapping[str, str], cluster: str
+    spec: Path, name: str, text: str, existing: Mapping[str, str], platform: PlatformFile
 ) -> tuple[Tree, tuple[FileChange, ...]]:
     release = existing.get(trees.release_path(name))
-    tree = render_tree(text, release, path=str(spec), cluster=cluster)
-    remembered.remember_tree(text, release, tree, name=name, cluster=cluster)
+    tree = render_tree(text, release, path=str(spec), platform=platform)
+    remembered.remember_tree(text, release, tree, name=name, platform=platform)
     return tree, compare_trees(owned_files(existing, tree, pipeline=name), tree)
 
 
-def _summarize_changes(changes: Sequence[FileChange]) -> tuple[tuple[str, str], ...]:
-    return tuple((change.kind, change.path) for change in changes)
+def _summarize_changes(
+    changes: Sequence[FileChange], platform: PlatformFile
+) -> tuple[tuple[str, str], ...]:
+    return tuple((change.kind, platform.layout.place(change.path)) for change in changes)

@@ -13,8 +13,10 @@ from driftloop.cluster.folders import TreeChange
 from driftloop.cluster.platform import Addresses, Buckets, PlatformCredentials
 from driftloop.contract import platform as contract
 from driftloop.contract import trees
+from driftloop.contract.layout import Layout
 from driftloop.contract.names import PLATFORM_NAMESPACES
 from driftloop.errors import PipelineError
+from driftloop.platform import PlatformFile
 from driftloop.release import minisign
 from driftloop.release.minisign import SigningKey
 from driftloop.spec.values import NamespaceName
@@ -43,7 +45,7 @@ class SealedPlatform:
 
 def seal_platform(
     folder: Path,
-    cluster: str,
+    ground: PlatformFile,
     namespaces: Sequence[str],
     addresses: Addresses,
     *,
@@ -64,16 +66,28 @@ def seal_platform(
     names = tuple(dict.fromkeys(namespaces))
     for name in names:
         _check_namespace(name)
+    cluster, layout = ground.cluster, ground.layout
     own_store = addresses.s3_endpoint == DEFAULTS.s3_endpoint
+    is_keyless = ground.spec.object_store.credentials == "workload-identity"
+    if is_keyless and own_store:
+        raise PipelineError(
+            f"{ground.path}: `credentials: workload-identity` needs another object store: the platform's own knows keys only",
+            hint="`spec.objectStore.endpoint` names it",
+        )
     credentials = {
-        name: read_credentials(environment, own_store=own_store, namespaces=names) for name in names
+        name: read_credentials(
+            environment, needs_keys=not is_keyless, own_store=own_store, namespaces=names
+        )
+        for name in names
     }
-    present = _read_files(folder, cluster)
+    present = _read_files(folder, layout)
+    if bucket is None and "bucket" in ground.spec.object_store.model_fields_set:
+        bucket = ground.spec.object_store.bucket
     settled = platform.settled(cluster, present)
     for name in names:
         if name in settled and not force:
             raise PipelineError(
-                f"{trees.platform_folder(cluster)}/{name}/{platform.SEALED} exists already",
+                f"{layout.place(trees.platform_folder(cluster) + '/')}{name}/{platform.SEALED} exists already",
                 hint=f"--force replaces only the credentials of `{name}`; "
                 "its running parts keep the old token until they restart",
             )
@@ -96,6 +110,7 @@ def seal_platform(
         present,
         buckets=buckets,
         own_store=own_store,
+        ground=ground,
     )
     store, users = platform.store_path(cluster), platform.users_path(cluster)
     kept = tuple(sorted(settled - set(names)))
@@ -111,28 +126,35 @@ def seal_platform(
     )
 
 
-def write_change(change: TreeChange, folder: Path) -> None:
-    """Write and remove the files below a folder."""
-    for path, text in change.files.items():
+def write_change(change: TreeChange, folder: Path, layout: Layout) -> tuple[str, ...]:
+    """Write and remove the files below a folder, where a layout places them, and return the paths of those
+    written."""
+    placed = {layout.place(path): text for path, text in change.files.items()}
+    for path, text in placed.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
     for path in change.removed:
-        (folder / path).unlink()
+        (folder / layout.place(path)).unlink()
+    return tuple(placed)
 
 
 def read_credentials(
-    environment: Mapping[str, str], *, own_store: bool, namespaces: Sequence[str]
+    environment: Mapping[str, str],
+    *,
+    needs_keys: bool,
+    own_store: bool,
+    namespaces: Sequence[str],
 ) -> PlatformCredentials:
     """Return the credentials of the environment; those of the platform's own store are random by
-    default, and each namespace has its own."""
+    default, and each namespace has its own. Where pods have an identity, there are no keys of a store."""
     access, secret = (
         environment.get("AWS_ACCESS_KEY_ID", ""),
         environment.get("AWS_SECRET_ACCESS_KEY", ""),
     )
     if bool(access) != bool(secret):
         raise PipelineError("only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set")
-    if not access and not own_store:
+    if not access and not own_store and needs_keys:
         raise PipelineError(
             "the keys of the object store are not set",
             hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -144,8 +166,8 @@ def read_credentials(
             hint="unset it for random keys, or run the command once for each namespace",
         )
     credentials = PlatformCredentials(
-        access_key=access or random.token_hex(10),
-        secret_key=secret or random.token_urlsafe(30),
+        access_key=(access or random.token_hex(10)) if needs_keys else "",
+        secret_key=(secret or random.token_urlsafe(30)) if needs_keys else "",
         git_username=environment.get("DRIFTLOOP_GIT_USERNAME", ""),
         git_password=environment.get("DRIFTLOOP_GIT_PASSWORD", ""),
         nats_username=environment.get("DRIFTLOOP_NATS_USERNAME", ""),
@@ -165,7 +187,7 @@ def read_signing_key(environment: Mapping[str, str]) -> SigningKey:
 
 def seal_signing_key(
     folder: Path,
-    cluster: str,
+    ground: PlatformFile,
     namespace: str,
     *,
     certificate: bytes,
@@ -176,18 +198,18 @@ def seal_signing_key(
     _check_namespace(namespace)
     public, key = sealing.certificate(certificate), read_signing_key(environment)
     change = platform.change_signing_key(
-        cluster,
+        ground.cluster,
         namespace,
         key,
         lambda secret, scope: sealing.seal(secret, public, scope),
-        _read_files(folder, cluster),
+        _read_files(folder, ground.layout),
     )
     return key, change
 
 
 def seal_tracking(
     folder: Path,
-    cluster: str,
+    ground: PlatformFile,
     namespace: str,
     *,
     certificate: bytes,
@@ -209,11 +231,11 @@ def seal_tracking(
         )
     public = sealing.certificate(certificate)
     return platform.change_tracking(
-        cluster,
+        ground.cluster,
         namespace,
         credential,
         lambda secret, scope: sealing.seal(secret, public, scope),
-        _read_files(folder, cluster),
+        _read_files(folder, ground.layout),
     )
 
 
@@ -258,15 +280,15 @@ def _check_namespace(name: str) -> None:
         )
 
 
-def _read_files(folder: Path, cluster: str) -> dict[str, str]:
-    paths = [*(folder / trees.platform_folder(cluster)).rglob("*.yaml")]
-    paths.append(folder / trees.platform_path(cluster))
+def _read_files(folder: Path, layout: Layout) -> dict[str, str]:
+    paths = [*(folder / layout.place(f"{trees.platform_folder(layout.cluster)}/")).rglob("*.yaml")]
+    paths.append(folder / layout.place(trees.platform_path(layout.cluster)))
     files = {}
     for path in paths:
         name = path.relative_to(folder).as_posix()
         try:
             if path.is_file():
-                files[name] = path.read_text()
+                files[layout.find(name) or name] = path.read_text()
         except UnicodeDecodeError as error:
             raise PipelineError(f"{name}: not UTF-8 text: {error.reason}") from error
     return files

@@ -11,10 +11,13 @@ from pathlib import Path
 
 from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.contract.names import person_cause
-from driftloop.git.repository import Author, Credentials, Repository, refuse_writes
+from driftloop.git.repository import Author, Credentials, Repository, Tree, refuse_writes
 from driftloop.local.ground.state import StateFolder
+from driftloop.operations.commits.clusters import choose_layout, read_platform
 from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.ground.place import StateChoice, choose_repository
+from driftloop.plan.plan import CLUSTER
+from driftloop.platform import PlatformFile
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,14 @@ class CommitTarget:
 
     repository: Repository
     person: str
+    cluster: str | None = None
+    """Cluster that was asked for; None: the only one that the repository has."""
+
+    def read_platform(self, tree: Tree) -> PlatformFile:
+        """Return the platform of the cluster, from the tree of a tip."""
+        layout = tree.layout
+        name = layout.cluster if layout is not None else self.cluster or CLUSTER
+        return read_platform(tree, layout, name)
 
     @property
     def cause(self) -> str:
@@ -38,11 +49,14 @@ def open_target(
     state: StateChoice,
     environment: Mapping[str, str],
     report: Callable[[str], None],
+    cluster: str | None = None,
+    is_applied: bool = True,
 ) -> Iterator[CommitTarget]:
     """Open the repository at `url`, or the one that `choose_repository` chooses.
 
     The credentials are DRIFTLOOP_GIT_USERNAME and DRIFTLOOP_GIT_PASSWORD of `environment`.
-    GitError when nothing names a repository.
+    GitError when nothing names a repository, or it has no such cluster; without `cluster` it is that of
+    a repository that has one. A branch that is not to be applied may be any.
     """
     url, note = choose_repository(url, state, environment)
     if note is not None:
@@ -58,17 +72,28 @@ def open_target(
             guard=refuse_harm,
             credentials=Credentials.from_environment(environment),
             author=author,
+            layout=choose_layout(cluster, branch if is_applied else None),
         )
-        yield CommitTarget(repository, read_person())
+        yield CommitTarget(repository, read_person(), cluster)
 
 
 def open_reading(
-    url: str, *, branch: str, workdir: Path, environment: Mapping[str, str]
+    url: str,
+    *,
+    branch: str,
+    workdir: Path,
+    environment: Mapping[str, str],
+    cluster: str | None = None,
 ) -> Repository:
     """Open the repository at `url` with the same credentials, to read it again and again."""
     credentials = Credentials.from_environment(environment)
     return Repository(
-        url, branch=branch, workdir=workdir, guard=refuse_writes, credentials=credentials
+        url,
+        branch=branch,
+        workdir=workdir,
+        guard=refuse_writes,
+        credentials=credentials,
+        layout=choose_layout(cluster, branch),
     )
 
 

@@ -1,9 +1,11 @@
 """Read specs and working copies of a cluster repository, and write changes into them."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from driftloop.contract import trees
+from driftloop.contract.layout import Layout
 from driftloop.errors import RenderError, SpecError
 from driftloop.render import FileChange
 from driftloop.spec import Document, parse_spec
@@ -25,10 +27,43 @@ def read_spec(file: Path) -> Document:
     return parse_spec(read_spec_text(file), path=str(file))
 
 
-def read_tree(folder: Path, pipeline: str, cluster: str) -> dict[str, str]:
-    """Return the files of one pipeline below a folder, path -> text; files that are not UTF-8
-    are left out."""
-    folders = [folder / part for part in trees.pipeline_folders(pipeline)]
+class FolderTree(Mapping[str, str]):
+    """The files below a folder, path -> text, each read when it is asked for; those of git are left out."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._paths = tuple(_list_paths(folder))
+
+    def __getitem__(self, path: str) -> str:
+        file = self._folder / path
+        try:
+            return file.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise RenderError(f"{file} is not UTF-8 text") from error
+        except FileNotFoundError as error:
+            raise KeyError(path) from error
+        except OSError as error:
+            raise RenderError(f"{file} can't be read: {error.strerror}") from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+def _list_paths(folder: Path) -> Iterator[str]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != ".git")
+        inside = os.path.relpath(parent, folder)
+        for name in sorted(names):
+            yield name if inside == "." else f"{inside}/{name}"
+
+
+def read_tree(folder: Path, pipeline: str, layout: Layout) -> dict[str, str]:
+    """Return the files of one pipeline below a folder, path -> text, by the names that a layout has for them; files
+    that are not UTF-8 are left out."""
+    folders = [folder / layout.place(part) for part in trees.pipeline_folders(pipeline)]
     files = [
         file
         for place in folders
@@ -36,15 +71,25 @@ def read_tree(folder: Path, pipeline: str, cluster: str) -> dict[str, str]:
         for file in sorted(place.rglob("*"))
         if file.is_file()
     ]
-    placed = (folder / path for path in trees.cluster_paths(cluster, pipeline))
-    return _read_texts([*files, *(file for file in placed if file.is_file())], folder)
+    own = trees.cluster_paths(layout.cluster, pipeline)
+    placed = (folder / layout.place(path) for path in own)
+    found = _read_texts([*files, *(file for file in placed if file.is_file())], folder)
+    return _name_files(found, layout)
 
 
-def read_platform(folder: Path) -> dict[str, str]:
+def read_platform(folder: Path, layout: Layout) -> dict[str, str]:
     """Return the YAML files of the platform and the specs of all pipelines below a folder, path
-    -> text."""
-    platform = [file for file in (folder / trees.CLUSTER).rglob("*.yaml") if file.is_file()]
-    return _read_texts(sorted([*platform, *folder.glob(trees.SPECS)]), folder)
+    -> text, by the names that a layout has for them."""
+    homes = dict.fromkeys((trees.CLUSTER, layout.path))
+    platform = {file for home in homes for file in (folder / home).rglob("*.yaml")}
+    specs = folder.glob(layout.place(trees.SPECS))
+    files = sorted(file for file in {*platform, *specs} if file.is_file())
+    return _name_files(_read_texts(files, folder), layout)
+
+
+def _name_files(found: Mapping[str, str], layout: Layout) -> dict[str, str]:
+    named = ((layout.find(path), text) for path, text in found.items())
+    return {path: text for path, text in named if path is not None}
 
 
 def _read_texts(files: Iterable[Path], folder: Path) -> dict[str, str]:
@@ -59,11 +104,13 @@ def _read_texts(files: Iterable[Path], folder: Path) -> dict[str, str]:
     return texts
 
 
-def write_changes(changes: Iterable[FileChange], folder: Path) -> None:
-    """Write changes below a folder. Each file is replaced whole, so a reader never sees half of
-    it."""
+def write_changes(
+    changes: Iterable[FileChange], folder: Path, layout: Layout | None = None
+) -> None:
+    """Write changes below a folder, where a layout places them, if there is one. Each file is replaced
+    whole, so a reader never sees half of it."""
     for change in changes:
-        file = folder / change.path
+        file = folder / (change.path if layout is None else layout.place(change.path))
         try:
             if change.new is None:
                 file.unlink(missing_ok=True)

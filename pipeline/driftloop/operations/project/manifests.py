@@ -13,8 +13,10 @@ from typing import Any
 from driftloop.check import Finding, World, check_world
 from driftloop.check.ignoring import leave_out
 from driftloop.contract import trees
+from driftloop.contract.names import API_GROUP
 from driftloop.errors import RenderError
 from driftloop.operations.project.linting import LintSettings
+from driftloop.platform.file import is_platform
 from driftloop.text.read import MAX_BYTES
 
 NO_SCHEMAS = "API schemas are not checked: name them with --schemas DIR"
@@ -36,6 +38,8 @@ class ManifestReport:
     notes: tuple[str, ...]
     specs: tuple[Path, ...] = ()
     """Specs among the manifests."""
+    platforms: Mapping[Path, str] = field(default_factory=dict)
+    """Platform files among the manifests: the path of each, and its path in the repository."""
     ignored: int = 0
     """Findings that comments, options or settings leave out."""
     unread: Mapping[str, int] = field(default_factory=dict)
@@ -111,7 +115,7 @@ def _list_roots(schemas: Mapping[str, Any]) -> dict[str, str]:
 
 
 def is_spec(file: Path) -> bool:
-    """Return True for a file whose apiVersion is ours, or that has none."""
+    """Return True for a file whose apiVersion is ours, or that has none; False for a platform file."""
     if file.name in (trees.KUSTOMIZATION, "kustomization.yml"):
         return False
     try:
@@ -119,6 +123,8 @@ def is_spec(file: Path) -> bool:
             content = stream.read(MAX_BYTES)
     except OSError:
         return True
+    if is_platform(content.decode("utf-8", "replace")):
+        return False
     versions = (_JSON_API if _JSON.match(content) else _API).findall(content)
     return not versions or any(version.startswith(b"driftloop.dev/") for version in versions)
 
@@ -156,6 +162,7 @@ def join_reports(reports: Sequence[ManifestReport], notes: Sequence[str] = ()) -
         sum(report.objects for report in reports),
         tuple(dict.fromkeys([*notes, *(note for report in reports for note in report.notes)])),
         tuple(spec for report in reports for spec in report.specs),
+        {path: name for report in reports for path, name in report.platforms.items()},
         sum(report.ignored for report in reports),
         dict(sorted(unread.items())),
     )
@@ -214,15 +221,14 @@ def _report_world(
         f"{item.node.get('apiVersion').text} {item.kind}" for item in world.list_unread()
     )
     objects = [item for item in world.objects if item.host is None]
-    pipelines = [
-        item for item in objects if (item.group, item.kind) == ("driftloop.dev", "Pipeline")
-    ]
+    ours = [item for item in objects if item.group == API_GROUP and item.path in shown]
     return ManifestReport(
         findings,
         len(files) - len(world.skipped),
         len(objects),
         tuple(notes),
-        tuple(Path(shown[item.path]) for item in pipelines if item.path in shown),
+        tuple(Path(shown[item.path]) for item in ours if item.kind == "Pipeline"),
+        {Path(shown[item.path]): item.path for item in ours if item.kind == "Platform"},
         ignored,
         dict(sorted(unread.items())),
     )

@@ -1,18 +1,20 @@
 """Validate specs, their model projects, and Kubernetes YAML."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from driftloop.check import Finding, Severity, check_files
 from driftloop.contract import trees
 from driftloop.contract.names import release_id
-from driftloop.errors import ReleaseError, RenderError
+from driftloop.errors import ReleaseError, RenderError, SpecError
 from driftloop.operations.ground import files
 from driftloop.operations.project import manifests, project
 from driftloop.operations.project.linting import LintSettings
 from driftloop.operations.project.manifests import ManifestReport
 from driftloop.plan import Plan, make_plan
+from driftloop.platform import PlatformFile, parse_platform
+from driftloop.platform.file import refuse_shared
 from driftloop.release import record
 from driftloop.release.record import Version
 from driftloop.render import render_tree, require_signatures
@@ -121,8 +123,26 @@ def validate_paths(
                 summaries[path] = project.summarize_spec(document, plan)
         except InvalidSpec as error:
             problems += error.problems
+    problems += _check_platforms(checked.platforms)
     number = len(specs) + len(checked.specs)
     return ValidationReport(number, tuple(problems), checked, tuple(notes), summaries)
+
+
+def _check_platforms(found: Mapping[Path, str]) -> Iterator[Problem]:
+    """Yield the problems of platform files, each by itself and of all together."""
+    platforms: list[PlatformFile] = []
+    for file, path in found.items():
+        try:
+            text = file.read_text("utf-8", "replace")
+            platforms.append(parse_platform(text, path=path, shown=str(file)))
+        except InvalidSpec as error:
+            yield from error.problems
+    try:
+        refuse_shared(platforms)
+    except SpecError as error:
+        path, _, message = error.message.partition(": ")
+        shown = next(str(file) for file, own in found.items() if own == path)
+        yield Problem(shown, 1, 1, message, error.hint)
 
 
 def _check_release(path: Path, plan: Plan) -> tuple[Problem, ...]:

@@ -81,7 +81,7 @@ def advance_binding(plan: Plan) -> rbac.RoleBinding:
 
 def sensor_account(plan: Plan) -> core.ServiceAccount:
     """The Sensor's account."""
-    return parts.service_account(plan, plan.names.sensor, "retrain", token=True)
+    return parts.service_account(plan, plan.names.sensor, "retrain", token=True, stores=False)
 
 
 def sensor_role(plan: Plan) -> rbac.Role:

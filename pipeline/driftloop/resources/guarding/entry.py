@@ -5,7 +5,6 @@ The cluster's own Kustomization applies them, with Flux's rights; the pipeline's
 an account that may write no other namespace, no Secret, and no right that it doesn't have.
 """
 
-from driftloop.contract.names import FLUX_NAMESPACE
 from driftloop.contract.trees import TREES
 from driftloop.kube import core, rbac
 from driftloop.kube.base import KubernetesObject, ObjectMeta
@@ -126,7 +125,7 @@ def _flux_binding(plan: Plan) -> rbac.RoleBinding:
     return rbac.RoleBinding(
         metadata=parts.object_meta(names, names.flux, COMPONENT),
         role_ref=rbac.RoleRef(name=names.flux),
-        subjects=(rbac.Subject(name=names.flux, namespace=FLUX_NAMESPACE),),
+        subjects=(rbac.Subject(name=names.flux, namespace=plan.ground.spec.flux.namespace),),
     )
 
 
@@ -139,7 +138,7 @@ def _leftovers(plan: Plan) -> tuple[rbac.Role, rbac.RoleBinding]:
         resource_names=(names.train,),
         verbs=("get", "delete"),
     )
-    return _grant_in_flux(plan, names.flux, FLUX_NAMESPACE, rule)
+    return _grant_in_flux(plan, names.flux, plan.ground.spec.flux.namespace, rule)
 
 
 def _token(plan: Plan, account: str) -> tuple[core.ServiceAccount, core.TokenSecret]:
@@ -211,5 +210,7 @@ def _grant_in_flux(
 
 def _in_flux(plan: Plan, name: str) -> ObjectMeta:
     return ObjectMeta(
-        name=name, namespace=FLUX_NAMESPACE, labels=parts.object_labels(plan.names, COMPONENT)
+        name=name,
+        namespace=plan.ground.spec.flux.namespace,
+        labels=parts.object_labels(plan.names, COMPONENT),
     )

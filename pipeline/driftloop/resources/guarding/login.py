@@ -7,7 +7,7 @@ audience.
 
 from collections.abc import Iterator
 
-from driftloop.contract.names import GATEWAY_LABELS, ISTIO_NAMESPACE, TOKEN_HEADER
+from driftloop.contract.names import TOKEN_HEADER
 from driftloop.kube.base import KubernetesObject, ObjectMeta
 from driftloop.kube.istio_security import (
     AuthorizationPolicy,
@@ -30,7 +30,6 @@ from driftloop.resources import parts
 from driftloop.spec.access import Access
 
 COMPONENT = "access"
-_GATEWAY = WorkloadSelector(match_labels=GATEWAY_LABELS)
 _PREFLIGHT = "OPTIONS"
 
 
@@ -39,22 +38,24 @@ def gateway_login(plan: Plan) -> tuple[KubernetesObject, ...]:
     access = plan.access
     if access is None or not access.closed:
         return ()
+    pods = plan.ground.spec.gateway.pods
+    gateway = WorkloadSelector(match_labels=pods.labels)
     about = ObjectMeta(
         name=plan.names.access,
-        namespace=ISTIO_NAMESPACE,
+        namespace=pods.namespace,
         labels=parts.object_labels(plan.names, COMPONENT),
     )
     return (
         RequestAuthentication(
             metadata=about,
             spec=RequestAuthenticationSpec(
-                selector=_GATEWAY, jwt_rules=tuple(_list_issuers(access))
+                selector=gateway, jwt_rules=tuple(_list_issuers(access))
             ),
         ),
         AuthorizationPolicy(
             metadata=about,
             spec=AuthorizationPolicySpec(
-                selector=_GATEWAY, action="DENY", rules=tuple(_list_refusals(plan, access))
+                selector=gateway, action="DENY", rules=tuple(_list_refusals(plan, access))
             ),
         ),
     )

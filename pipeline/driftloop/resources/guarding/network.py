@@ -42,7 +42,6 @@ from driftloop.resources.workflows.steps import CLAIM, FINISH, JUDGE
 from driftloop.resources.workflows.steps import COMPONENT as STEPS
 
 COMPONENT = "network"
-GATEWAY_NAMESPACE = "istio-system"
 OUTSIDE = (443, 6443)
 """The API server and git have no label a policy could select, so their ports are open to any
 address.
@@ -118,7 +117,11 @@ def is_enrolled(plan: Plan, namespace: str) -> bool:
     without a label."""
     if plan.mesh is None:
         return False
-    return namespace in (plan.names.namespace, GATEWAY_NAMESPACE, *plan.mesh.enrolled)
+    return namespace in (
+        plan.names.namespace,
+        plan.ground.spec.gateway.pods.namespace,
+        *plan.mesh.enrolled,
+    )
 
 
 def all_enrolled(plan: Plan, door: OpenPort) -> bool:
@@ -147,7 +150,8 @@ def _build_roles(plan: Plan) -> Iterator[NetworkRole]:
         KNATIVE_NAMESPACE, "jetstream-ch-dispatcher", **{"messaging.knative.dev/role": "dispatcher"}
     )
     watching = _platform_caller("monitoring", "kube-prometheus-stack-prometheus")
-    gateway = _platform_caller(GATEWAY_NAMESPACE, "istio-ingressgateway", istio="ingressgateway")
+    ingress = plan.ground.spec.gateway.pods
+    gateway = _platform_caller(ingress.namespace, ingress.service_account, **ingress.labels)
 
     steps = parts.object_labels(names, STEPS)
     rollout = {**steps, REACHES_LABEL: JUDGE}

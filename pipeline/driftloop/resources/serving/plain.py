@@ -111,6 +111,7 @@ def unroll_deployment(
     *,
     mirrored: str | None = None,
     gateway: str = GATEWAY,
+    host: str = "*",
     images: PlatformImages = PlatformImages(),  # noqa: B008 - frozen
     limit: str = DEFAULT_REQUEST_LIMIT,
     access: Access | None = None,
@@ -126,7 +127,7 @@ def unroll_deployment(
         predictors=tuple(
             _unroll_predictor(deployment, predictor, images) for predictor in spec.predictors
         ),
-        traffic=_traffic_route(deployment, mirrored, gateway, limit, access),
+        traffic=_traffic_route(deployment, mirrored, limit, access, gateway=gateway, host=host),
     )
 
 
@@ -363,7 +364,10 @@ def _predictor_pod(
     # a tree of before this init container has the digest in an annotation only
     if graph.model_uri and initializer_name(graph.name) not in fetching:
         digest = (predictor.annotations or {}).get(MODEL_DIGEST_ANNOTATION)
-        fetched = (fetch_model(graph.name, images.driftloop, graph.model_uri, digest),)
+        model = fetch_model(
+            None, graph.name, image=images.driftloop, uri=graph.model_uri, digest=digest
+        )
+        fetched = (model,)
         volumes.append(folder)
     if logged is not None:
         volumes.append(core.Volume(name="logger", config_map=core.ConfigMapVolume(name=logged)))
@@ -416,9 +420,11 @@ def _logger_container(image: str) -> core.Container:
 def _traffic_route(
     deployment: seldon.SeldonDeployment,
     mirrored: str | None,
-    gateway: str,
     limit: str,
     access: Access | None,
+    *,
+    gateway: str,
+    host: str,
 ) -> istio.VirtualService:
     name, namespace = deployment.metadata.name, deployment.metadata.namespace or "default"
     predictors = deployment.spec.predictors
@@ -440,7 +446,7 @@ def _traffic_route(
     )
     return istio.VirtualService(
         metadata=ObjectMeta(name=name, namespace=namespace, labels=deployment.metadata.labels),
-        spec=istio.VirtualServiceSpec(hosts=("*",), gateways=(gateway,), http=(route,)),
+        spec=istio.VirtualServiceSpec(hosts=(host,), gateways=(gateway,), http=(route,)),
     )
 
 
@@ -452,6 +458,8 @@ def _render_objects(plan: Plan, release: Release) -> Mapping[str, BaseModel | No
     serves = unroll_deployment(
         deployment,
         mirrored=None if candidate is None else candidate.id,
+        gateway=plan.ground.spec.gateway.ref,
+        host=plan.ground.spec.gateway.hosts,
         images=plan.platform,
         limit=plan.serve.max_request_bytes,
         access=plan.access,

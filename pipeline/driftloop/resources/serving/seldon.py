@@ -9,7 +9,6 @@ from pydantic import BaseModel
 
 from driftloop.contract.names import (
     GATEWAY,
-    ISTIO_NAMESPACE,
     MODEL_DIGEST_ANNOTATION,
     Names,
     component_name,
@@ -48,10 +47,19 @@ def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment |
             plan.names, plan.names.pipeline, COMPONENT, annotations=external
         ),
         spec=seldon.SeldonSpec(
+            annotations=_bind_gateway(plan),
             protocol=plan.serve.protocol,
             predictors=tuple(_build_predictor(plan, release, version) for version in versions),
         ),
     )
+
+
+def _bind_gateway(plan: Plan) -> dict[str, str] | None:
+    """Say to the operator which Gateway its routes are for; None for the one that it takes by itself."""
+    gateway = plan.ground.spec.gateway
+    bound = {} if gateway.ref == GATEWAY else {"seldon.io/istio-gateway": gateway.ref}
+    named = {} if gateway.host is None else {"seldon.io/istio-host": gateway.host}
+    return {**bound, **named} or None
 
 
 def served_versions(plan: Plan, release: Release) -> tuple[Version, ...]:
@@ -107,7 +115,7 @@ def mirror_service(plan: Plan, release: Release) -> istio.VirtualService | None:
     candidate = find_mirrored(release)
     if candidate is None:
         return None
-    names = plan.names
+    names, gateway = plan.names, plan.ground.spec.gateway
     name, namespace = names.pipeline, names.namespace
     http = [
         routes.route_predictions(
@@ -125,7 +133,10 @@ def mirror_service(plan: Plan, release: Release) -> istio.VirtualService | None:
     return istio.VirtualService(
         metadata=parts.object_meta(names, names.mirror, COMPONENT),
         spec=istio.VirtualServiceSpec(
-            hosts=("*",), gateways=(GATEWAY,), export_to=(ISTIO_NAMESPACE,), http=tuple(http)
+            hosts=(gateway.hosts,),
+            gateways=(gateway.ref,),
+            export_to=(gateway.pods.namespace,),
+            http=tuple(http),
         ),
     )
 
@@ -154,11 +165,12 @@ def _component_spec(plan: Plan, version: Version) -> seldon.ComponentSpec:
         security_context=parts.POD,
         init_containers=(
             servers.fetch_model(
+                plan,
                 loading,
-                plan.platform.driftloop,
-                version.model,
-                version.model_digest,
-                parts.signed_options(plan, version, MODEL),
+                image=plan.platform.driftloop,
+                uri=version.model,
+                digest=version.model_digest,
+                signed=parts.signed_options(plan, version, MODEL),
             ),
         ),
         containers=containers,
@@ -179,12 +191,12 @@ def unready_service(plan: Plan, release: Release) -> istio.VirtualService | None
     """Build the VirtualService that answers for a pipeline before its first release."""
     if release.phase != "empty":
         return None
-    names = plan.names
+    names, gateway = plan.names, plan.ground.spec.gateway
     return istio.VirtualService(
         metadata=parts.object_meta(names, names.unready, COMPONENT),
         spec=istio.VirtualServiceSpec(
-            hosts=("*",),
-            gateways=(GATEWAY,),
+            hosts=(gateway.hosts,),
+            gateways=(gateway.ref,),
             http=(routes.answer_unready(names.pipeline, names.namespace, plan.access),),
         ),
     )

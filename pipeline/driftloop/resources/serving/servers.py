@@ -152,16 +152,23 @@ def model_volume(container: str) -> core.Volume:
 
 
 def fetch_model(
-    container: str, image: str, uri: str, digest: str | None, signed: tuple[str, ...] = ()
+    plan: Plan | None,
+    container: str,
+    *,
+    image: str,
+    uri: str,
+    digest: str | None,
+    signed: tuple[str, ...] = (),
 ) -> core.Container:
     """The init container that fetches a model, and ends the pod's start unless it is the model of
     the release."""
     return parts.fetch_container(
+        plan,
         initializer_name(container),
-        image,
-        uri,
-        MODEL_URI,
-        model_volume(container).name,
+        image=image,
+        uri=uri,
+        path=MODEL_URI,
+        volume=model_volume(container).name,
         digest=digest,
         signed=signed,
     )

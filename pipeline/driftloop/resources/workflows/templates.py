@@ -246,7 +246,7 @@ def _build_container(plan: Plan, step: WorkflowStep) -> Container:
         models.EnvVar.model_validate(item.dump_object())
         for item in (
             *(parts.working_environment() if own else parts.plain_environment(HOME=WORK)),
-            *parts.platform_environment(*step.variables),
+            *parts.platform_environment(plan, *step.variables),
             *parts.own_environment(step.environment),
         )
     )

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping
 
+from driftloop.contract.layout import read_layout
 from driftloop.contract.platform import GIT_BRANCH, GIT_URL
 from driftloop.contract.trees import release_path
 from driftloop.errors import PipelineError
@@ -48,6 +49,7 @@ class HeadReader:
             workdir=make_scratch(environment),
             guard=refuse_writes,
             credentials=Credentials.from_environment(environment),
+            layout=read_layout(environment),
         )
         return cls(repository, pipeline)
 

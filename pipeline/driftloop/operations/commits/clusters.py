@@ -1,0 +1,105 @@
+"""The clusters of a cluster repository, and the one that a command is for."""
+
+import re
+from collections.abc import Callable, Mapping
+
+from driftloop.contract import trees
+from driftloop.contract.layout import PLATFORM_FILE, Layout
+from driftloop.errors import GitError
+from driftloop.git.repository import Tree
+from driftloop.plan.plan import CLUSTER
+from driftloop.platform import PlatformFile, default_platform, find_platforms, parse_platform
+
+_FLUX_FOLDER = re.compile(r"(.+)/flux-system/[^/]+\.yaml")
+_CLUSTERS_FOLDER = re.compile(rf"((?:{trees.CLUSTER}|clusters)/([^/]+))/.+")
+_OTHERS = frozenset({"infrastructure", "optional", "platform", "base"})
+"""Folders below `cluster/` that are no cluster's."""
+
+
+def choose_layout(cluster: str | None, branch: str | None) -> Callable[[Tree], Layout]:
+    """Return what finds the layout of a cluster in a repository; without a name, of the only one that it has. `branch`
+    is refused when Flux follows another one; None: it is not meant to be applied yet."""
+
+    def find(tree: Tree) -> Layout:
+        platform = choose_platform(tree, cluster)
+        follows = platform.spec.branch
+        if platform.layout.is_declared and branch not in (None, follows):
+            raise GitError(
+                f"{platform.path}: Flux follows branch `{follows}` on cluster `{platform.cluster}`, this is `{branch}`",
+                hint=f"`--branch {follows}` writes where Flux looks",
+            )
+        return platform.layout
+
+    return find
+
+
+def choose_platform(tree: Mapping[str, str], cluster: str | None) -> PlatformFile:
+    """Return the platform of a cluster by its name, or of the only one that a repository has. GitError lists what is
+    there when it has no such cluster, or several and none is named."""
+    declared = {each.cluster: each for each in find_platforms(tree)}
+    undeclared = () if declared else _list_undeclared(tree)
+    known = sorted((*declared, *undeclared))
+    if cluster is None:
+        if len(known) > 1 and CLUSTER not in known:
+            raise GitError(
+                f"the cluster repository has several clusters: {', '.join(known)}",
+                hint="name one of them",
+            )
+        cluster = CLUSTER if CLUSTER in known or not known else known[0]
+        if not known:
+            _refuse_foreign(tree, cluster)
+    if cluster in declared:
+        return declared[cluster]
+    if known and cluster not in known:
+        raise GitError(
+            f"the cluster repository has no cluster `{cluster}`, it has: {', '.join(known)}",
+            hint=f"a {PLATFORM_FILE} whose `metadata.name` is `{cluster}` adds it"
+            if declared
+            else f"`{trees.CLUSTER}/{cluster}/` would be a new one: make that folder, or write a {PLATFORM_FILE} that says "
+            "where Flux reads",
+        )
+    if not known:
+        _refuse_foreign(tree, cluster)
+    return default_platform(cluster)
+
+
+def read_platform(tree: Mapping[str, str], layout: Layout | None, cluster: str) -> PlatformFile:
+    """Return the platform of a cluster as a commit has it, from a tree that its layout places."""
+    text = None if layout is None or not layout.is_declared else tree.get(PLATFORM_FILE)
+    if layout is None or text is None:
+        if layout is not None and layout.is_declared:
+            raise GitError(
+                f"{layout.place(PLATFORM_FILE)} does not exist",
+                hint="`git revert` the commit that removed it",
+            )
+        return default_platform(cluster)
+    return parse_platform(text, path=layout.place(PLATFORM_FILE))
+
+
+def platform_of(platform: PlatformFile, cluster: str) -> PlatformFile:
+    """Return the platform of one of the clusters that share a tree; one with a platform file shares it with none."""
+    return platform if platform.cluster == cluster else default_platform(cluster)
+
+
+def _list_undeclared(tree: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the clusters of a repository without platform files: folders below `cluster/`."""
+    found = (trees.cluster_of(path) for path in tree if path.count("/") > 1)
+    return tuple(sorted({each for each in found if each and each not in _OTHERS}))
+
+
+def _refuse_foreign(tree: Mapping[str, str], cluster: str) -> None:
+    """Raise GitError for a repository that Flux reads elsewhere: files below `cluster/` would never be seen."""
+    folders = sorted({match[1] for path in tree if (match := _FLUX_FOLDER.fullmatch(path))})
+    folders = folders or sorted(
+        {match[1] for path in tree if (match := _CLUSTERS_FOLDER.fullmatch(path))}
+    )
+    if not folders:
+        return
+    names = {folder.rpartition("/")[2]: folder for folder in folders}
+    path = names.get(cluster, folders[0])
+    name = path.rpartition("/")[2]
+    raise GitError(
+        f"Flux reads other folders of the cluster repository than `{trees.CLUSTER}/{cluster}`: {', '.join(folders)}",
+        hint=f"tell driftloop of one: write driftloop/{name}/{PLATFORM_FILE} with\n"
+        f"apiVersion: driftloop.dev/v1alpha1\nkind: Platform\nmetadata: {{name: {name}}}\nspec: {{path: {path}}}",
+    )

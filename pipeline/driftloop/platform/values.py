@@ -1,0 +1,62 @@
+"""Values of a platform file: folders, branches, hosts, starts of image references."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from driftloop.spec.values import NamespaceName, SecretName
+
+_PREFIX = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+
+
+def _folder(text: str) -> str:
+    folder = text.removeprefix("./").rstrip("/")
+    parts = folder.split("/")
+    if not folder or not re.fullmatch(r"[A-Za-z0-9._/-]+", folder):
+        raise ValueError("must be a folder of the repository, such as clusters/prod")
+    if any(part in ("", ".", "..", ".git") for part in parts):
+        raise ValueError(
+            "must be a folder below the repository's root, such as clusters/prod, without `.` and `..`"
+        )
+    return folder
+
+
+def _branch(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", text) or ".." in text:
+        raise ValueError("must be the name of a branch, such as main")
+    return text
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(_PREFIX, text):
+        raise ValueError(
+            "must be a registry with folders in it and without a tag, such as registry.acme.example/mirror"
+        )
+    return text
+
+
+def _bucket(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text):
+        raise ValueError(
+            "must be the name of a bucket: 3 to 63 lower-case letters, digits, - and ."
+        )
+    return text
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", text) or len(text) > 253:
+        raise ValueError("must be a host name, such as models.acme.example")
+    return text
+
+
+RepositoryFolder = Annotated[str, AfterValidator(_folder), Field(min_length=1, max_length=300)]
+BranchName = Annotated[str, AfterValidator(_branch), Field(min_length=1, max_length=200)]
+ClusterName = NamespaceName
+"""Lower-case letters, digits and hyphens, as folders and options have them."""
+ObjectName = SecretName
+ImagePrefix = Annotated[str, AfterValidator(_prefix), Field(min_length=1, max_length=300)]
+"""Start of an image reference that ends with a whole part of it."""
+BucketName = Annotated[str, AfterValidator(_bucket), Field(max_length=63)]
+Host = Annotated[str, AfterValidator(_host), Field(min_length=1, max_length=253)]
