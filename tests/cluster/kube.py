@@ -85,10 +85,10 @@ class Kube:
         return f"127.0.0.1:{known[1]}"
 
     @contextlib.contextmanager
-    def proxy(self):
+    def proxy(self, *options):
         """The API server's address without TLS, while the `with` lasts."""
         process = subprocess.Popen(
-            ["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True
+            ["kubectl", "proxy", "--port=0", *options], stdout=subprocess.PIPE, text=True
         )
         try:
             yield "http://" + process.stdout.readline().split()[-1]

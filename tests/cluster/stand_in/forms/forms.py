@@ -1,4 +1,4 @@
-"""Functions of a user's: one that is killed and goes on, one that fails, one that naps, one that looks at its GPU."""
+"""Functions of a user's: one that is killed and goes on, ones that fail, nap, ask for labels, look at their GPU."""
 
 import os
 import signal
@@ -34,3 +34,14 @@ def memory(data: Path, out: Path) -> None:
     """How large /dev/shm is, in bytes."""
     found = os.statvfs("/dev/shm")
     print(f"shared memory: {found.f_frsize * found.f_blocks}")
+
+
+def ask(data: Path, out: Path) -> None:
+    """Writes what people are to label."""
+    for file in data.iterdir():
+        (out / f"unlabelled-{file.name}").write_text(file.read_text())
+
+
+def check(data: Path, out: Path) -> None:
+    """Reads the labels that people have put beside it."""
+    (out / "labelled.csv").write_text((data / "labels.csv").read_text())
