@@ -1,11 +1,12 @@
 """False alarms of monitors whose threshold is not ours: functions of a person's, and classes of alibi-detect by name.
 
-    python tests/bench/bench_false_alarms.py [--worlds digits flights] [--windows 100] [--releases 3] [--rate 0.05]
+    python tests/bench/bench_false_alarms.py [--worlds digits flights] [--windows 100] [--releases 3] [--rate 0.05] [--trained]
 
 Each is fitted as a run fits it, with calibration and self-test, in several releases, and judges clean windows, which
 are drawn like its reference. The functions run in their own program, as in a container. The verdict is binomial: of
 each release, and of all together, no more alarms than chance explains at the stated rate. What a fit refuses is said
-with the reason. Classes that need TensorFlow are left out: the monitors' environment has none.
+with the reason. `--trained` counts classes that need TensorFlow instead, in the environment of their image; many of them
+train a network for each window.
 """
 
 import argparse
@@ -30,6 +31,8 @@ from driftloop.services.detector.detectors.statistics import find_most  # noqa: 
 WORLDS = ("digits", "flights", "penguins", "zeros")
 CLASSES = ("KSDrift", "CVMDrift", "ChiSquareDrift", "TabularDrift")
 """Those that need no framework."""
+TRAINED = ("MMDDrift", "LSDDDrift", "ClassifierDrift", "SpotTheDiffDrift", "LearnedKernelDrift")
+TRAINED += ("OutlierAE", "OutlierVAE", "SpectralResidual")
 FUNCTIONS = {
     "means": "the furthest mean of a column in standard errors, a score alone",
     "worst": "how far the worst value lies beyond the reference's last thousandth: often 0, heavy beyond",
@@ -84,9 +87,10 @@ def serve_functions(folder: Path, names: list[str]) -> Iterator[list[str]]:
         yield urls
 
 
-def run_counts(world: str, *words: str) -> list[dict[str, Any]]:
-    """Return the counts of one world, made in the monitor environment."""
-    return [json.loads(line) for line in call_monitor("power.borrowed", world, *words).splitlines()]
+def run_counts(world: str, *words: str, image: str) -> list[dict[str, Any]]:
+    """Return the counts of one world, made in the environment of an image."""
+    printed = call_monitor("power.borrowed", world, *words, image=image)
+    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
 
 
 def judge_counts(cells: list[dict[str, Any]], rate: float) -> tuple[str, bool]:
@@ -116,9 +120,16 @@ def main() -> None:
     parser.add_argument("--releases", type=int, default=3)
     parser.add_argument("--size", type=int, default=100, help="rows of a window")
     parser.add_argument("--rate", type=float, default=0.05, help="alarmRate")
-    parser.add_argument("--only", nargs="+", choices=(*FUNCTIONS, *CLASSES))
+    parser.add_argument("--trained", action="store_true", help="classes that need TensorFlow")
+    parser.add_argument("--only", nargs="+", choices=(*FUNCTIONS, *CLASSES, *TRAINED))
     chosen = parser.parse_args()
-    names = chosen.only or [*FUNCTIONS, *CLASSES]
+    usual = TRAINED if chosen.trained else (*FUNCTIONS, *CLASSES)
+    names = [name for name in chosen.only or usual if name in usual]
+    if not names:
+        parser.error(
+            f"none of --only is counted {'with' if chosen.trained else 'without'} --trained"
+        )
+    image = "alibi" if chosen.trained else "monitor"
     began, wolves = time.perf_counter(), []
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -128,9 +139,9 @@ def main() -> None:
             found = defaultdict(list)
             counts = ("--windows", str(chosen.windows), "--releases", str(chosen.releases))
             settings = ("--size", str(chosen.size), "--rate", str(chosen.rate))
-            classes = [name for name in names if name in CLASSES]
+            classes = [name for name in names if name not in FUNCTIONS]
             for cell in run_counts(
-                world, *counts, *settings, "--functions", *urls, "--classes", *classes
+                world, *counts, *settings, "--functions", *urls, "--classes", *classes, image=image
             ):
                 found[cell["world"], cell["monitor"]].append(cell)
             for (data, name), cells in found.items():

@@ -61,15 +61,16 @@ def run_counts(table: str, world: str, *arguments: str) -> list[Cell]:
     return read_cells(call_monitor("power", world, table, *arguments))
 
 
-def call_monitor(module: str, *words: str) -> str:
-    """Return what a module of this folder prints in the monitor environment."""
+def call_monitor(module: str, *words: str, image: str = "monitor") -> str:
+    """Return what a module of this folder prints in the environment of an image."""
     done = subprocess.run(
-        [str(monitor.python()), "-m", module, *words, "--data", str(find_data())],
+        [str(monitor.python(image)), "-m", module, *words, "--data", str(find_data())],
         env={
             **os.environ,
             "PYTHONPATH": f"{ROOT / 'pipeline'}:{ROOT / 'tests' / 'bench'}",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
         },
         stdout=subprocess.PIPE,
         check=True,

@@ -480,6 +480,21 @@ def test_the_monitors_share_the_false_alarms_of_a_pipeline() -> None:
     assert settings.budget == shared["drift"]
 
 
+def test_a_detector_that_needs_less_of_the_false_alarms_gets_less() -> None:
+    text = MINIMAL + (
+        "  monitors:\n"
+        "    drift: {}\n"
+        "    requests: {detector: schema}\n"
+        "    together: {detector: mmd, window: 500}\n"
+    )
+    budgets = [
+        monitor.rate.budget for monitor in make_plan(load_spec(text, path="p.yaml")).monitors
+    ]
+    assert [budget.month for budget in budgets if budget is not None] == pytest.approx(
+        [5 / 8, 1 / 8, 2 / 8]
+    )
+
+
 def test_without_a_word_it_is_one_a_month_at_one_row_a_second() -> None:
     plan = make_plan(load_spec(MINIMAL + "  monitors: {drift: {}}\n", path="p.yaml"))
     (monitor,) = plan.monitors

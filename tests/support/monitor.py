@@ -1,4 +1,4 @@
-"""The monitor image's environment, built once for all tests."""
+"""Environments of the monitor image and of the one with alibi-detect's frameworks, built once for all tests."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from driftloop.local.kubelet.environments import build_environment
 ROOT = Path(__file__).parents[2]
 
 
-def python() -> Path:
-    """Its interpreter; the first call on a machine builds it with uv."""
-    requirements = ROOT / "pipeline" / "driftloop" / "images" / "monitor" / "requirements.txt"
+def python(image: str = "monitor") -> Path:
+    """The interpreter of an image; the first call on a machine builds its environment with uv."""
+    requirements = ROOT / "pipeline" / "driftloop" / "images" / image / "requirements.txt"
     envs = ROOT / ".driftloop" / "envs"
-    return build_environment(envs, [requirements], python="3.11", name="monitor") / "bin" / "python"
+    return build_environment(envs, [requirements], python="3.11", name=image) / "bin" / "python"

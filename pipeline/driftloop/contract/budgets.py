@@ -5,6 +5,7 @@ row alarm. `find_rate` is the one place where the one follows from the other.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from driftloop.contract.documents import DocumentError, document_key, from_json, is_number, is_whole
@@ -19,6 +20,10 @@ MORE, MUCH_LESS = 2.0, 10.0
 """Times the budget, and times less traffic, from which on a person should change the spec."""
 TRAFFIC = 1.0
 """Rows a second that are expected where a spec does not say it."""
+SHARES = {"schema": 1.0, "mmd": 2.0}
+OTHER_SHARE = 5.0
+"""Parts of the false alarms that monitors have beside each other, by detector. What `schema` looks for comes in so many
+rows at once that a smaller rate costs it little; `tabular` and what stands in its place see the less the smaller it is."""
 TRAFFIC_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0}
 ALARM_UNITS = {"day": 1 / 30, "week": 7 / 30, "month": 1.0, "year": 365 / 30}
 """Months of each."""
@@ -39,6 +44,12 @@ def read_alarms(text: str) -> float | None:
     match = _ALARMS.fullmatch(text)
     alarms = int(match[1]) / ALARM_UNITS[match[2]] if match else 0.0
     return alarms or None
+
+
+def share_rate(detectors: Sequence[str]) -> list[float]:
+    """Return the parts, which sum to 1, of monitors with these detectors."""
+    shares = [SHARES.get(detector, OTHER_SHARE) for detector in detectors]
+    return [share / sum(shares) for share in shares]
 
 
 @dataclass(frozen=True)

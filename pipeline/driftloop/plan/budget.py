@@ -10,6 +10,7 @@ from driftloop.contract.budgets import (
     find_rate,
     read_alarms,
     read_traffic,
+    share_rate,
 )
 from driftloop.contract.handovers import AlarmCount
 from driftloop.plan.effects import COUNTED, AlarmEffect, choose_effects
@@ -27,10 +28,12 @@ class WindowRate:
 
 
 def share_false_alarms(spec: Spec) -> Mapping[str, WindowRate]:
-    """Return the rates of all monitors: those without an `alarmRate` of their own have an even part of the
-    pipeline's false alarms each."""
+    """Return the rates of all monitors: those without an `alarmRate` of their own share the pipeline's
+    false alarms by what their detectors can use of them (`share_rate`)."""
     effects = choose_effects(spec)
     sharing = [name for name, each in spec.monitors.items() if each.alarm_rate is None]
+    kinds = [spec.monitors[name].detector for name in sharing]
+    parts = dict(zip(sharing, share_rate(kinds), strict=True))
     month = read_alarms(spec.false_alarms) or 1.0
     traffic = TRAFFIC if spec.traffic is None else read_traffic(spec.traffic) or TRAFFIC
     rates = {}
@@ -40,7 +43,7 @@ def share_false_alarms(spec: Spec) -> Mapping[str, WindowRate]:
             continue
         count = count_alarms(spec, detector, effects[name])
         budget = AlarmBudget(
-            month=month / len(sharing),
+            month=month * parts[name],
             traffic=traffic,
             assumed=spec.traffic is None,
             least=count.least,

@@ -177,7 +177,8 @@ class Spec(SpecModel):
     left out."""
     false_alarms: FalseAlarms = "1/month"
     """False alarms of all monitors together, by day, week, month (30 days) or year: alarms that count though
-    nothing has changed. Monitors without an `alarmRate` of their own share it evenly."""
+    nothing has changed. Monitors without an `alarmRate` of their own share it: of each `schema` one part,
+    of each `mmd` two, of each other five."""
     traffic: Traffic | None = None
     """Rows that the model is asked, by s, min, h or day, such as `40/s`: so many windows share
     `falseAlarms`. When left out one a second, and `driftloop status` compares it with what comes."""

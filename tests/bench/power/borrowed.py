@@ -1,4 +1,4 @@
-"""Run by bench_false_alarms.py in the monitor environment: clean windows of monitors whose threshold is not ours, fitted
+"""Run by bench_false_alarms.py in the environment of an image: clean windows of monitors whose threshold is not ours, fitted
 as a run fits them, a JSON object a line."""
 
 import argparse
@@ -46,6 +46,8 @@ def list_taken(settings: DetectorSettings, release: Release) -> list[int]:
     columns = release.learnt.profile.columns
     if settings.alibi is None:
         return list(range(len(columns)))
+    if settings.alibi.name == "SpectralResidual":
+        return [next(n for n, column in enumerate(columns) if column.type == "number")]
     types = {
         "KSDrift": ("number",),
         "CVMDrift": ("number",),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from driftloop.contract.budgets import share_rate
 from driftloop.contract.handovers import MIXED_KINDS, DetectorKind, DetectorSettings
 from driftloop.errors import PipelineError
 from driftloop.services.detector.detectors import fit_detector
@@ -145,14 +146,12 @@ def _gather(settings: DetectorSettings, answers: Rows) -> DetectorArtifact:
 
 
 def fit_set(release: Release, window: int, rate: float) -> Judge:
-    """Return the set of monitors together, each with the same part of the rate."""
+    """Return the set of monitors together, which share the rate as those of a pipeline do."""
     kinds = [*SET, *(("tabular",) if release.answers is not None else ())]
-    part = rate / len(kinds)
-    judges = [fit_ours(kind, release, window, part) for kind in SET[:2]]
-    judges += [
-        fit_answers("tabular", release, window, part),
-        fit_ours(SET[2], release, window, part),
-    ]
+    rates = [rate * part for part in share_rate(kinds)]
+    judges = [fit_ours(kind, release, window, part) for kind, part in zip(SET, rates, strict=False)]
+    if release.answers is not None:
+        judges.append(fit_answers("tabular", release, window, rates[-1]))
     present = [judge for judge in judges if judge is not None]
     return lambda given: any(judge(given) for judge in present)
 

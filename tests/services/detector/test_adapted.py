@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import monitor
 from support.detector import ROOT
 
 from driftloop.contract.alibi import ALIBI_CLASSES, ALIBI_NAMES, REFUSED
-from driftloop.local.kubelet.environments import build_environment
 
 PLAIN = tuple(name for name in ALIBI_NAMES if not ALIBI_CLASSES[name].framework)
 TRAINED = tuple(name for name in ALIBI_NAMES if ALIBI_CLASSES[name].framework)
@@ -37,10 +37,7 @@ def plain(monitor_python: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def trained() -> Any:
-    requirements = ROOT / "pipeline" / "driftloop" / "images" / "alibi" / "requirements.txt"
-    envs = ROOT / ".driftloop" / "envs"
-    env = build_environment(envs, [requirements], python="3.11", name="alibi")
-    return adapt(env / "bin" / "python", *TRAINED, timeout=1500)
+    return adapt(monitor.python("alibi"), *TRAINED, timeout=1500)
 
 
 def check(found: Any, name: str) -> None:

@@ -158,6 +158,16 @@ def test_a_class_that_is_answered_oftener_is_named(
     assert " % -> " in describe_changes([change], 1)
 
 
+def test_a_class_that_is_answered_three_times_as_often_is_seen_in_fifty_rows(
+    tmp_path: Path,
+) -> None:
+    random = np.random.default_rng(7)
+    rehearsed = [seldon([row], DIGITS) for row in probabilities(EVEN)(random, 2000)]
+    detector, decoder, _ = fit(tmp_path, rehearsed, rate=0.0036)
+    windows = [seldon(probabilities(SKEWED)(random, 50), DIGITS) for _ in range(30)]
+    assert sum(judge(detector, decoder, window).alarm for window in windows) >= 12
+
+
 def test_numbers_and_scores_that_moved_are_told_in_their_own_unit(tmp_path: Path) -> None:
     (change,) = watch(tmp_path, numbers(1000), numbers(1040), [])
     assert (change.column, change.of) == ("answer", "median")

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support import functions
+from support import functions, monitor
 from support.detector import ROOT, profile_rows
 from support.processes import Process
 
 from driftloop.contract.functions import FunctionSettings
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.local.kubelet.environments import build_environment
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict, fit_detector
 from driftloop.services.detector.detectors.function import FunctionProgram
 from driftloop.services.detector.detectors.statistics import find_most
@@ -256,11 +255,6 @@ def test_classes_of_alibi_detect_hold_the_rate_in_each_release(monitor_python: P
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_tests_by_permutation_hold_the_rate_in_each_release() -> None:
-    requirements = ROOT / "pipeline" / "driftloop" / "images" / "alibi" / "requirements.txt"
-    env = build_environment(
-        ROOT / ".driftloop" / "envs", [requirements], python="3.11", name="alibi"
-    )
-    found = count(
-        env / "bin" / "python", "1", "20", "MMDDrift:normal", "LSDDDrift:normal", timeout=1500
-    )
+    python = monitor.python("alibi")
+    found = count(python, "1", "20", "MMDDrift:normal", "LSDDDrift:normal", timeout=1500)
     check(found, 1, 20)

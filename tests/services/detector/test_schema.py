@@ -96,6 +96,20 @@ def test_what_is_broken_is_told_by_column(fitted: Any, rows: list[Any], text: st
     assert changes[0].text.startswith(text), [change.text for change in changes]
 
 
+def test_three_rows_of_a_new_category_are_news_at_a_seventh_of_the_rate(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, alarm_rate=0.0014)
+    fitted = learn(tmp_path, make_rows(np.random.default_rng(1), 3000), settings)
+    clean = [judge(fitted, make_rows(np.random.default_rng(n), 200))[0].alarm for n in range(10)]
+    assert not any(clean)
+    few = {
+        rows: judge(fitted, changed(carrier=lambda n, rows=rows: "XX" if n < rows else "AA"))[
+            0
+        ].alarm
+        for rows in (2, 3)
+    }
+    assert few == {2: False, 3: True}
+
+
 def test_values_beyond_the_range_alarm_beyond_the_margin_only(fitted: Any) -> None:
     training = [row["fare"] for row in make_rows(np.random.default_rng(1), 3000) if row["fare"]]
     high, span = max(training), max(training) - min(training)

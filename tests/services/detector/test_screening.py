@@ -118,6 +118,6 @@ def test_few_columns_of_a_quiet_window_are_tested() -> None:
         tested = []
         for _ in range(20):
             window = random.normal(size=(size, 64))
-            results, _ = detector._test_columns(window, detector._grid.finder.count_rows(window))
+            results, _, _ = detector._test_columns(window, detector._grid.finder.count_rows(window))
             tested.append(len(results))
         assert np.mean(tested) < 16

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from driftloop.contract.profiles import ColumnProfile
 from driftloop.contract.verdicts import ChangeKind, ColumnChange
+from driftloop.services.detector.detectors.levels import score_surest
 from driftloop.services.detector.detectors.statistics import (
     SortedSample,
     compare_samples,
@@ -35,6 +36,8 @@ EXPECTED = 10
 are too small."""
 SPREAD = ((0.5, "median"), (0.9, "90 % quantile"), (0.1, "10 % quantile"), (0.99, "99 % quantile"))
 """Quantiles that may describe a shift."""
+MIDDLE = 3.0
+"""Part of the test of the middle in its column's rate, beside 1 of each other: what moves is moved as a rule."""
 
 Counts = NDArray[np.int64]
 _Level = tuple[ChangeKind, str, int, int]
@@ -55,6 +58,8 @@ class TestResult:
     possible: bool = True
     """False when no window could have moved: none of its rows and of the reference's has what is counted, or
     all have. Such a test takes no part of the rate, since the rows of both together tell it."""
+    weight: float = 1.0
+    """Part of its column's rate, beside those of the column's other tests."""
 
 
 class ColumnReference:
@@ -147,8 +152,9 @@ class _Shares:
     rows: int
     reference: int
 
-    def build_result(self, scores: Rows) -> TestResult:
-        """Return the result of the level that moved most certainly, corrected for their number."""
+    def build_result(self, scores: Rows, threshold: float) -> TestResult:
+        """Return the result of the level that moved most certainly, corrected for their number: exactly where one
+        side of its test alone is beyond the threshold."""
         best = int(np.argmax(scores))
         before, after = self.before[best] / self.reference, self.hits[best] / self.rows
         figures = (float(before), float(after), self.names[best])
@@ -158,6 +164,9 @@ class _Shares:
         if self.kinds[best] == "unseen":
             # one side: that fewer are new is no news
             score = score + math.log10(2) if figures[1] > figures[0] else 0.0
+        elif float(scores[best]) + math.log10(2) >= threshold:
+            exact = score_surest(self.hits, self.before, self.rows, self.reference, best)
+            score = score if exact is None else exact
         effect = abs(figures[1] - figures[0])
         return TestResult(
             self.kinds[best], score, effect, partial(_give, figures), possible=possible > 0
@@ -185,6 +194,8 @@ class TestBatch:
     """All tests of one window."""
 
     columns: Sequence[ColumnReference]
+    threshold: float = math.inf
+    """Score from which on levels are corrected exactly: of less an alarm cannot come."""
     _gaps: list[_Gap] = field(default_factory=list)
     _shares: list[_Shares] = field(default_factory=list)
     _mixes: list[tuple[int, TestResult]] = field(default_factory=list)
@@ -198,7 +209,7 @@ class TestBatch:
                 self._test_column(owner, ordered[owner, :count])
         results = self._test_missing(len(rows) - counts, len(rows))
         for shares, scores in zip(self._shares, self._score_shares(), strict=True):
-            results[shares.owner].append(shares.build_result(scores))
+            results[shares.owner].append(shares.build_result(scores, self.threshold))
         for gap, found in zip(self._gaps, self._score_gaps(), strict=True):
             results[gap.owner].extend(found)
         for owner, mix in self._mixes:
@@ -308,10 +319,10 @@ def _build_results(
     if gap.reference.moments is None or not gap.ranked:
         return results
     sizes = len(gap.window), len(gap.reference.values)
-    for mean, moments in zip(means, gap.reference.moments, strict=True):
+    for mean, moments, weight in zip(means, gap.reference.moments, (MIDDLE, 1.0), strict=True):
         ranked = score_ranks(mean, moments, *sizes)
         if ranked is not None:
-            results.append(TestResult(gap.kind, ranked, effect, describe))
+            results.append(TestResult(gap.kind, ranked, effect, describe, weight=weight))
     return results
 
 

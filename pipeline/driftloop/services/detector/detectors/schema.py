@@ -18,9 +18,11 @@ n + m exchangeable values are all among m of them has the probability C(m, k) / 
 and k rows in m. A margin makes it smaller still. For categories, the rows of those that the training data
 have once stand for the rows of those that they do not have (Good, 1953).
 
-All tests of a window have one correction (Bonferroni), so that clean windows alarm at most as often as
-`alarmRate` says. Counts of which neither the window nor the training data have a row take no part of it
-(Tarone, "A modified Bonferroni method for discrete data", 1990). A share that has grown by less than `atLeast`
+The tests of a window share `alarmRate` (Bonferroni), so that clean windows alarm at most as often as it says. Three
+quarters are those of new categories, of which few rows are news, each column's the less the more such rows it has:
+by the square of those of window and training data together. All others have the rest in even parts: such faults come
+by the dozen. Counts of so few rows of window and training data that none of their divisions could alarm take no
+part (Tarone, "A modified Bonferroni method for discrete data", 1990). A share that has grown by less than `atLeast`
 is no alarm, however certain it is.
 """
 
@@ -43,6 +45,8 @@ from driftloop.services.detector.detectors.statistics import score_counts
 from driftloop.services.detector.rows.marks import split_marks
 from driftloop.services.detector.rows.values import Rows
 
+UNSEEN = 3 / 4
+"""Part of the rate that new categories have."""
 ROWS = "rows"
 """Name under which is told what whole rows are: none of the model's, or duplicates."""
 
@@ -70,12 +74,18 @@ class ShareCount:
         """Return True when it is larger than in the training data: gaps that were filled break nothing."""
         return self.hits * self.reference > self.before * self.rows
 
-    @property
-    def possible(self) -> bool:
-        """Return False when the rows of both together have none of the kind, so that no window of them could
-        alarm; which values lie beyond a range depends on which rows are the window's."""
-        ranged = self.kind in ("below", "above", "stuck", "rejected")
-        return ranged or self.hits + self.before > 0
+    def is_possible(self, rate: float) -> bool:
+        """Return False when the rows of both together have so few of the kind that not even a window with all of them
+        could alarm; which values lie beyond a range depends on which rows are the window's."""
+        if self.kind in ("below", "above", "stuck", "rejected"):
+            return True
+        total = self.hits + self.before
+        if not total:
+            return False
+        most = np.array([min(total, self.rows)])
+        sizes = np.array([self.rows]), np.array([total]) - most, np.array([self.reference])
+        surest = float(score_counts(most, *sizes)[0]) + math.log10(2)
+        return surest >= -math.log10(rate)
 
 
 CountShare = Callable[[Rows], ShareCount | None]
@@ -112,10 +122,8 @@ class SchemaDetector:
         for number, (column, counts) in enumerate(self._columns):
             shares = (count(read[:, number]) for count in counts) if len(read) else ()
             found += [(column.name, column.type, share) for share in shares if share is not None]
-        # what no row of both has takes no part of the rate
-        impossible = sum(not share.possible for _, _, share in found)
-        correction = math.log10(self._tests - impossible)
-        scores = self._score_shares(found, correction, len(rows)).tolist()
+        corrections, correction = self._correct_shares([share for _, _, share in found])
+        scores = self._score_shares(found, corrections, len(rows)).tolist()
         changes = [
             _describe_share(name, type_, share, score, alarm=score >= self._threshold)
             for (name, type_, share), score in zip(found, scores, strict=True)
@@ -132,6 +140,20 @@ class SchemaDetector:
                 "changed": len(alarms),
             },
         )
+
+    def _correct_shares(self, shares: list[ShareCount]) -> tuple[Rows, float]:
+        """Return what the score of each share is lowered by, and that of each other test of the window."""
+        rate = self._config.alarm_rate
+        possible = np.array([share.is_possible(rate) for share in shares])
+        totals = np.array([share.hits + share.before for share in shares])
+        unseen = np.array([share.kind == "unseen" for share in shares]) & possible
+        # at least the test of duplicates is left
+        others = self._tests - int((~possible).sum()) - int(unseen.sum())
+        rest = (1 - UNSEEN if unseen.any() else 1.0) / others
+        parts = np.full(len(shares), rest)
+        weights = 1.0 / totals[unseen].astype(np.float64) ** 2
+        parts[unseen] = UNSEEN * weights / weights.sum()
+        return -np.log10(parts), -math.log10(rest)
 
     def _count_rejected(self, rows: int, reasons: dict[str, int]) -> list[ShareCount]:
         """All of them are one test, told by the reason of most."""
@@ -157,7 +179,7 @@ class SchemaDetector:
         return [change] if found.share - found.before >= self._least else []
 
     def _score_shares(
-        self, found: list[tuple[str, str, ShareCount]], correction: float, rows: int
+        self, found: list[tuple[str, str, ShareCount]], corrections: Rows, rows: int
     ) -> Rows:
         shares = [share for _, _, share in found]
         scores = score_counts(
@@ -173,7 +195,7 @@ class SchemaDetector:
             scores = self._calibration.temper_columns(self._config, names, scores, rows)
         penalties = np.array([share.penalty for share in shares])
         # one side of the test
-        corrected: Rows = np.maximum(scores + math.log10(2) - penalties - correction, 0.0)
+        corrected: Rows = np.maximum(scores + math.log10(2) - penalties - corrections, 0.0)
         return corrected
 
 

@@ -7,22 +7,23 @@ Of a column of numbers that hardly repeat, without gaps, the counts bound what i
 * a value lies in the reference between two known ranks, which bounds the mean rank, and the mean distance of ranks
   from the middle.
 
-A column whose bounds are below what its correction takes off has score 0, whatever its tests say. All others are
+A column whose bounds together are below what its correction takes off has score 0, whatever its tests say. All others are
 tested, and so are columns with levels, ties of which chi-squared is made, or gaps.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from driftloop.services.detector.detectors.column_tests import ColumnReference
+from driftloop.services.detector.detectors.column_tests import MIDDLE, ColumnReference
 from driftloop.services.detector.detectors.counts import CountGrid, Counts
 from driftloop.services.detector.detectors.statistics import (
     RankMoments,
-    convert_scores,
+    restore_scores,
     score_gaps,
     take_ranks,
 )
@@ -34,6 +35,8 @@ MARGIN = 1e-3
 """Scores so near to the correction are not taken for less: series and tables are no more exact."""
 STEPS = 40
 """Halvings by which the gap of a score is found."""
+GAPS = 0.25
+"""Share of what a column's tests may say together that is left to the gap, where ranks are tested, too."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +48,24 @@ class ColumnBounds:
     gaps: Rows
     """The largest gap between the distribution functions is at most that."""
     ranks: Rows
-    """Mean ranks, or mean distances from the middle, are at most so many standard deviations away."""
-    tests: Counts
-    """Tests of each of these columns."""
+    """Mean ranks, and mean distances from the middle, are at most so many standard deviations away (columns x 2), 0
+    where they are not tested."""
+    parts: Rows
+    """Parts of a column's rate that its tests have: of gaps, of mean ranks, of mean distances (columns x 3)."""
     rows: int
 
-    def find_quiet(self, shared: float, reference: int) -> Mask:
-        """Return the columns of which no test exceeds its correction; `shared` is what all columns of the
-        window have in common of it."""
+    def find_quiet(self, correction: float, reference: int) -> Mask:
+        """Return the columns whose tests together don't exceed a correction."""
         quiet = np.zeros(len(self.plain), dtype=bool)
-        for tests in np.unique(self.tests[self.plain]).tolist():
-            least = shared + float(np.log10(tests)) - MARGIN
-            if least <= 0:
-                continue
-            gap = _find_gap(least, self.rows, reference)
-            distance = float(convert_scores(np.array(least)))
-            quiet |= (self.tests == tests) & (self.gaps < gap) & (self.ranks < distance)
+        least = correction - MARGIN
+        if least <= 0:
+            return quiet
+        scores = restore_scores(self.ranks)
+        ranked = (self.parts[:, 1:] * 10 ** np.minimum(scores, least + 1)).sum(axis=1) / 10**least
+        for part in np.unique(self.parts[self.plain, 0]).tolist():
+            room = GAPS if part < 1 else 1.0
+            gap = _find_gap(least + math.log10(room / part), self.rows, reference)
+            quiet |= (self.parts[:, 0] == part) & (self.gaps < gap) & (ranked <= 1 - room)
         return quiet & self.plain
 
 
@@ -104,12 +109,13 @@ class ColumnScreen:
         far = np.abs(sums[:2].T - self._means) + sums[2][:, None]
         taken = take_ranks(self._variances, self._skewness, rows, self.rows)
         spreads = np.sqrt(self._variances * (1 / rows + 1 / self.rows))
-        ranks = np.where(taken, far / np.where(taken, spreads, 1.0), 0.0).max(axis=1)
+        ranks = np.where(taken, far / np.where(taken, spreads, 1.0), 0.0)
+        weights = np.concatenate([np.ones((len(taken), 1)), taken * [MIDDLE, 1.0]], axis=1)
         return ColumnBounds(
             plain=self._plain & (cells[self._heads] == 0),
             gaps=np.maximum.reduceat(gaps, self._heads),
             ranks=ranks,
-            tests=1 + taken.sum(axis=1),
+            parts=weights / weights.sum(axis=1, keepdims=True),
             rows=rows,
         )
 

@@ -218,7 +218,7 @@ def _log_one_sided(gap: float, size: float) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         ends = np.where(n - j > 0, (n - j) * np.log(rest), 0.0)
     terms = _log_choose(n, j) + (j - 1) * np.log(gap + j / n) + ends
-    return math.log(gap) + float(_log_sum(terms[None, :])[0])
+    return math.log(gap) + float(sum_logs(terms[None, :])[0])
 
 
 def score_counts(hits: Counts, window: Counts, before: Counts, reference: Counts) -> Numbers:
@@ -243,7 +243,7 @@ def score_counts(hits: Counts, window: Counts, before: Counts, reference: Counts
         logs = table[k] - table[x] - table[k - x]
         logs = logs + table[n - k] - table[m - x] - table[n - k - m + x]
         logs = logs - (table[n] - table[m] - table[n - m])
-        tails = _log_sum(np.where(inside, logs, -np.inf))
+        tails = sum_logs(np.where(inside, logs, -np.inf))
         scores[part] = -(math.log(2) + tails) / LOG10
         start += count
     return np.maximum(scores, 0.0)
@@ -260,7 +260,7 @@ def score_squares(square: float, freedom: int) -> float:
     while a < freedom / 2:
         terms.append(a * math.log(x) - x - math.lgamma(a + 1))
         a += 1
-    return max(-float(_log_sum(np.array([terms]))[0]) / LOG10, 0.0)
+    return max(-float(sum_logs(np.array([terms]))[0]) / LOG10, 0.0)
 
 
 @functools.cache
@@ -384,7 +384,7 @@ def log_factorials(most: int) -> Numbers:
     return _factorials
 
 
-def _log_sum(logs: Numbers) -> Numbers:
+def sum_logs(logs: Numbers) -> Numbers:
     """Return the logarithm of the sum of each row's exponentials."""
     top = logs.max(axis=1)
     safe = np.where(np.isfinite(top), top, 0.0)

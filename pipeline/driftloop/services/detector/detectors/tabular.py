@@ -18,8 +18,10 @@ training row has: a row of the training data would be the first of its kind as o
 Scores are those of windows as they come, of one release, when the fit learnt what these are (`calibration`).
 Windows together are judged, too (`lasting`), which takes a small part of `alarmRate`.
 
-Every column has the same part of `alarmRate`, every kind of test the same part of its column's (Bonferroni);
-which columns have changed is Holm's choice. A test of which the rows of window and reference together say that
+Every column has the same part of `alarmRate`; of answers the chosen class has half, and the numbers of all classes
+together the other half. The tests of a column share its part, that of the middle three parts and each other one, and count
+together (`corrections.combine_scores`). The levels of one test are corrected by what each of them can reach (`levels`).
+Which columns have changed is Holm's choice. A test of which the rows of window and reference together say that
 it could not alarm (gaps where there are none, a constant column) has no part (Tarone, "A modified Bonferroni
 method for discrete data", 1990). All are lowered by what the windows of a release share, its reference
 (`statistics.correct_sharing`), so that 19 of 20 releases hold the rate. A test whose effect is below that of its
@@ -50,7 +52,7 @@ from driftloop.services.detector.detectors.column_tests import (
     TestBatch,
     TestResult,
 )
-from driftloop.services.detector.detectors.corrections import find_changed
+from driftloop.services.detector.detectors.corrections import combine_scores, find_changed
 from driftloop.services.detector.detectors.counts import CountGrid, Counts
 from driftloop.services.detector.detectors.lasting import LastingTest, find_part
 from driftloop.services.detector.detectors.screening import ColumnScreen
@@ -82,6 +84,7 @@ class TabularDetector:
             ColumnReference(column, reference[:, number])
             for number, column in enumerate(profile.columns)
         ]
+        self._weights = _weigh_columns(profile)
         self._grid = CountGrid(self._columns)
         self._screen = ColumnScreen(self._grid, self._columns)
 
@@ -97,15 +100,16 @@ class TabularDetector:
 
     def score_counted(self, rows: Rows, cells: Counts) -> WindowVerdict:
         """Judge a window whose rows are counted in the finer cells of the grid."""
-        results, corrections = self._test_columns(rows, cells)
+        results, parts, shared = self._test_columns(rows, cells)
         large = {number: self._drop_small(number, each) for number, each in results.items()}
+        with np.errstate(divide="ignore"):
+            corrections = shared - np.log10(parts)
         scores = np.zeros(len(self._columns))
         for number, some in large.items():
-            most = max((result.score for result in some), default=0.0)
-            scores[number] = max(0.0, most - corrections[number])
-        changed = find_changed(scores.tolist(), self._threshold)
+            scores[number] = max(0.0, _combine(some, results[number]) - corrections[number])
+        changed = find_changed(scores.tolist(), self._threshold, parts.tolist())
         worst = {
-            number: self._choose_result(some or results[number], corrections[number])
+            number: self._choose_result(some or results[number], float(corrections[number]))
             for number, some in large.items()
         }
         shown = sorted(changed, key=lambda n: -worst[n].effect)[:MOST_SHOWN]
@@ -132,29 +136,30 @@ class TabularDetector:
 
     def _test_columns(
         self, rows: Rows, cells: Counts
-    ) -> tuple[dict[int, list[TestResult]], dict[int, float]]:
+    ) -> tuple[dict[int, list[TestResult]], Rows, float]:
         """Return the results of the columns that may have moved, and of the first ones, which a verdict shows
-        when none has; and what each score is lowered by."""
+        when none has; the part of the rate that each column has, 0 where no test could alarm; and what all scores
+        are lowered by."""
         bounds = self._screen.bound_tests(cells, len(rows))
         results = self._run_tests(rows, np.flatnonzero(~bounds.plain))
-        tested = int(bounds.plain.sum()) + sum(
-            any(result.possible for result in each) for each in results.values()
-        )
-        shared = self._correct_sharing(tested, len(rows))
-        wanted = ~bounds.find_quiet(shared, self._rows)
+        tested = bounds.plain.copy()
+        for number, each in results.items():
+            tested[number] = any(result.possible for result in each)
+        parts = _share_rate(np.where(tested, self._weights, 0.0))
+        shared = self._correct_sharing(int(tested.sum()), len(rows))
+        wanted = np.ones(len(tested), dtype=bool)
+        if bounds.plain.any():
+            most = float(parts[bounds.plain].max())
+            wanted = ~bounds.find_quiet(shared - math.log10(most), self._rows)
         wanted[:MOST_QUIET] = True
         results |= self._run_tests(rows, np.flatnonzero(wanted & bounds.plain))
-        corrections = {
-            number: shared + math.log10(max(1, sum(result.possible for result in each)))
-            for number, each in results.items()
-        }
-        return dict(sorted(results.items())), corrections
+        return dict(sorted(results.items())), parts, shared
 
     def _run_tests(self, rows: Rows, numbers: Counts) -> dict[int, list[TestResult]]:
         if not len(numbers):
             return {}
         columns = [self._columns[number] for number in numbers.tolist()]
-        results = TestBatch(columns).test_window(rows[:, numbers])
+        results = TestBatch(columns, self._threshold).test_window(rows[:, numbers])
         tempered = self._temper_results(columns, results, len(rows))
         return dict(zip(numbers.tolist(), tempered, strict=True))
 
@@ -186,30 +191,63 @@ class TabularDetector:
     def _list_small(
         self,
         results: Mapping[int, list[TestResult]],
-        corrections: Mapping[int, float],
+        corrections: Rows,
         changed: set[int],
     ) -> list[ColumnChange]:
         """Return what moved for certain, and too little, of columns that have not changed."""
         small = []
         for number, each in results.items():
-            result = max(each, key=lambda one: one.score)
-            score = result.score - corrections[number]
-            if number in changed or score < self._threshold:
+            few = [one for one in each if one.effect < self._find_floor(number, one)]
+            score = _combine(each, each) - corrections[number]
+            if number in changed or score < self._threshold or not few:
                 continue
+            result = max(few, key=lambda one: one.score)
             change = self._columns[number].describe_change(result, score, alarm=False)
             small.append(replace(change, at_least=self._find_floor(number, result)))
         return sorted(small, key=lambda change: -change.effect)
 
     def _correct_sharing(self, columns: int, rows: int) -> float:
-        """Return the part of a correction that so many columns of a window have in common."""
+        """Return what the scores of so many columns of a window are lowered by beside their parts."""
         own = correct_sharing(self._rate, columns, rows, self._rows)
-        return math.log10(max(1, columns)) + own - math.log10(1 - self._part)
+        return own - math.log10(1 - self._part)
 
     def _choose_result(self, results: list[TestResult], correction: float) -> TestResult:
         """Return the most certain result; one of all levels together only when it is beyond chance
         alone, since it is described by a level that may not be."""
+        total = sum(result.weight for result in results if result.possible)
         bound = self._threshold + correction
-        return max(results, key=lambda r: (r.score >= bound, r.kind != "mix", r.score))
+
+        def order(result: TestResult) -> tuple[bool, bool, float]:
+            own = bound + math.log10(max(1.0, total / result.weight))
+            return result.score >= own, result.kind != "mix", result.score
+
+        return max(results, key=order)
+
+
+def _weigh_columns(profile: TableProfile) -> Rows:
+    """Return the parts of the rate that columns have beside each other: the class that a model chooses as much as the
+    numbers of all classes, which say the same once more."""
+    weights = np.ones(len(profile.columns))
+    for number, column in enumerate(profile.columns):
+        if column.name == profile.chosen:
+            weights[number] = max(1, len(weights) - 1)
+    return weights
+
+
+def _share_rate(weights: Rows) -> Rows:
+    """Return parts that sum to 1, of weights."""
+    total = float(weights.sum())
+    return weights / total if total else weights
+
+
+def _combine(some: Sequence[TestResult], every: Sequence[TestResult]) -> float:
+    """Return the score of some tests of a column together, of which all have parts."""
+    total = sum(result.weight for result in every if result.possible)
+    if not total:
+        return 0.0
+    return combine_scores(
+        [result.score for result in some], [result.weight / total for result in some]
+    )
 
 
 def _list_highest(scores: Rows) -> list[int]:
