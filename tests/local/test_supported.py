@@ -21,8 +21,6 @@ BLOCK = re.compile(
 )
 
 ELSEWHERE = {
-    "Deployment spec.template.spec nodeSelector": "a python server with a GPU profile",
-    "Deployment spec.template.spec tolerations": "a python server with a GPU profile",
     "Deployment spec.template.spec runtimeClassName": "a python server with a GPU profile",
     "Deployment spec.template.spec.volumes[].emptyDir medium": "its shared memory",
     "Deployment spec.template.spec.volumes[].emptyDir sizeLimit": "its shared memory",

@@ -1,6 +1,6 @@
 """v1: the small part of the core API that we emit."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -253,9 +253,11 @@ class Container(ObjectPart):
 class Toleration(ObjectPart):
     """A taint of nodes that does not keep the pod away."""
 
-    key: str
-    operator: Literal["Exists"] = "Exists"
-    effect: Literal["NoSchedule"] = "NoSchedule"
+    key: str | None = None
+    operator: str = "Exists"
+    value: str | None = None
+    effect: str | None = "NoSchedule"
+    toleration_seconds: int | None = None
 
 
 class PodSpec(ObjectPart):
@@ -263,6 +265,9 @@ class PodSpec(ObjectPart):
 
     node_selector: dict[str, str] | None = None
     tolerations: tuple[Toleration, ...] | None = None
+    affinity: dict[str, Any] | None = None
+    """As a spec has it, in the words of the API."""
+    priority_class_name: str | None = None
     runtime_class_name: str | None = None
     service_account_name: str | None = None
     automount_service_account_token: bool | None = None

@@ -11,7 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from driftloop.kube.base import KubernetesObject, ObjectPart
-from driftloop.kube.core import ContainerResources, KeySelector, PodSecurityContext, SecurityContext
+from driftloop.kube.core import (
+    ContainerResources,
+    KeySelector,
+    PodSecurityContext,
+    SecurityContext,
+    Toleration,
+)
 
 
 class ContainerTemplate(ObjectPart):
@@ -44,12 +50,24 @@ class EventBus(KubernetesObject):
     spec: EventBusSpec
 
 
+class EventPodMeta(ObjectPart):
+    """Marks of such a pod."""
+
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
 class EventPodTemplate(ObjectPart):
     """The pod that the controller makes for a source or a sensor."""
 
+    metadata: EventPodMeta | None = None
     service_account_name: str | None = None
     container: ContainerTemplate | None = None
     security_context: PodSecurityContext | None = None
+    node_selector: dict[str, str] | None = None
+    tolerations: tuple[Toleration, ...] | None = None
+    affinity: dict[str, Any] | None = None
+    priority_class_name: str | None = None
 
 
 class WebhookSource(ObjectPart):

@@ -35,10 +35,12 @@ class PredictiveUnit(ObjectPart):
     children: tuple["PredictiveUnit", ...] | None = None
 
 
-class Named(ObjectPart):
-    """The name of a pod."""
+class ComponentMeta(ObjectPart):
+    """Marks of a pod, and the end of its Deployment's name in place of the names of all containers."""
 
-    name: str
+    name: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
 
 
 class Autoscaler(ObjectPart):
@@ -57,8 +59,7 @@ class ComponentSpec(ObjectPart):
     of them forbid every eviction.
     """
 
-    metadata: Named | None = None
-    """Instead of the names of all containers, the end of its Deployment's name."""
+    metadata: ComponentMeta | None = None
     spec: PodSpec
     hpa_spec: Autoscaler | None = None
 

@@ -42,6 +42,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_steps,
         _check_search,
         _check_gpus,
+        _check_annotations,
         _check_serving,
         _check_access,
         _check_rehearsal,
@@ -195,6 +196,25 @@ def _check_gpus(pipeline: Pipeline) -> Iterator[SpecFinding]:
                 f"{format_location((*at, 'resources'))} asks for a GPU of profile `{name}`, must be of `{served[0][1]}` as "
                 f"{format_location(served[0][0])} asks for: all of a graph is one pod, on one node",
             )
+
+
+def _check_annotations(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    """Seldon's executor drops all of its settings, the time of an answer among them, for one `=`."""
+    spec = pipeline.spec
+    if spec.serve.backend != "seldon":
+        return
+    for at, settings in ((("spec", "pods"), spec.pods), (("spec", "serve", "pod"), spec.serve.pod)):
+        for name, value in settings.annotations.items():
+            location = (*at, "annotations", name)
+            if "=" in value:
+                yield SpecFinding(
+                    location,
+                    f"{format_location(location)} is `{value}`, must not hold `=` with `backend: seldon`: its "
+                    "executor would lose its own annotations",
+                    "use `backend: plain`"
+                    if at[1] == "serve"
+                    else "give it to the roles that need it, or use `backend: plain`",
+                )
 
 
 def _list_served_resources(pipeline: Pipeline) -> Iterator[tuple[tuple[str | int, ...], Resources]]:

@@ -56,6 +56,7 @@ from driftloop.spec.events import Events
 from driftloop.spec.labels import LabelledBatches
 from driftloop.spec.model import Mesh, Rehearse, Retrain, Spec
 from driftloop.spec.observability import Observability
+from driftloop.spec.pods import NO_SETTINGS, AccountedPodSettings, PodSettings
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.rollout import Rollout
 from driftloop.spec.serve import Serve
@@ -89,6 +90,7 @@ class DataStepPlan:
     approve: bool = False
     """The run waits for a person after it."""
     environment: Environment = NO_VARIABLES
+    pod: PodSettings = NO_SETTINGS
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,8 @@ class Plan:
     """Secrets that the kubelet pulls images with."""
     gpus: Mapping[str, GpuProfile] = field(default_factory=dict)
     """The spec's own kinds of GPU."""
+    pods: AccountedPodSettings = field(default_factory=AccountedPodSettings)
+    """Settings of all pods."""
 
     def gpu_profile(self, resources: Resources) -> GpuProfile | None:
         """The kind of GPU that a container gets, when it asks for one."""
@@ -437,6 +441,7 @@ def make_plan(pipeline: Pipeline | Document, *, platform: PlatformFile | None = 
             dict.fromkeys((*spec.image_pull_secrets, *registries.pull_secrets))
         ),
         gpus=spec.gpus,
+        pods=spec.pods,
         retrain=spec.retrain,
         observability=spec.observability,
     )
@@ -460,6 +465,7 @@ def _plan_steps(
             key,
             step.approve,
             step.environment,
+            step.pod,
         )
         for step, key in zip(steps, keys, strict=True)
     )

@@ -23,7 +23,8 @@ def fitted_monitors(plan: Plan, version: Version) -> tuple[Monitor, ...]:
 
 def detector_account(plan: Plan, monitor: Monitor) -> core.ServiceAccount:
     """It never talks to the API server."""
-    return parts.service_account(plan, plan.names.detector(monitor.name), monitor.name)
+    name, own = plan.names.detector(monitor.name), monitor.detector.pod.service_account
+    return parts.service_account(plan, name, monitor.name, own=own)
 
 
 def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.Deployment:
@@ -73,6 +74,7 @@ def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.
         mounts=(core.VolumeMount(name="detector", mount_path=DETECTOR_FOLDER),),
         beside=functions.build_containers(monitor),
         resources=_choose_resources(monitor),
+        settings=monitor.detector.pod,
     )
 
 

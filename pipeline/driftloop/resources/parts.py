@@ -22,12 +22,19 @@ from driftloop.kube.base import LabelSelector, ObjectMeta
 from driftloop.plan import Plan
 from driftloop.release.record import Version
 from driftloop.release.statement import SignedPart, state_version
+from driftloop.resources import placing
 from driftloop.spec.environment import (
     ConfigKey,
     Environment,
     SecretKey,
     WholeConfig,
     WholeSecret,
+)
+from driftloop.spec.pods import (
+    NO_ACCOUNT_SETTINGS,
+    NO_SETTINGS,
+    AccountSettings,
+    PodSettings,
 )
 
 USER = 8888
@@ -243,13 +250,20 @@ def signed_options(plan: Plan, version: Version, part: str) -> tuple[str, ...]:
 
 
 def service_account(
-    plan: Plan, name: str, component: str, *, token: bool = False, stores: bool = True
+    plan: Plan,
+    name: str,
+    component: str,
+    *,
+    token: bool = False,
+    stores: bool = True,
+    own: AccountSettings = NO_ACCOUNT_SETTINGS,
 ) -> core.ServiceAccount:
     """A ServiceAccount; `token` says whether its pods talk to the API server, and `stores` whether they use the
-    object store, Argo's containers beside a step included."""
+    object store, Argo's containers beside a step included. What the spec says stands over what the platform does."""
     identity = plan.ground.spec.object_store.service_account_annotations if stores else {}
+    annotations = {**identity, **plan.pods.service_account.annotations, **own.annotations}
     return core.ServiceAccount(
-        metadata=object_meta(plan.names, name, component, annotations=dict(identity) or None),
+        metadata=object_meta(plan.names, name, component, annotations=annotations or None),
         image_pull_secrets=pull_secrets(plan),
         automount_service_account_token=token,
     )
@@ -289,13 +303,14 @@ def service_deployment(
     mounts: tuple[core.VolumeMount, ...] = (),
     beside: tuple[core.Container, ...] = (),
     token: bool = False,
+    settings: PodSettings = NO_SETTINGS,
 ) -> apps.Deployment:
     """One replica of a service of ours, listening on 8080, ready when /healthz says so.
 
     It is replaced, not doubled: its state is in NATS, and a second copy would only wait for the
     first one's lease.
     """
-    external = name_external(beside)
+    external, placed = name_external(beside), placing.settle(plan, settings)
     others = (mount.name for each in beside for mount in each.volume_mounts or ())
     names = ("work", *(mount.name for mount in mounts), *others)
     volumes = tuple(core.Volume(name=volume, empty_dir=core.EmptyDir()) for volume in names)
@@ -308,8 +323,12 @@ def service_deployment(
             selector=LabelSelector(match_labels=own),
             strategy=apps.Strategy(type="Recreate"),
             template=core.PodTemplate(
-                metadata=core.TemplateMeta(labels={**own, **scraping_labels(plan)}),
+                metadata=placing.mark(placed, {**own, **scraping_labels(plan)}),
                 spec=core.PodSpec(
+                    node_selector=placing.select_nodes(placed),
+                    tolerations=placing.tolerate_taints(placed),
+                    affinity=placing.dump_affinity(placed),
+                    priority_class_name=placed.priority_class_name,
                     service_account_name=name,
                     automount_service_account_token=token,
                     enable_service_links=False,

@@ -6,7 +6,7 @@ from driftloop.contract.names import CAUSE, EVENT_BUS, NATS_URL, PLATFORM, WEBHO
 from driftloop.contract.platform import NATS_ROLES, WEBHOOK_TOKEN
 from driftloop.kube import core, events
 from driftloop.plan import Plan
-from driftloop.resources import parts
+from driftloop.resources import parts, placing
 
 COMPONENT = "retrain"
 EVENT, ROLLBACK_EVENT = "retrain", "rollback"
@@ -44,12 +44,28 @@ def event_source(plan: Plan) -> events.EventSource:
         spec=events.EventSourceSpec(
             event_bus_name=EVENT_BUS,
             replicas=1,
-            template=events.EventPodTemplate(container=_SMALL, security_context=parts.POD),
+            template=_build_pod(plan),
             webhook={
                 EVENT: _build_webhook("/retrain"),
                 **({ROLLBACK_EVENT: _build_webhook("/rollback")} if plan.rollback_on else {}),
             },
         ),
+    )
+
+
+def _build_pod(plan: Plan, *, account: str | None = None) -> events.EventPodTemplate:
+    """Return the pod that the controller makes: with the settings of all pods."""
+    placed = placing.settle(plan)
+    meta = events.EventPodMeta(labels=placed.labels or None, annotations=placed.annotations or None)
+    return events.EventPodTemplate(
+        metadata=meta if meta.dump_object() else None,
+        service_account_name=account,
+        container=_SMALL,
+        security_context=parts.POD,
+        node_selector=placing.select_nodes(placed),
+        tolerations=placing.tolerate_taints(placed),
+        affinity=placing.dump_affinity(placed),
+        priority_class_name=placed.priority_class_name,
     )
 
 
@@ -82,9 +98,7 @@ def build_sensor(plan: Plan) -> events.Sensor:
         metadata=parts.object_meta(names, names.retrain, COMPONENT),
         spec=events.SensorSpec(
             event_bus_name=EVENT_BUS,
-            template=events.EventPodTemplate(
-                service_account_name=names.sensor, container=_SMALL, security_context=parts.POD
-            ),
+            template=_build_pod(plan, account=names.sensor),
             dependencies=(
                 _build_dependency(plan, DECIDED, EVENT),
                 *((_build_dependency(plan, ORDERED, ROLLBACK_EVENT),) if rolls_back else ()),

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from driftloop.contract.columns import TARGET, ColumnUse
 from driftloop.spec.base import SpecModel
 from driftloop.spec.environment import Environment, Variables, VariableSources
+from driftloop.spec.pods import NO_SETTINGS, PodSettings
 from driftloop.spec.resources import Resources, Retries
 from driftloop.spec.values import (
     ColumnName,
@@ -49,6 +50,8 @@ class DataStep(SpecModel):
     env_from: VariableSources = ()
     """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
     `env` come before them."""
+    pod: PodSettings = NO_SETTINGS
+    """Placement and marks of the step's pod."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

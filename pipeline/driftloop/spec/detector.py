@@ -10,6 +10,7 @@ from driftloop.contract.alibi import ALIBI_NAMES, REFUSED, AlibiName
 from driftloop.contract.functions import RowsForm
 from driftloop.spec.base import SpecModel
 from driftloop.spec.environment import Environment, Variables, VariableSources
+from driftloop.spec.pods import AccountedPodSettings
 from driftloop.spec.resources import Resources
 from driftloop.spec.values import (
     ColumnNames,
@@ -95,6 +96,8 @@ class _Monitor(SpecModel):
     `retrain.on` says: a run, or an alert, of detectors of single rows neither."""
     alarms: Alarms | None = None
     """Windows that must alarm before it counts; when left out `retrain.consecutive` in a row."""
+    pod: AccountedPodSettings = AccountedPodSettings()
+    """Placement and marks of its pod, and of that of the step that fits it."""
 
     @property
     def window_rows(self) -> int:

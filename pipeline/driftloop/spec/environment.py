@@ -106,7 +106,7 @@ def _check_source(value: Any) -> Any:
     return value
 
 
-def _take_list(value: Any) -> Any:
+def take_list(value: Any) -> Any:
     """Return a list as the tuple that strict validation wants of what is no text of JSON any more."""
     return tuple(value) if isinstance(value, list) else value
 
@@ -140,7 +140,7 @@ _Sources = tuple[
 VariableSources = Annotated[
     _Sources,
     Field(max_length=20),
-    BeforeValidator(_take_list, json_schema_input_type=_Sources),
+    BeforeValidator(take_list, json_schema_input_type=_Sources),
 ]
 """Secrets and ConfigMaps of which every key is a variable."""
 

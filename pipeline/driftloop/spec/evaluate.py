@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from driftloop.spec.base import SpecModel
 from driftloop.spec.environment import Environment, Variables, VariableSources
+from driftloop.spec.pods import NO_SETTINGS, PodSettings
 from driftloop.spec.resources import Resources, Retries
 from driftloop.spec.values import Function, ImageName, MetricName, PositiveDuration
 
@@ -62,6 +63,8 @@ class Evaluate(SpecModel):
     env_from: VariableSources = ()
     """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
     `env` come before them."""
+    pod: PodSettings = NO_SETTINGS
+    """Placement and marks of the evaluation's pod."""
 
     @property
     def environment(self) -> Environment:

@@ -20,6 +20,7 @@ from driftloop.spec.evaluate import Evaluate
 from driftloop.spec.events import Events
 from driftloop.spec.labels import Labels
 from driftloop.spec.observability import Observability
+from driftloop.spec.pods import AccountedPodSettings
 from driftloop.spec.quiet import QuietTimes
 from driftloop.spec.resources import GpuProfile
 from driftloop.spec.retention import Retention
@@ -155,6 +156,8 @@ class Spec(SpecModel):
         default_factory=dict
     )
     """Kinds of GPU by name; `default` is that of `gpu: 1` alone and need not be written."""
+    pods: AccountedPodSettings = AccountedPodSettings()
+    """Placement and marks of all pods of the pipeline, driftloop's own included; roles put theirs (`pod`) over it."""
     data: Data
     """Source of the labelled batches."""
     train: Train

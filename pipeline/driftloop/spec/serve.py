@@ -9,6 +9,7 @@ from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT
 from driftloop.spec.base import SpecModel, tagged
 from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.graph import Node
+from driftloop.spec.pods import AccountedPodSettings
 from driftloop.spec.resources import Resources
 from driftloop.spec.values import ImageName, ModelClass, RequestLimit
 
@@ -48,6 +49,8 @@ class _Server(SpecModel):
     env_from: VariableSources = ()
     """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
     `env` come before them."""
+    pod: AccountedPodSettings = AccountedPodSettings()
+    """Placement and marks of the versions' pods; the rehearsal is placed as they are."""
     graph: Node | None = None
     """Nodes around the released model: transformers, a combiner, a router."""
 

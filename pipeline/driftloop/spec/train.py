@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from driftloop.spec.base import SpecModel
 from driftloop.spec.environment import Environment, Variables, VariableSources
+from driftloop.spec.pods import AccountedPodSettings
 from driftloop.spec.resources import Resources, Retries
 from driftloop.spec.values import (
     Cron,
@@ -131,6 +132,8 @@ class Train(SpecModel):
     env_from: VariableSources = ()
     """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
     `env` come before them."""
+    pod: AccountedPodSettings = AccountedPodSettings()
+    """Placement and marks of the trials' pods; their ServiceAccount is also that of data steps, evaluation and rehearsal."""
     timeout: PositiveDuration = timedelta(hours=1)
     """A trial is stopped and fails after this time."""
     retries: Retries | None = None

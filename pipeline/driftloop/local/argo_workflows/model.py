@@ -307,10 +307,12 @@ class Template(Part):
 
     ACCEPTED = frozenset(
         {
+            "affinity",
             "memoize",
             "metadata",
             "nodeSelector",
             "podSpecPatch",
+            "priorityClassName",
             "serviceAccountName",
             "tolerations",
         }
@@ -408,11 +410,15 @@ class WorkflowSpec(Part):
 
     ACCEPTED = frozenset(
         {
+            "affinity",
             "archiveLogs",
             "artifactGC",
+            "nodeSelector",
             "podGC",
             "podMetadata",
+            "podPriorityClassName",
             "securityContext",
+            "tolerations",
         }
     )
     entrypoint: str | None = None

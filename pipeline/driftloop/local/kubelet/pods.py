@@ -33,7 +33,7 @@ POD = frozenset(
     {
         "containers", "initContainers", "volumes", "serviceAccountName", "securityContext",
         "terminationGracePeriodSeconds", "automountServiceAccountToken", "enableServiceLinks", "nodeSelector",
-        "tolerations", "runtimeClassName",
+        "tolerations", "affinity", "priorityClassName", "runtimeClassName",
     }
 )  # fmt: skip
 CONTAINER = frozenset(

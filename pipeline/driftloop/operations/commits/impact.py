@@ -214,6 +214,9 @@ def _describe_effects(
         ):
             yield f"the {component} service restarts and continues where it was"
     yield from _describe_recorder(before, after)
+    for kind, _, name in sorted(changed & before.keys() & after.keys()):
+        if kind == "ServiceAccount":
+            yield f"pods of the account {name} that start from now on have its new settings"
     if any(kind in ("Broker", "Trigger") for kind, _, _ in changed):
         yield "the routes of events change"
 

@@ -29,7 +29,8 @@ def namespace_stub(plan: Plan) -> core.Namespace:
 
 def train_account(plan: Plan) -> core.ServiceAccount:
     """The account of a person's code: no right, no token."""
-    return parts.service_account(plan, plan.names.train, WORKFLOWS)
+    own = plan.train.pod.service_account
+    return parts.service_account(plan, plan.names.train, WORKFLOWS, own=own)
 
 
 def steps_account(plan: Plan) -> core.ServiceAccount:
@@ -117,7 +118,8 @@ def decision_binding(plan: Plan) -> rbac.RoleBinding:
 
 def model_account(plan: Plan) -> core.ServiceAccount:
     """The model servers' account; they never talk to the API server."""
-    return parts.service_account(plan, plan.names.model, "serving")
+    own = plan.serve.pod.service_account
+    return parts.service_account(plan, plan.names.model, "serving", own=own)
 
 
 def build_rule(group: str, resource: str, *verbs: str) -> rbac.PolicyRule:

@@ -205,6 +205,7 @@ def _unroll_predictor(
         return ObjectMeta(name=named, namespace=namespace, labels=own)
 
     scaled = predictor.component_specs[0].hpa_spec
+    marks = predictor.component_specs[0].metadata or seldon.ComponentMeta()
     config = _request_logger(deployment, predictor, name, namespace)
     logged = f"{name}-logger"
     return PredictorObjects(
@@ -229,13 +230,15 @@ def _unroll_predictor(
                 ),
                 template=core.PodTemplate(
                     metadata=core.TemplateMeta(
-                        labels=own
+                        labels=(marks.labels or {})
+                        | own
                         | {
                             key: value
                             for key, value in (predictor.labels or {}).items()
                             if key != "version"
                         },
-                        annotations={
+                        annotations=(marks.annotations or {})
+                        | {
                             "prometheus.io/scrape": "true",
                             "prometheus.io/path": "/prometheus",
                             "prometheus.io/port": str(PREDICTOR_PORT),

@@ -18,7 +18,7 @@ from driftloop.plan import Plan
 from driftloop.plan.backends import is_prepackaged
 from driftloop.release.record import Release, Version
 from driftloop.release.statement import MODEL
-from driftloop.resources import parts
+from driftloop.resources import parts, placing
 from driftloop.resources.serving import routes, servers
 from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
 from driftloop.spec.graph import own_names, own_nodes
@@ -177,12 +177,16 @@ def _component_spec(plan: Plan, version: Version) -> seldon.ComponentSpec:
         volumes=(servers.model_volume(loading), *servers.temporary_volumes(containers)),
         termination_grace_period_seconds=20,
     )
-    return seldon.ComponentSpec(
+    settings = placing.settle(plan, plan.serve.pod)
+    meta = seldon.ComponentMeta(
         # whoever waits for a release looks for the Deployment of this name
-        metadata=seldon.Named(name=component_name(own_names(plan.serve.graph)))
-        if len(containers) > 1
-        else None,
-        spec=servers.place_pod(pod, servers.served_gpu(plan)),
+        name=component_name(own_names(plan.serve.graph)) if len(containers) > 1 else None,
+        labels=settings.labels or None,
+        annotations=settings.annotations or None,
+    )
+    return seldon.ComponentSpec(
+        metadata=meta if meta.dump_object() else None,
+        spec=servers.place_pod(pod, settings, servers.served_gpu(plan)),
         hpa_spec=_build_autoscaler(plan),
     )
 

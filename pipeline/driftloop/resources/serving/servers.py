@@ -11,7 +11,7 @@ from driftloop.kube import core, seldon
 from driftloop.plan import Plan
 from driftloop.plan.backends import is_prepackaged
 from driftloop.release.record import Rehearsed, Version
-from driftloop.resources import parts
+from driftloop.resources import parts, placing
 from driftloop.spec.environment import Environment
 from driftloop.spec.graph import (
     Combiner,
@@ -25,6 +25,7 @@ from driftloop.spec.graph import (
     below,
     own_nodes,
 )
+from driftloop.spec.pods import PodSettings
 from driftloop.spec.resources import GpuProfile, Resources
 from driftloop.spec.serve import (
     MlflowServer,
@@ -399,15 +400,13 @@ def served_gpu(plan: Plan) -> GpuProfile | None:
     )
 
 
-def place_pod(pod: core.PodSpec, profile: GpuProfile | None) -> core.PodSpec:
-    """A pod where its GPUs are: the nodes it goes to, the taints it stands, its RuntimeClass,
-    its /dev/shm."""
+def place_pod(pod: core.PodSpec, settings: PodSettings, profile: GpuProfile | None) -> core.PodSpec:
+    """A pod where its settings and its GPUs send it, with the RuntimeClass and the /dev/shm of these."""
+    placed = placing.place(pod, settings, profile)
     if profile is None:
-        return pod
-    return pod.model_copy(
+        return placed
+    return placed.model_copy(
         update={
-            "node_selector": dict(profile.node_selector) or None,
-            "tolerations": tuple(core.Toleration(key=key) for key in profile.tolerations) or None,
             "runtime_class_name": profile.runtime_class,
             "volumes": (*(pod.volumes or ()), *_shared_memory(profile)) or None,
         }

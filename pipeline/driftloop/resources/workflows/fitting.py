@@ -92,4 +92,5 @@ def _build_step(
         account=plan.names.steps if monitor.function_image is None else None,
         sidecars=functions.build_containers(monitor),
         folders=functions.shared_folders(monitor),
+        pod=monitor.detector.pod,
     )

@@ -117,5 +117,7 @@ def rehearse_steps(
         sidecars=servers,
         folders=(core.VolumeMount(name="rehearsal", mount_path=REHEARSAL),),
         sidecars_gpu=plan.gpu_profile(plan.serve.resources),
+        # where the version would run
+        pod=plan.serve.pod,
     )
     return (step,)

@@ -19,6 +19,7 @@ from driftloop.plan import Plan
 from driftloop.resources import parts
 from driftloop.resources.workflows.retries import RetryRule, own_retries
 from driftloop.spec.environment import NO_VARIABLES, Environment
+from driftloop.spec.pods import NO_SETTINGS, PodSettings
 from driftloop.spec.resources import GpuProfile, Resources
 
 RUN = WORKFLOW_RUN
@@ -112,6 +113,8 @@ class WorkflowStep(GraphNode):
     """Names of environment variables from the platform's settings."""
     environment: Environment = NO_VARIABLES
     """Variables of a person's own."""
+    pod: PodSettings = NO_SETTINGS
+    """Settings of its role, which stand over those of all pods."""
     inputs: tuple[InputParameter | InputArtifact, ...] = ()
     outputs: tuple[OutputParameter | OutputArtifact, ...] = ()
     resources: Resources
@@ -252,6 +255,7 @@ def own_step(
     sidecars: tuple[core.Container, ...] = (),
     sidecars_gpu: GpuProfile | None = None,
     folders: tuple[core.VolumeMount, ...] = (),
+    pod: PodSettings = NO_SETTINGS,
 ) -> WorkflowStep:
     """Build a step that runs `driftloop step …` in the platform's image.
 
@@ -278,6 +282,7 @@ def own_step(
         sidecars=sidecars,
         sidecars_gpu=sidecars_gpu,
         folders=folders,
+        pod=pod,
     )
 
 

@@ -26,7 +26,7 @@ from driftloop.contract.approvals import SUPPLIED
 from driftloop.contract.names import API_GROUP, PLATFORM, REACHES_LABEL, WORK
 from driftloop.kube import core
 from driftloop.plan import Plan
-from driftloop.resources import parts
+from driftloop.resources import parts, placing
 from driftloop.resources.workflows.retries import RetryRule
 from driftloop.resources.workflows.schedules import ScheduledRun
 from driftloop.resources.workflows.steps import (
@@ -46,6 +46,7 @@ from driftloop.resources.workflows.steps import (
     WorkflowOutline,
     WorkflowStep,
 )
+from driftloop.spec.pods import PodSettings
 from driftloop.spec.resources import GpuProfile, Resources
 
 
@@ -53,6 +54,7 @@ def workflow_template(plan: Plan, outline: WorkflowOutline) -> BaseModel:
     """Build the WorkflowTemplate of a workflow."""
     names = plan.names
     labels = parts.object_labels(names, COMPONENT)
+    settings = placing.settle(plan)
     template = WorkflowTemplate(
         name=outline.name,
         namespace=names.namespace,
@@ -89,7 +91,12 @@ def workflow_template(plan: Plan, outline: WorkflowOutline) -> BaseModel:
                 for name in outline.lineage
             },
         ),
-        pod_metadata=models.Metadata(labels={**labels, "sidecar.istio.io/inject": "false"}),
+        pod_metadata=models.Metadata(
+            labels={**settings.labels, **labels, "sidecar.istio.io/inject": "false"},
+            annotations=settings.annotations or None,
+        ),
+        pod_priority_class_name=settings.priority_class_name,
+        **_place(settings),
     )
     return _as_object(template.build())
 
@@ -251,6 +258,7 @@ def _build_container(plan: Plan, step: WorkflowStep) -> Container:
         )
     )
     sources = parts.own_sources(step.environment) or ()
+    reaches = {} if step.reaches is None else {REACHES_LABEL: step.reaches}
     return Container(
         name=step.name,
         image=step.image,
@@ -274,11 +282,12 @@ def _build_container(plan: Plan, step: WorkflowStep) -> Container:
         active_deadline_seconds=step.deadline,
         retry_strategy=retry_strategy(step.retries),
         memoize=None if step.cache is None else _build_memoize(plan, step.cache),
-        labels=None if step.reaches is None else {REACHES_LABEL: step.reaches},
+        labels={**step.pod.labels, **reaches} or None,
+        annotations=step.pod.annotations or None,
         service_account_name=step.account,
         automount_service_account_token=step.token or None,
         pod_spec_patch=_patch_pod(step.gpu or step.sidecars_gpu),
-        **_gpu_placement(step.gpu or step.sidecars_gpu),
+        **_place_step(plan, step.pod, step.gpu or step.sidecars_gpu),
     )
 
 
@@ -336,17 +345,24 @@ def _build_resources(resources: Resources, gpu: GpuProfile | None) -> ContainerR
     )
 
 
-def _gpu_placement(gpu: GpuProfile | None) -> Mapping[str, Any]:
-    """Return the fields by which a pod gets to a node with its GPU."""
-    if gpu is None:
-        return {}
-    tolerations = [
-        models.Toleration(key=key, operator="Exists", effect="NoSchedule")
-        for key in gpu.tolerations
-    ]
+def _place_step(plan: Plan, own: PodSettings, gpu: GpuProfile | None) -> Mapping[str, Any]:
+    """Return the fields by which a pod gets to its nodes, as far as they differ from those of the workflow."""
+    common = _place(placing.settle(plan))
+    placed = _place(placing.settle(plan, own), gpu)
+    differing = {name: value for name, value in placed.items() if value != common[name]}
+    return {**differing, "priority_class_name": own.priority_class_name}
+
+
+def _place(settings: PodSettings, gpu: GpuProfile | None = None) -> dict[str, Any]:
+    affinity = placing.dump_affinity(settings)
     return {
-        "node_selector": dict(gpu.node_selector) or None,
-        "tolerations": tolerations or None,
+        "node_selector": placing.select_nodes(settings, gpu),
+        "tolerations": [
+            models.Toleration.model_validate(each.dump_object())
+            for each in placing.tolerate_taints(settings, gpu) or ()
+        ]
+        or None,
+        "affinity": None if affinity is None else models.Affinity.model_validate(affinity),
     }
 
 
