@@ -57,6 +57,8 @@ def test_a_mistyped_command_is_answered_with_the_one_that_is_meant() -> None:
     code, said = call("statsu")
     assert (code, "`statsu` is not a command, did you mean `status`?" in said) == (2, True)
     assert "must be one of: init, validate" in call("xyzzy")[1]
+    assert "`replya` is not a command, did you mean `replay`?" in call("events", "replya")[1]
+    assert "`x` is not a command, must be one of: ls, put" in call("data", "x")[1]
 
 
 def test_commands_options_and_names_complete(

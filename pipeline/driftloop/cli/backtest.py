@@ -1,6 +1,5 @@
 """`driftloop backtest`."""
 
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -324,11 +323,11 @@ def command(
             )
     if picture is not None:
         _write_picture(picture, result)
-    if output == "json":
+    if output != "text":
         document = describe_result(result)
         if suggest:
             document["suggestions"] = list(map(describe_suggestion, suggestions))
-        click.echo(json.dumps(document))
+        options.print_document(document, output)
         return
     click.echo("\n".join(format_result(result)))
     if suggest:

@@ -1,7 +1,6 @@
 """`driftloop data`."""
 
 import contextlib
-import json
 from pathlib import Path
 
 import click
@@ -9,6 +8,7 @@ import click
 from driftloop.cli import options
 from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.completing import complete_pipeline
+from driftloop.cli.lazy import SuggestingGroup
 from driftloop.cluster.reader import ApiReader
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.runs.data import (
@@ -36,7 +36,7 @@ Examples:
   driftloop data ls digits --cluster --output json"""
 
 
-@click.group("data", epilog=GROUP_EXAMPLES)
+@click.group("data", cls=SuggestingGroup, epilog=GROUP_EXAMPLES)
 def command() -> None:
     """Put labelled batches where a pipeline trains on them, and list them."""
 
@@ -56,6 +56,7 @@ def command() -> None:
     help="Name of the pipeline.",
 )
 @click.option("--replace", is_flag=True, help="Overwrite files that are there already.")
+@options.yes
 @options.state
 @cluster_options
 @options.output
@@ -64,6 +65,7 @@ def put(
     files: tuple[Path, ...],
     name: str,
     replace: bool,
+    yes: bool,
     state: StateChoice,
     cluster: ClusterChoice,
     output: str,
@@ -72,10 +74,12 @@ def put(
 
     A cluster's store is reached through the API server with your own rights.
     """
+    if replace:
+        options.confirm(f"Overwrite what the data folder of {name} has under these names?", yes=yes)
     with _open_folder(name, state, cluster) as folder:
         names = put_files(folder, files, replace=replace)
-        if output == "json":
-            click.echo(json.dumps({"to": str(folder.location), "files": names}))
+        if output != "text":
+            options.print_document({"to": str(folder.location), "files": names}, output)
             return
         for file in names:
             click.echo(str(folder.location / file))
@@ -98,9 +102,9 @@ def ls(
         objects = {
             folder.location.relative_key(entry.key): entry.size for entry in list_files(folder)
         }
-        if output == "json":
+        if output != "text":
             files = [{"name": key, "bytes": size} for key, size in objects.items()]
-            click.echo(json.dumps({"in": str(folder.location), "files": files}))
+            options.print_document({"in": str(folder.location), "files": files}, output)
             return
         for key, size in objects.items():
             click.echo(f"{size:>12}  {key}")

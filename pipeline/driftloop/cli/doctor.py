@@ -1,6 +1,5 @@
 """`driftloop doctor`."""
 
-import json
 from pathlib import Path
 
 import click
@@ -30,12 +29,9 @@ def command(*, kubeconfig: Path | None, context: str | None, everything: bool, o
     """
     findings = list(doctor.examine(ApiReader(kubeconfig, context)))
     wrong = sum(finding.level is Level.WRONG for finding in findings)
-    if output == "json":
-        click.echo(
-            json.dumps(
-                [{"level": f.level, "what": f.what, "fix": f.fix} for f in findings], indent=2
-            )
-        )
+    if output != "text":
+        rows = [{"level": f.level, "what": f.what, "fix": f.fix} for f in findings]
+        options.print_document(rows, output, indent=2)
     else:
         for finding in findings:
             if finding.level is not Level.OK or everything:

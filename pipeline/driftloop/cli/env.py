@@ -1,6 +1,5 @@
 """`driftloop env`."""
 
-import json
 import shlex
 
 import click
@@ -20,7 +19,7 @@ Examples:
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["shell", "json"]),
+    type=click.Choice(["shell", "json", "yaml"]),
     default="shell",
     show_default=True,
     help="Format of the output.",
@@ -34,8 +33,8 @@ def command(*, state: StateChoice, output: str) -> None:
     The keys are valid for this state folder only.
     """
     variables = read_environment(state.ensure_exists())
-    if output == "json":
-        click.echo(json.dumps(variables, indent=1))
+    if output != "shell":
+        options.print_document(variables, output, indent=1)
         return
     for name, value in variables.items():
         click.echo(f"export {name}={shlex.quote(value)}")

@@ -35,9 +35,9 @@ def command(*, what: str | None, output: str) -> None:
         return
     code = what
     rules = RULES if code is None else (find_rule(code),)
-    if output == "json":
+    if output != "text":
         documents = [_to_json(rule) for rule in rules]
-        click.echo(json.dumps(documents if code is None else documents[0]))
+        options.print_document(documents if code is None else documents[0], output)
     elif code is None:
         for rule in rules:
             click.echo(f"{rule.code}  {rule.severity:7}  {rule.title}")
@@ -50,8 +50,8 @@ def _print_field(path: str, output: str) -> None:
     from driftloop.operations.project.fields import explain_field
 
     explained_field = explain_field(path)
-    if output == "json":
-        click.echo(json.dumps(asdict(explained_field)))
+    if output != "text":
+        options.print_document(asdict(explained_field), output)
         return
     click.echo(f"{_format_field(explained_field, explained_field.path)}")
     if explained_field.fields:

@@ -41,10 +41,10 @@ def _list_issues(report: ValidationReport) -> Iterator[_Issue]:
         yield _Issue(*place, finding.code, str(finding.severity), finding.text, finding.fix)
 
 
-def format_json(report: ValidationReport) -> str:
-    """One object, of the same keys for a spec, a file, a folder and a stream."""
+def build_document(report: ValidationReport) -> dict[str, Any]:
+    """Return one object, of the same keys for a spec, a file, a folder and a stream."""
     manifests = report.manifests
-    document: dict[str, Any] = {
+    return {
         "valid": not report.failed,
         "files": manifests.files,
         "objects": manifests.objects,
@@ -55,7 +55,6 @@ def format_json(report: ValidationReport) -> str:
         "notes": list(report.notes),
         "specs": {str(path): summary for path, summary in report.summaries.items()},
     }
-    return json.dumps(document)
 
 
 def _to_json(problems: Sequence[Problem]) -> list[dict[str, Any]]:

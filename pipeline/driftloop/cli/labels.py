@@ -1,19 +1,18 @@
 """`driftloop labels`."""
 
-import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from driftloop.cli import halt, options
+from driftloop.cli import options
+from driftloop.cli.clusters import ClusterChoice, cluster_options, open_decision, url_option
 from driftloop.cli.completing import complete_pipeline
+from driftloop.cli.lazy import SuggestingGroup
 from driftloop.clients.label_files import LABEL, REQUEST
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.traces.labels import load_labels
-from driftloop.operations.watching.suspend import find_decision
 from driftloop.text.words import count_noun
 
 GROUP_EXAMPLES = """\b
@@ -24,14 +23,13 @@ EXAMPLES = """\b
 Examples:
   driftloop labels load labels.csv --to digits
   driftloop labels load may.parquet --to digits --request order_id --label refunded
-  kubectl -n digits port-forward service/digits-decision 8080 &
-  DRIFTLOOP_WEBHOOK_TOKEN=... driftloop labels load labels.jsonl --to digits --url http://localhost:8080"""
+  driftloop labels load labels.jsonl --to digits --cluster --context staging"""
 
 EVERY = 10_000
 """Labels between two lines of progress."""
 
 
-@click.group("labels", epilog=GROUP_EXAMPLES)
+@click.group("labels", cls=SuggestingGroup, epilog=GROUP_EXAMPLES)
 def command() -> None:
     """Tell a pipeline the right answers to its requests."""
 
@@ -50,7 +48,8 @@ def command() -> None:
 )
 @click.option("--label", default=LABEL, show_default=True, help="Column with the right answers.")
 @options.state
-@halt.url_option
+@cluster_options
+@url_option
 @options.output
 def load(
     *,
@@ -59,6 +58,7 @@ def load(
     request: str,
     label: str,
     state: StateChoice,
+    cluster: ClusterChoice,
     url: str | None,
     output: str,
 ) -> None:
@@ -76,15 +76,10 @@ def load(
             told = accepted
             options.print_progress(f"{accepted} labels accepted")
 
-    loaded = load_labels(
-        find_decision(name, state.folder, url, os.environ),
-        file,
-        request=request,
-        label=label,
-        report=report,
-    )
-    if output == "json":
-        click.echo(json.dumps(asdict(loaded)))
+    with open_decision(name, state, cluster, url) as decision:
+        loaded = load_labels(decision, file, request=request, label=label, report=report)
+    if output != "text":
+        options.print_document(asdict(loaded), output)
     else:
         for reason in loaded.reasons:
             options.print_progress(reason)

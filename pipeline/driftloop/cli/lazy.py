@@ -12,7 +12,21 @@ from driftloop.extras import explain_missing_module
 from driftloop.text.words import suggest_names
 
 
-class LazyGroup(click.Group):
+class SuggestingGroup(click.Group):
+    """A group that answers a mistyped command with the one that is meant, or with all."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        names = self.list_commands(ctx)
+        if args and args[0] not in names and not args[0].startswith("-"):
+            meant = suggest_names(args[0], names)
+            listed = f"must be one of: {', '.join(names)}"
+            ctx.fail(f"`{args[0]}` is not a command, {meant or listed}")
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(SuggestingGroup):
     """A group; `lazy` maps a name to (module, one-line help), and `command` in the module is the
     click command."""
 
@@ -29,15 +43,6 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(entry[0]).command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self._lazy and not args[0].startswith("-"):
-            meant = suggest_names(args[0], self._lazy)
-            listed = f"must be one of: {', '.join(self._lazy)}"
-            ctx.fail(f"`{args[0]}` is not a command, {meant or listed}")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

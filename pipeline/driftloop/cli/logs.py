@@ -20,7 +20,6 @@ Examples:
 @options.state
 @click.option("-f", "--follow", is_flag=True, help="Print new lines as they are written.")
 @click.option(
-    "-n",
     "--lines",
     type=click.IntRange(0),
     default=200,

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -41,7 +42,7 @@ envs = click.option(
 def _format_option(*names: str) -> Callable[[F], F]:
     return click.option(
         *names,
-        type=click.Choice(["text", "json"]),
+        type=click.Choice(["text", "json", "yaml"]),
         default="text",
         show_default=True,
         help="Format of the output.",
@@ -97,6 +98,26 @@ def confirm(what: str, *, yes: bool) -> None:
     pipe, and with `--yes`, nobody is asked."""
     if not yes and sys.stdin.isatty() and sys.stdout.isatty():
         click.confirm(what, abort=True, err=True)
+
+
+def print_document(
+    document: Any,
+    output: str,
+    *,
+    indent: int | None = None,
+    one_of_several: bool = False,
+    escaped: bool = True,
+) -> None:
+    """Print plain data to stdout as `json` or `yaml`; of several documents each is a line of JSON, or a
+    document of one YAML stream. JSON is ASCII unless it is not `escaped`."""
+    text = json.dumps(document, indent=indent, ensure_ascii=escaped)
+    if output == "yaml":
+        from driftloop.text.dump import dump_yaml
+
+        # what JSON knows, and nothing else: tuples are lists, names of an enum texts
+        text = dump_yaml(json.loads(text)).removesuffix("\n")
+        text = f"---\n{text}" if one_of_several else text
+    click.echo(text)
 
 
 def print_progress(text: str) -> None:

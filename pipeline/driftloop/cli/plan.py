@@ -1,6 +1,5 @@
 """`driftloop plan`."""
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from driftloop.cli import allowed, impacts, options, pinning, target
+from driftloop.cli import allowed, impacts, options, pinning, target, terminal
 from driftloop.operations.commits.impact import refuse_surprises
 from driftloop.operations.commits.preview import preview_commit, read_committed, read_name
 from driftloop.operations.commits.render import choose_cluster
@@ -25,7 +24,6 @@ from driftloop.operations.watching.budgets import describe_budgets
 from driftloop.plan import make_plan
 from driftloop.plan.plan import CLUSTER
 from driftloop.platform import PlatformFile, default_platform
-from driftloop.render import FileChange
 from driftloop.spec import Document
 
 EXAMPLES = """\b
@@ -51,7 +49,7 @@ Examples:
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["text", "json", "markdown"]),
+    type=click.Choice(["text", "json", "yaml", "markdown"]),
     default="text",
     show_default=True,
     help="Format of the output.",
@@ -90,16 +88,16 @@ def command(
         effects = (*preview.impact.effects, *(change.text for change in changes))
         preview = replace(preview, impact=replace(preview.impact, effects=effects))
     budgets = tuple(describe_budgets(make_plan(project.document, platform=platform)))
-    if output == "json":
+    if output in ("json", "yaml"):
         document = impacts.build_document(name, preview.impact, preview.changes)
-        click.echo(json.dumps({**document, "falseAlarms": budgets}))
+        options.print_document({**document, "falseAlarms": budgets}, output)
     elif output == "markdown":
         click.echo(impacts.format_markdown(name, preview.impact, preview.changes))
     else:
         for line in impacts.format_lines(preview.impact, budgets if preview.changes else ()):
             click.echo(line)
         for change in preview.changes if with_diff else ():
-            _print_diff(change)
+            terminal.print_diff(change)
         click.echo(f"{name}: {impacts.count_changes(preview.changes)}", err=True)
     refuse_surprises(preview.impact, frozenset(allow))
     refuse_changed_code(changes)
@@ -142,9 +140,3 @@ def _read_existing(
         return {}, default_platform(cluster or CLUSTER)
     with target.open_repository(repository, branch, state, cluster) as opened:
         return read_committed(opened, name)
-
-
-def _print_diff(change: FileChange) -> None:
-    colours = {"+": "green", "-": "red", "@": "cyan"}
-    for line in change.lines():
-        click.echo(click.style(line, fg=colours.get(line[:1])))

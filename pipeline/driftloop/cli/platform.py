@@ -1,6 +1,5 @@
 """`driftloop platform`."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import get_args
 import click
 
 from driftloop import __version__
-from driftloop.cli import options
+from driftloop.cli import options, terminal
 from driftloop.errors import RenderError
 from driftloop.operations.platform.layout import PROFILES, check_cluster, check_registry
 from driftloop.operations.platform.repository import (
@@ -96,8 +95,8 @@ def init(
     """
     change = plan_platform(folder, cluster=cluster, profile=profile, registry=registry, adopt=adopt)
     change.write_files()
-    if output == "json":
-        click.echo(json.dumps(_to_json(change, written=True)))
+    if output != "text":
+        options.print_document(_to_json(change, written=True), output)
         return
     options.print_progress(
         f"wrote {count_noun(len(change.changes), 'file')} into {folder} (driftloop {__version__})"
@@ -120,11 +119,11 @@ def diff(*, folder: Path, registry: str | None, output: str) -> None:
     Conflicts are listed with file and line. Nothing is written.
     """
     change = plan_upgrade(folder, registry=registry)
-    if output == "json":
-        click.echo(json.dumps(_to_json(change, written=False)))
+    if output != "text":
+        options.print_document(_to_json(change, written=False), output)
         return
     for each in change.changes:
-        click.echo("\n".join(each.lines()))
+        terminal.print_diff(each)
     _print_conflicts(change.conflicts)
     _print_summary(change)
 
@@ -159,8 +158,8 @@ def upgrade(
     written = not dry_run and not change.refused
     if written:
         change.write_files()
-    if output == "json":
-        click.echo(json.dumps(_to_json(change, written=written)))
+    if output != "text":
+        options.print_document(_to_json(change, written=written), output)
     else:
         for each in change.changes:
             click.echo(f"{each.kind:8} {each.path}")

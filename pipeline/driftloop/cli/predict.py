@@ -1,5 +1,6 @@
 """`driftloop predict`."""
 
+import contextlib
 import json
 import os
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options, target
+from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.completing import complete_pipeline
 from driftloop.errors import StepError
 from driftloop.operations.commits.releases import read_pipeline
@@ -27,7 +29,8 @@ Examples:
   driftloop predict digits --file rows.csv --most 5
   driftloop predict flights --row '{"distance": 1400, "carrier": "UA", "wind_gust": null}'
   driftloop predict iris --row '[5.1, 3.5, 1.4, 0.2]' --row '[6.7, 3.0, 5.2, 2.3]'
-  driftloop predict digits --body request.json --gateway https://models.example.com"""
+  driftloop predict digits --body request.json --gateway https://models.example.com
+  driftloop predict digits --row '[0.1, 0.2]' --cluster --repository https://github.com/acme/cluster.git"""
 
 
 @click.command(epilog=EXAMPLES)
@@ -56,6 +59,7 @@ Examples:
     "--gateway", metavar="URL", help="URL of the gateway.  [default: that of the state folder]"
 )
 @options.repository_options
+@cluster_options
 @options.output
 def command(
     *,
@@ -69,6 +73,7 @@ def command(
     branch: str,
     state: StateChoice,
     on: str | None,
+    cluster: ClusterChoice,
     output: str,
 ) -> None:
     """Ask the model of pipeline NAME, through the gateway, as its callers do: the request is an event of its
@@ -82,25 +87,38 @@ def command(
         raise click.UsageError("one of --row, --file and --body is needed")
     if most is not None and file is None:
         raise click.UsageError("--most is for the rows of --file")
+    cluster.refuse_stray()
+    if cluster.chosen and gateway is not None:
+        raise click.UsageError("--gateway and --cluster are two ways to one gateway: name one")
     with target.open_repository(repository, branch, state, on) as opened:
-        model = find_model(
-            read_pipeline(opened.repository.tree(opened.repository.tip()), name),
-            state.folder,
-            gateway,
-        )
-    login = choose_login(model.access, os.environ)
-    told = False
-    for request in _build_requests(model, rows, file, body, most):
-        prediction = ask_model(model, request, options.print_progress, login=login)
-        _print_prediction(prediction, output)
-        if prediction.request and output == "text" and not told:
-            told = True
-            more = (
-                f": `driftloop trace {prediction.request}`, once it is recorded"
-                if model.recorded
-                else ""
-            )
-            options.print_progress(f"request {prediction.request}{more}")
+        pipeline = read_pipeline(opened.repository.tree(opened.repository.tip()), name)
+    with _reach_gateway(name, cluster, gateway) as url:
+        model = find_model(pipeline, state.folder, url)
+        login = choose_login(model.access, os.environ)
+        told = False
+        for request in _build_requests(model, rows, file, body, most):
+            prediction = ask_model(model, request, options.print_progress, login=login)
+            _print_prediction(prediction, output)
+            if prediction.request and output == "text" and not told:
+                told = True
+                more = (
+                    f": `driftloop trace {prediction.request}`, once it is recorded"
+                    if model.recorded
+                    else ""
+                )
+                options.print_progress(f"request {prediction.request}{more}")
+
+
+def _reach_gateway(
+    name: str, cluster: ClusterChoice, gateway: str | None
+) -> contextlib.AbstractContextManager[str | None]:
+    if not cluster.chosen:
+        return contextlib.nullcontext(gateway)
+    from driftloop.operations.ground.cluster_services import reach_gateway
+
+    return reach_gateway(
+        cluster.namespace or name, kubeconfig=cluster.kubeconfig, context=cluster.context
+    )
 
 
 def _build_requests(
@@ -124,17 +142,14 @@ def _build_requests(
 
 
 def _print_prediction(prediction: Prediction, output: str) -> None:
-    if output == "json":
-        click.echo(
-            json.dumps(
-                {
-                    "request": prediction.request,
-                    "names": list(prediction.names),
-                    "answers": list(prediction.answers),
-                    **({} if prediction.answers else {"text": prediction.text}),
-                }
-            )
-        )
+    if output != "text":
+        document = {
+            "request": prediction.request,
+            "names": list(prediction.names),
+            "answers": list(prediction.answers),
+            **({} if prediction.answers else {"text": prediction.text}),
+        }
+        options.print_document(document, output, one_of_several=True)
         return
     if not prediction.answers:
         click.echo(prediction.text)

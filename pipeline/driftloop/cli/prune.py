@@ -1,7 +1,6 @@
 """`driftloop prune`."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 
 import click
@@ -60,8 +59,8 @@ def command(
             )
             removed = carry_out(place, opened.repository, plan, options.print_progress)
             record_prune(place, plan, removed)
-    if output == "json":
-        click.echo(json.dumps({**plan.to_json(), "removed": removed}, indent=1))
+    if output != "text":
+        options.print_document({**plan.to_json(), "removed": removed}, output, indent=1)
         return
     click.echo("\n".join(_format_plan(plan)))
     what = "would go" if dry_run else "are gone"

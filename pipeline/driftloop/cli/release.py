@@ -8,12 +8,17 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options, target
-from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.clusters import (
+    ClusterChoice,
+    cluster_options,
+    open_runtime,
+    open_webhook,
+    webhook_option,
+)
 from driftloop.cli.completing import complete_pipeline
 from driftloop.cli.runs import open_runs
 from driftloop.cli.trigger import print_outcome
 from driftloop.clients.mlflow import MlflowClient
-from driftloop.operations.commits.target import find_runtime
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.rollouts.given_models import fetch_registered, store_given
 from driftloop.operations.runs.runs import follow_run, require_runtime
@@ -22,7 +27,7 @@ from driftloop.operations.runs.tracking import (
     read_local_credential,
     read_tracked_pipeline,
 )
-from driftloop.operations.runs.trigger import find_webhook, make_decision, request_run
+from driftloop.operations.runs.trigger import make_decision, request_run
 
 EXAMPLES = """\b
 Credentials of the server are read as by `driftloop tracking sync`.
@@ -31,7 +36,7 @@ Credentials of the server are read as by `driftloop tracking sync`.
 Examples:
   driftloop release digits --model models:/digits/7 --wait
   driftloop release digits --model models:/digits@champion
-  driftloop release digits --model models:/digits/7 --cluster --url http://localhost:12000/retrain \\
+  driftloop release digits --model models:/digits/7 --cluster --context staging \\
     --repository https://github.com/acme/cluster.git"""
 
 
@@ -44,10 +49,7 @@ Examples:
     metavar="models:/NAME/VERSION",
     help="Registered model of the spec's tracking server, by version, or by alias: models:/NAME@ALIAS.",
 )
-@click.option(
-    "--url",
-    help="Webhook of a cluster (port-forward Service NAME-retrain); the token is read from DRIFTLOOP_WEBHOOK_TOKEN.",
-)
+@webhook_option
 @click.option(
     "--wait",
     is_flag=True,
@@ -76,8 +78,6 @@ def command(
     Its files must be what the evaluation function and the model server load. Exit codes are those of
     `driftloop trigger`.
     """
-    if cluster.chosen and url is None:
-        raise click.UsageError("--cluster needs --url, the webhook of the pipeline")
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(target.open_repository(repository, branch, state, on))
         pipeline = read_tracked_pipeline(opened.repository, name)
@@ -90,26 +90,28 @@ def command(
             server, credential = stack.enter_context(reached)
         else:
             credential = read_local_credential(state.folder, os.environ)
-        webhook = find_webhook(name, state.folder, url, cluster.namespace, os.environ)
+        # the runs of a cluster may be asked beside a webhook of one's own
+        way = ClusterChoice(False, None, None, cluster.namespace) if url else cluster
+        webhook = stack.enter_context(open_webhook(name, state, way, url))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="driftloop-model-")))
         client = MlflowClient.from_environment(server, credential)
         given = fetch_registered(client, place.store, uri, folder / "model")
         options.print_progress(f"{given.uri}: {given.files} files, {given.digest}")
         decision = make_decision()
         store_given(place.store, place.bucket, f"{name}-{decision}", folder / "model")
-    run = request_run(
-        webhook,
-        name,
-        # a cause has 300 characters at most
-        f"{given.uri} of {pipeline.tracking.mlflow}"[:180],
-        forced=True,
-        model=given.digest,
-        decision=decision,
-    )
+        run = request_run(
+            webhook,
+            name,
+            # a cause has 300 characters at most
+            f"{given.uri} of {pipeline.tracking.mlflow}"[:180],
+            forced=True,
+            model=given.digest,
+            decision=decision,
+        )
     if output == "text":
         click.echo(run)
     if not wait:
         return print_outcome(name, run, None, output)
-    api = require_runtime(find_runtime(state.folder, os.environ))
+    api = require_runtime(open_runtime(state, cluster))
     ended = follow_run(api, webhook.namespace, run, options.print_progress)
     return print_outcome(name, run, ended, output)

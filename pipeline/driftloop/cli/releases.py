@@ -1,11 +1,10 @@
 """`driftloop releases`."""
 
-import json
 from collections.abc import Iterator
 
 import click
 
-from driftloop.cli import options, target
+from driftloop.cli import options, target, watching
 from driftloop.cli.completing import complete_pipeline
 from driftloop.operations.commits.release_history import ReleaseEntry, ReleaseHistory, read_history
 from driftloop.operations.ground.place import StateChoice
@@ -16,7 +15,8 @@ EXAMPLES = """\b
 Examples:
   driftloop releases digits
   driftloop releases digits --limit 50 -o json
-  driftloop releases digits --repository https://github.com/acme/cluster.git"""
+  driftloop releases digits --repository https://github.com/acme/cluster.git
+  driftloop history digits --watch"""
 
 
 @click.command(epilog=EXAMPLES)
@@ -25,6 +25,7 @@ Examples:
     "--limit", type=click.IntRange(1), default=20, show_default=True, help="Most releases listed."
 )
 @options.repository_options
+@watching.watch
 @options.output
 def command(
     *,
@@ -40,13 +41,14 @@ def command(
     and which are production, previous and candidate.
 
     `driftloop rollback NAME --to RELEASE` makes one that was production before production again,
-    as long as its model is stored; `driftloop rollback NAME --list` looks whether it is.
+    as long as its model is stored; `driftloop rollback NAME --list` looks whether it is. Runs, with those that led
+    to no release, are in `driftloop runs NAME`. `driftloop history` is another name of this command.
     """
     with target.open_repository(repository, branch, state, on) as opened:
         history = read_history(opened.repository, name, most=limit)
-    if output == "json":
+    if output != "text":
         rows = [entry.to_json() for entry in history.entries]
-        click.echo(json.dumps(rows, indent=1))
+        options.print_document(rows, output, indent=1)
         return
     if history.entries:
         click.echo("\n".join(_format_table(history)))

@@ -1,6 +1,5 @@
 """`driftloop render`."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -77,8 +76,8 @@ def command(
     for spec, platform in places:
         result = (check_spec if check else render_spec)(spec, folder, platform=platform)
         results.append(result)
-        if output == "json":
-            click.echo(json.dumps(_to_json(result, folder)))
+        if output != "text":
+            options.print_document(_to_json(result, folder), output, one_of_several=True)
         elif not check:
             count = Counter(kind for kind, _ in result.changes)
             click.echo(
@@ -88,7 +87,7 @@ def command(
             )
     remembered.prune_cache()
     if check:
-        _report_differences(results, folder, quiet=output == "json")
+        _report_differences(results, folder, quiet=output != "text")
 
 
 def _choose_places(

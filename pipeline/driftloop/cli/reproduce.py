@@ -1,6 +1,5 @@
 """`driftloop reproduce`."""
 
-import json
 import os
 import sys
 import tempfile
@@ -59,8 +58,8 @@ def command(
         result = reproduce_run(
             place, opened.repository, folder, found, work=work, report=options.print_progress
         )
-    if output == "json":
-        click.echo(json.dumps(result.to_json(), indent=1))
+    if output != "text":
+        options.print_document(result.to_json(), output, indent=1)
     else:
         click.echo("\n".join(describe_reproduction(result)))
     if not result.same:

@@ -1,13 +1,12 @@
 """`driftloop rollback`."""
 
 import contextlib
-import json
 import os
-from pathlib import Path
 
 import click
 
 from driftloop.cli import options, target
+from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.completing import complete_pipeline
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.rollouts.rollback import (
@@ -32,17 +31,7 @@ Examples:
 @click.option("--to", metavar="RELEASE", help="Release id to restore.  [default: the previous one]")
 @click.option("--list", "lists", is_flag=True, help="List the releases that can be restored.")
 @click.option("--unchecked", is_flag=True, help="Do not look whether it is there and answers.")
-@click.option(
-    "--cluster",
-    "in_cluster",
-    is_flag=True,
-    help="Look in the object store of a cluster, with the rights of your kubeconfig.",
-)
-@options.kubeconfig
-@options.context
-@click.option(
-    "-n", "--namespace", help="Namespace of the pipeline, with --cluster.  [default: its own]"
-)
+@cluster_options
 @options.repository_options
 @options.output
 def command(
@@ -51,10 +40,7 @@ def command(
     to: str | None,
     lists: bool,
     unchecked: bool,
-    in_cluster: bool,
-    kubeconfig: Path | None,
-    context: str | None,
-    namespace: str | None,
+    cluster: ClusterChoice,
     repository: str | None,
     branch: str,
     state: StateChoice,
@@ -70,15 +56,18 @@ def command(
     server's image is not on this machine. A version whose model is gone, is another one or does
     not answer is refused, and those that can be restored are listed.
     """
-    if (kubeconfig or context or namespace) and not in_cluster:
-        raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
-    cluster = ClusterStore(kubeconfig, context, namespace) if in_cluster else None
+    cluster.refuse_stray()
+    looked = (
+        ClusterStore(cluster.kubeconfig, cluster.context, cluster.namespace)
+        if cluster.chosen
+        else None
+    )
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(target.open_repository(repository, branch, state, on))
         store = None
         if not unchecked:
             opening = open_store(
-                opened, name, state=state.folder, cluster=cluster, environment=os.environ
+                opened, name, state=state.folder, cluster=looked, environment=os.environ
             )
             store = stack.enter_context(opening)
         if lists:
@@ -90,7 +79,7 @@ def command(
             name,
             to=to,
             store=store,
-            state=state.folder if own and not in_cluster else None,
+            state=state.folder if own and not cluster.chosen else None,
             unchecked=unchecked,
             environment=os.environ,
             report=options.print_progress,
@@ -107,7 +96,7 @@ def command(
 
 
 def _print_versions(versions: tuple[EarlierVersion, ...], output: str) -> None:
-    if output == "json":
+    if output != "text":
         rows = [
             {
                 "release": item.version.id,
@@ -117,7 +106,7 @@ def _print_versions(versions: tuple[EarlierVersion, ...], output: str) -> None:
             }
             for item in versions
         ]
-        click.echo(json.dumps(rows))
+        options.print_document(rows, output)
         return
     if not versions:
         options.print_progress("no other release was production")

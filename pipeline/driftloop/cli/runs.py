@@ -1,6 +1,5 @@
 """`driftloop runs`."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -9,9 +8,10 @@ from typing import Any
 
 import click
 
-from driftloop.cli import options
+from driftloop.cli import options, watching
 from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.completing import complete_pipeline
+from driftloop.cli.lazy import SuggestingGroup
 from driftloop.cli.moments import since_option
 from driftloop.cli.show_run import format_run
 from driftloop.contract.documents import to_json
@@ -46,7 +46,7 @@ LIST_EXAMPLES = """\b
 Examples:
   driftloop runs digits
   driftloop runs digits --trigger alarm --since 7d -o json
-  driftloop runs digits --cluster --context staging"""
+  driftloop runs digits --cluster --context staging --watch"""
 
 SHOW_EXAMPLES = """\b
 Examples:
@@ -60,7 +60,7 @@ Examples:
 LIST = "ls"
 
 
-class _RunsGroup(click.Group):
+class _RunsGroup(SuggestingGroup):
     """A group whose first argument may be a pipeline: then the runs of it are listed."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -109,6 +109,7 @@ def open_runs(
 @click.option("--all", "idle", is_flag=True, help="Also runs that never began.")
 @options.state
 @cluster_options
+@watching.watch
 @options.output
 def list_command(
     *,
@@ -127,8 +128,8 @@ def list_command(
     wanted = RunFilter(name, outcomes, triggers, begin, idle)
     with open_runs(cluster, state, name) as place:
         listed = list_runs(place, wanted, limit)
-    if output == "json":
-        click.echo(json.dumps([_summarize(run) for run in listed], indent=1))
+    if output != "text":
+        options.print_document([_summarize(run) for run in listed], output, indent=1)
         return
     if listed:
         click.echo("\n".join(_format_table(listed)))
@@ -156,11 +157,12 @@ def show(
         tracking = describe_run_tracking(place, found.report.pipeline, run)
         page = place.bucket / run_key(run, PAGE_FILE)
         has_page = place.store.has_object(page)
-    if output == "json":
+    if output != "text":
         told = {"tracking": tracking} if tracking else {}
         if has_page:
             told["report"] = str(page)
-        click.echo(json.dumps({"phase": found.phase, **to_json(found.report), **told}, indent=1))
+        document = {"phase": found.phase, **to_json(found.report), **told}
+        options.print_document(document, output, indent=1)
         return
     click.echo("\n".join(format_run(found)))
     if tracking:
@@ -187,8 +189,8 @@ def diff(
     with open_runs(cluster, state, first.rpartition("-")[0] or first) as place:
         before, after = require_run(place, first), require_run(place, second)
         difference = compare_runs(place, before.report, after.report)
-    if output == "json":
-        click.echo(json.dumps(difference.to_json(), indent=1))
+    if output != "text":
+        options.print_document(difference.to_json(), output, indent=1)
         return
     click.echo("\n".join(describe_difference(difference)))
 

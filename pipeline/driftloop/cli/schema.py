@@ -1,9 +1,8 @@
 """`driftloop schema`."""
 
-import json
-
 import click
 
+from driftloop.cli import options
 from driftloop.spec import schema
 
 EXAMPLES = """\b
@@ -12,6 +11,14 @@ Examples:
 
 
 @click.command(epilog=EXAMPLES)
-def command() -> None:
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["json", "yaml"]),
+    default="json",
+    show_default=True,
+    help="Format of the output.",
+)
+def command(*, output: str) -> None:
     """Print the JSON Schema of the spec, for editors."""
-    click.echo(json.dumps(schema(), indent=2, ensure_ascii=False))
+    options.print_document(schema(), output, indent=2, escaped=False)

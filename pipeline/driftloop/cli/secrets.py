@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options
+from driftloop.cli.lazy import SuggestingGroup
 from driftloop.cluster.platform import Addresses, store_path
 from driftloop.operations.commits.render import choose_cluster
 from driftloop.operations.commits.secrets import (
@@ -52,7 +53,7 @@ _into = click.option(
 )
 
 
-@click.group("secrets", epilog=GROUP_EXAMPLES)
+@click.group("secrets", cls=SuggestingGroup, epilog=GROUP_EXAMPLES)
 def command() -> None:
     """Write the platform's settings, and its credentials sealed."""
 
@@ -111,6 +112,7 @@ def command() -> None:
     is_flag=True,
     help="Replace what these namespaces have: with a new token, and with new keys unless they are set.",
 )
+@options.yes
 def init(
     *,
     namespaces: tuple[str, ...],
@@ -127,6 +129,7 @@ def init(
     cluster: str | None,
     into: Path,
     force: bool,
+    yes: bool,
 ) -> None:
     """Write ConfigMap and SealedSecret `driftloop-platform` for each namespace, ready to commit.
 
@@ -134,6 +137,9 @@ def init(
     the command is run again for each further one. For each address that is not the platform's
     own, a NetworkPolicy is written that allows it.
     """
+    if force:
+        named = ", ".join(namespaces)
+        options.confirm(f"Replace the credentials that {named} may have?", yes=yes)
     ground = choose_cluster(into, cluster)
     store = ground.spec.object_store
     addresses = Addresses(

@@ -1,13 +1,12 @@
 """`driftloop status`."""
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from driftloop.cli import options, terminal
+from driftloop.cli import options, terminal, watching
 from driftloop.contract.verdicts import describe_unjudged
 from driftloop.local.ground.sentences import describe_step, drop_alarm_ids
 from driftloop.operations.ground.place import StateChoice
@@ -26,6 +25,7 @@ from driftloop.text.words import count_noun
 EXAMPLES = """\b
 Examples:
   driftloop status
+  driftloop status --watch
   driftloop status --output json
   driftloop status --cluster --context staging -n digits"""
 
@@ -38,14 +38,8 @@ Examples:
 @click.option(
     "-n", "--namespace", "namespaces", multiple=True, help="Show this namespace only; repeatable."
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="Format of the output.",
-)
+@watching.watch
+@options.output
 def command(
     *,
     state: StateChoice,
@@ -66,8 +60,8 @@ def command(
         raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
     else:
         status = read_local_status(state.ensure_exists())
-    if output == "json":
-        click.echo(json.dumps(status.document, indent=1))
+    if output != "text":
+        options.print_document(status.document, output, indent=1)
     else:
         terminal.print_lines(_format_status(status))
 

@@ -1,13 +1,12 @@
 """The cluster repository of a command, and the printing of a commit."""
 
-import json
 import os
 from contextlib import AbstractContextManager
 from typing import Any
 
 import click
 
-from driftloop.cli.options import print_progress
+from driftloop.cli.options import print_document, print_progress
 from driftloop.git.repository import Commit
 from driftloop.operations.commits.target import CommitTarget, open_target
 from driftloop.operations.ground.place import StateChoice
@@ -32,10 +31,10 @@ def print_commit(
 ) -> None:
     """Print the commit, or that nothing changed, and the repository and branch."""
     repository, branch = target.repository.url, target.repository.branch
-    if output == "json":
+    if output != "text":
         sha = commit.sha if commit is not None else None
         document = {"pipeline": name, "commit": sha, "repository": repository, "branch": branch}
-        click.echo(json.dumps({**document, **more}))
+        print_document({**document, **more}, output)
     elif commit is not None:
         print_progress(commit.subject)
         print_progress(f"committed to branch {branch} of {repository}")

@@ -10,6 +10,7 @@ import click
 
 from driftloop.cli.options import print_progress
 from driftloop.pages.terminal_text import format_line, has_colors, mark_words
+from driftloop.render import FileChange
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -19,6 +20,13 @@ def print_lines(lines: Iterable[str]) -> None:
         format_line(mark_words(line), colors=True) if colors else line for line in lines
     )
     click.echo(text)
+
+
+def print_diff(change: FileChange) -> None:
+    """Print a unified diff to stdout; lines are coloured on a terminal."""
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    for line in change.lines():
+        click.echo(click.style(line, fg=colours.get(line[:1])))
 
 
 @contextmanager

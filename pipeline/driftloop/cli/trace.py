@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -84,8 +83,8 @@ def command(
             work,
         )
         trace = _trace(place, kind or guess_kind(place, id), id, pipeline, reader)
-    if output == "json":
-        click.echo(json.dumps(trace.to_json(), indent=1))
+    if output != "text":
+        options.print_document(trace.to_json(), output, indent=1)
         return
     click.echo("\n".join(_format_trace(trace)))
 

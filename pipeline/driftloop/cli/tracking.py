@@ -1,7 +1,6 @@
 """`driftloop tracking`."""
 
 import contextlib
-import json
 import os
 
 import click
@@ -9,6 +8,7 @@ import click
 from driftloop.cli import options, target
 from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.completing import complete_pipeline
+from driftloop.cli.lazy import SuggestingGroup
 from driftloop.cli.runs import open_runs
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.runs.tracking import (
@@ -34,7 +34,7 @@ Examples:
   driftloop tracking sync digits --cluster --repository https://github.com/acme/cluster.git"""
 
 
-@click.group("tracking", epilog=GROUP_EXAMPLES)
+@click.group("tracking", cls=SuggestingGroup, epilog=GROUP_EXAMPLES)
 def command() -> None:
     """Tell a tracking server what it was not told yet."""
 
@@ -83,13 +83,13 @@ def sync(
         )
     for problem in result.problems:
         options.print_progress(problem)
-    if output == "json":
+    if output != "text":
         document = {
             "sent": list(result.sent),
             "aliases": list(result.aliases),
             "problems": list(result.problems),
         }
-        click.echo(json.dumps(document, indent=1))
+        options.print_document(document, output, indent=1)
     else:
         for line in (*(f"sent {run}" for run in result.sent), *result.aliases):
             click.echo(line)

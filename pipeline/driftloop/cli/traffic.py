@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import shutil
 import sys
 import tempfile
@@ -67,10 +66,10 @@ def _parse_columns(
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["text", "json", *FORMS]),
+    type=click.Choice(["text", "json", "yaml", *FORMS]),
     default="text",
     show_default=True,
-    help="A listing (text, json), or the rows in one file.",
+    help="A listing (text, json, yaml), or the rows in one file.",
 )
 @click.option(
     "--file",
@@ -145,12 +144,12 @@ def _export_rows(
 
 def _print_counts(folder: TrafficFolder, choice: TrafficChoice, output: str) -> None:
     counts = count_traffic(list_files(folder, choice))
-    if output == "json":
+    if output != "text":
         document = {
             "in": str(folder.place),
             "traffic": [dataclasses.asdict(count) for count in counts],
         }
-        click.echo(json.dumps(document))
+        options.print_document(document, output)
         return
     for line in _format_counts(counts):
         click.echo(line)

@@ -1,12 +1,18 @@
 """`driftloop trigger`."""
 
-import json
 import os
 from typing import Any, assert_never
 
 import click
 
 from driftloop.cli import options, terminal
+from driftloop.cli.clusters import (
+    ClusterChoice,
+    cluster_options,
+    open_runtime,
+    open_webhook,
+    webhook_option,
+)
 from driftloop.cli.completing import complete_pipeline
 from driftloop.contract.documents import to_json
 from driftloop.contract.names import Names
@@ -23,7 +29,6 @@ from driftloop.operations.runs.runs import (
 from driftloop.operations.runs.trigger import (
     CAUSE_LENGTH,
     REPLACED,
-    find_webhook,
     request_run,
     wait_until_applied,
 )
@@ -33,17 +38,14 @@ Examples:
   driftloop trigger digits --cause "new labels"
   driftloop trigger digits --wait
   driftloop trigger digits --force --cause "another seed"
-  driftloop trigger digits --url http://localhost:12000/retrain --namespace ml"""
+  driftloop trigger digits --cluster --context staging -n ml --wait"""
 
 
 @click.command(epilog=EXAMPLES)
 @click.argument("name", shell_complete=complete_pipeline)
 @options.state
-@click.option(
-    "--url",
-    help="Webhook of a cluster (port-forward Service NAME-retrain); the token is read from DRIFTLOOP_WEBHOOK_TOKEN.",
-)
-@click.option("--namespace", help="Namespace of the pipeline, with --url.  [default: NAME]")
+@cluster_options
+@webhook_option
 @click.option(
     "--cause", default="", help="Cause in a few words; it is written to the commits of the run."
 )
@@ -69,8 +71,8 @@ def command(
     *,
     name: str,
     state: StateChoice,
+    cluster: ClusterChoice,
     url: str | None,
-    namespace: str | None,
     cause: str,
     force: bool,
     wait: bool,
@@ -81,25 +83,25 @@ def command(
 
     While another run of the pipeline is running, or when there is nothing new to train on, the new
     one ends before it trains. A commit of the pipeline's spec that is not applied yet is waited
-    for, at most a minute; not with --url. With --wait, each step is told as it ends, and the exit code is 0
+    for, at most a minute; not with --url or --cluster. With --wait, each step is told as it ends, and the exit code is 0
     when the run was released, 3 refused, 4 rejected, 5 failed, 6 not started, 7 superseded, 8
     cancelled.
     """
-    webhook = find_webhook(name, state.folder, url, namespace, os.environ)
     cause = " ".join(cause.split())[:CAUSE_LENGTH]
     for mark in REPLACED:
         if mark in cause:
             raise click.BadParameter(
                 f"`{cause}` must not contain `{mark}`: Argo or Kubernetes replaces what follows"
             )
-    if url is None:
-        _wait_for_commit(Names(name, webhook.namespace), state)
-    run = request_run(webhook, name, cause, forced=force)
+    with open_webhook(name, state, cluster, url) as webhook:
+        if url is None and not cluster.chosen:
+            _wait_for_commit(Names(name, webhook.namespace), state)
+        run = request_run(webhook, name, cause, forced=force)
     if output == "text":
         click.echo(run)
     if not wait:
         return print_outcome(name, run, None, output)
-    api = require_runtime(find_runtime(state.folder, os.environ))
+    api = require_runtime(open_runtime(state, cluster))
     follow = follow_run if until == "outcome" else follow_training
     with terminal.follow_progress(f"waiting for {run}") as report:
         ended = follow(api, webhook.namespace, run, report)
@@ -131,6 +133,6 @@ def print_outcome(
                 options.print_progress(f"{run} {ended.text}")
         case _:
             assert_never(ended)
-    if output == "json":
-        click.echo(json.dumps({"pipeline": name, "run": run, **ending}))
+    if output != "text":
+        options.print_document({"pipeline": name, "run": run, **ending}, output)
     return exit_code(ended.kind) if isinstance(ended, RunOutcome) else 0

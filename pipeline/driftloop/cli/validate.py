@@ -11,9 +11,8 @@ from driftloop.cli import findings, options
 from driftloop.operations.project.linting import (
     FILE,
     LintSettings,
-    find_settings,
+    choose_settings,
     make_rules,
-    read_settings,
 )
 from driftloop.operations.project.manifests import ManifestReport
 from driftloop.operations.project.validate import (
@@ -34,7 +33,6 @@ Examples:
   kubectl get deployments -A -o yaml | driftloop validate -"""
 
 FORMATS = {
-    "json": findings.format_json,
     "github": findings.format_github,
     "sarif": findings.format_sarif,
     "junit": findings.format_junit,
@@ -64,10 +62,10 @@ FORMATS = {
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(["text", *FORMATS]),
+    type=click.Choice(["text", "json", "yaml", *FORMATS]),
     default="text",
     show_default=True,
-    help="Format of the output: text, JSON, GitHub's annotations, SARIF, JUnit's XML.",
+    help="Format of the output: text, JSON, YAML, GitHub's annotations, SARIF, JUnit's XML.",
 )
 def command(
     *,
@@ -104,7 +102,9 @@ def command(
         raise click.UsageError(f"no YAML file in {', '.join(map(str, others))}")
     if stream is not None and not report.manifests.objects and not report.failed:
         raise click.UsageError("no object on standard input")
-    if output != "text":
+    if output in ("json", "yaml"):
+        options.print_document(findings.build_document(report), output)
+    elif output != "text":
         click.echo(FORMATS[output](report))
     elif report.specs == 1 and not report.manifests.files:
         _print_spec(report)
@@ -122,9 +122,7 @@ def _choose_settings(
     ignored: tuple[str, ...],
 ) -> LintSettings:
     """Return the settings of the file, and over them those of the options."""
-    start = paths[0] if paths else Path()
-    file = config or find_settings(start if start.is_dir() else start.parent)
-    settings = read_settings(file) if file is not None else LintSettings()
+    settings = choose_settings(paths, config)
     try:
         rules = make_rules(ignored)
     except ValueError as error:

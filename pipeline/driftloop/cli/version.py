@@ -1,6 +1,5 @@
 """`driftloop version`."""
 
-import json
 import platform
 
 import click
@@ -20,9 +19,9 @@ Examples:
 def command(*, output: str) -> None:
     """Print the version, that of Python, and which extras are installed."""
     extras = [extra for extra in EXTRAS if not find_missing(extra)]
-    if output == "json":
+    if output != "text":
         document = {"version": __version__, "python": platform.python_version(), "extras": extras}
-        click.echo(json.dumps(document))
+        options.print_document(document, output)
         return
     parts = [f"Python {platform.python_version()}", f"extras: {', '.join(extras) or 'none'}"]
     click.echo(f"driftloop {__version__} ({'; '.join(parts)})")

@@ -1,13 +1,12 @@
 """`driftloop why`."""
 
-import json
 import os
 from dataclasses import replace
 
 import click
 
-from driftloop.cli import halt, options
-from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli import options, watching
+from driftloop.cli.clusters import ClusterChoice, cluster_options, url_option
 from driftloop.cli.completing import complete_pipeline
 from driftloop.local.ground.sentences import drop_alarm_ids
 from driftloop.operations.ground.place import StateChoice
@@ -22,15 +21,16 @@ from driftloop.operations.watching.why import (
 EXAMPLES = """\b
 Examples:
   driftloop why digits
-  driftloop why digits --cluster --context staging
-  driftloop why digits --url http://localhost:8080"""
+  driftloop why digits --watch
+  driftloop why digits --cluster --context staging"""
 
 
 @click.command(epilog=EXAMPLES)
 @click.argument("name", shell_complete=complete_pipeline)
 @options.state
 @cluster_options
-@halt.url_option
+@url_option
+@watching.watch
 @options.output
 def command(
     *,
@@ -47,8 +47,7 @@ def command(
     """
     cluster.refuse_stray()
     if cluster.chosen:
-        if url is not None:
-            raise click.UsageError("--url and --cluster are two ways to one service: name one")
+        cluster.refuse_url(url)
         answer = ask_cluster_why(
             cluster.kubeconfig, cluster.context, cluster.namespace or name, name
         )
@@ -61,8 +60,8 @@ def command(
                 windows=describe_windows(state.folder, name),
                 holds=describe_holds(state.folder, os.environ, decision.namespace, name),
             )
-    if output == "json":
-        click.echo(json.dumps(answer.to_json()))
+    if output != "text":
+        options.print_document(answer.to_json(), output)
         return
     lines = (
         f"{name} is {answer.phase}: {drop_alarm_ids(answer.text)}",

@@ -49,7 +49,7 @@ def _find_kubectl() -> tuple[str]:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         raise ClusterError(
-            "kubectl is not installed", hint="it forwards the object store's port to this machine"
+            "kubectl is not installed", hint="it forwards the port of a Service to this machine"
         )
     return (kubectl,)
 

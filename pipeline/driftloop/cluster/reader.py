@@ -3,6 +3,8 @@ forbidden is said."""
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +36,15 @@ class TextReader(Reader, Protocol):
 def is_in_pod() -> bool:
     """Return True in a pod of a cluster where nobody has named another one."""
     return "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
+
+
+@dataclass(frozen=True)
+class ApiAnswer:
+    """What the API server said to a request."""
+
+    status: int
+    reason: str
+    body: bytes
 
 
 class ApiReader:
@@ -72,30 +83,44 @@ class ApiReader:
         body = self._read(path, "*/*")
         return None if body is None else body.decode(errors="replace")
 
-    def _read(self, path: str, accept: str) -> bytes | None:
+    def send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: Any = None,
+        *,
+        timeout: float = 10.0,
+    ) -> ApiAnswer:
+        """Return the answer to a request, whatever it is; ClusterError when there is none."""
         from urllib3.exceptions import HTTPError
 
         request = self._api.param_serialize(
-            method="GET",
+            method=method,
             resource_path=path,
-            header_params={"Accept": accept},
+            header_params=dict(headers),
+            body=body,
             auth_settings=["BearerToken"],
         )
         try:
-            answer = self._api.call_api(*request, _request_timeout=10)
-            body: bytes = answer.read()  # type: ignore[no-untyped-call]
+            answer = self._api.call_api(*request, _request_timeout=timeout)
+            content: bytes = answer.read()  # type: ignore[no-untyped-call]
         except HTTPError as error:
             raise ClusterError(
                 f"the API server does not answer: {error}",
                 hint="check that the cluster is running: `kubectl version`",
             ) from error
+        return ApiAnswer(answer.status, answer.reason or "", content)
+
+    def _read(self, path: str, accept: str) -> bytes | None:
+        answer = self.send("GET", path, {"Accept": accept})
         if answer.status == 404:
             return None
         if answer.status in (401, 403):
             raise ForbiddenError(f"{path}: {answer.reason}")
         if answer.status != 200:
             raise ClusterError(f"{path} answered {answer.status} {answer.reason}")
-        return body
+        return answer.body
 
 
 def items(reader: Reader, path: str) -> list[dict[str, Any]] | None:

@@ -121,6 +121,24 @@ def overview(
     }  # fmt: skip
 
 
+def list_releases(
+    reader: TextReader, namespaces: Iterable[str] = ()
+) -> tuple[list[Json], list[str]]:
+    """Return each pipeline of the cluster with its namespace, phase and weights, and what could not be read.
+
+    ClusterError when the API server does not answer at all.
+    """
+    reader.get("/version")
+    picture = _Picture(reader, datetime.now(UTC))
+    found: list[Json] = []
+    for names in _pipelines(picture, tuple(namespaces)):
+        told: Json = {"pipeline": names.pipeline, "namespace": names.namespace}
+        with picture.part(f"releases of {names.namespace}/{names.pipeline}"):
+            told |= _releases(picture, names)[names.pipeline]
+        found.append(told)
+    return found, picture.unknown
+
+
 def explain_loop(reader: TextReader, names: Names) -> Json:
     """Return what the decision says that the loop waits for (its `GET /why`), `windows`, the open window of
     each detector, `holds`, what waits for a person, and `unknown`. ClusterError when the decision can't be asked."""

@@ -12,8 +12,7 @@ def test_6_remove_leaves_nothing(it):
     # the namespace takes the Secret along
     credentials = {user: it.nats_user(user) for user in USERS}
     it.say(f"{len(owned)} objects of {P} in {N}")
-    with it.kube.proxy() as api:
-        said = it.driftloop("remove", P, "--repository", it.url, DRIFTLOOP_KUBERNETES_URL=api)
+    said = it.driftloop("remove", P, "--repository", it.url, "--cluster")
     assert said.strip() == it.tip()
     for name in PIPELINE:
         assert it.kube.get("kustomization", name, "flux-system") is None

@@ -2,7 +2,7 @@
 
 import os
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -53,6 +53,14 @@ def find_settings(start: Path) -> Path | None:
         if (folder / ".git").exists():
             return None
     return None
+
+
+def choose_settings(paths: Sequence[Path], config: Path | None) -> LintSettings:
+    """Return the settings of a file, or of the nearest one at or above the first path; those without any when there is
+    none."""
+    start = paths[0] if paths else Path()
+    file = config or find_settings(start if start.is_dir() else start.parent)
+    return read_settings(file) if file is not None else LintSettings()
 
 
 def read_settings(file: Path) -> LintSettings:

@@ -33,7 +33,7 @@ def require_runtime(api: KubernetesClient | None) -> KubernetesClient:
     if api is None:
         raise LocalError(
             "the runtime is not reachable from here",
-            hint="start it with `driftloop up`, or set DRIFTLOOP_KUBERNETES_URL",
+            hint="start it with `driftloop up`, or name a cluster with --cluster",
         )
     return api
 

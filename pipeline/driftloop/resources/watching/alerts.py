@@ -214,7 +214,7 @@ def _loop_alerts(plan: Plan) -> Iterator[AlertingRule]:
         severity="warning",
         summary="{{ $value | humanize }} events wait as dead letters: nobody has seen them",
         do=f"`driftloop events ls {names.pipeline}` lists them; once their subscriber is there again, "
-        f"`driftloop events replay {names.pipeline}` sends them to it (with --url, by a port-forward).",
+        f"`driftloop events replay {names.pipeline}` sends them to it (with --cluster).",
     )
 
 
