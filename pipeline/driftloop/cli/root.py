@@ -10,6 +10,7 @@ from driftloop.cli.lazy import LazyGroup
 COMMANDS = {
     "init": ("driftloop.cli.init", "Write a new model project"),
     "validate": ("driftloop.cli.validate", "Validate specs and Kubernetes YAML"),
+    "migrate": ("driftloop.cli.migrate", "Rewrite API versions and fields that no longer exist"),
     "explain": ("driftloop.cli.explain", "Explain a finding of `validate`, or a field of the spec"),
     "schema": ("driftloop.cli.schema", "Print the JSON Schema of the spec, for editors"),
     "try": ("driftloop.cli.try_", "Call the functions of a project once, on real data"),

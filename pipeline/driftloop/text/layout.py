@@ -49,6 +49,32 @@ def locate_mapping(text: str, *keys: str) -> MappingPlace | None:
     )
 
 
+def locate_entries(text: str) -> dict[tuple[int, int], tuple[MappingPlace, EntryPlace]]:
+    """Return every entry of every mapping in a text's documents, and the mapping, by line and column of its key
+    (from 1); none where this parser does not read the text."""
+    found: dict[tuple[int, int], tuple[MappingPlace, EntryPlace]] = {}
+    try:
+        waiting: list[yaml.Node] = list(yaml.compose_all(text, Loader=yaml.SafeLoader))
+    except yaml.YAMLError:
+        return {}
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        place = MappingPlace(
+            bool(node.flow_style),
+            tuple(_locate_entry(key, value, text) for key, value in node.value),
+        )
+        for (key, value), entry in zip(node.value, place.entries, strict=True):
+            at = (key.start_mark.line + 1, key.start_mark.column + 1)
+            if at not in found:  # what an alias names is located once
+                found[at] = (place, entry)
+                waiting.append(value)
+    return found
+
+
 def _locate_entry(key: yaml.Node, value: yaml.Node, text: str) -> EntryPlace:
     return EntryPlace(
         key=str(key.value),

@@ -78,7 +78,8 @@ _FLUX: tuple[tuple[str, Kinds, str, str], ...] = (
 _OPERATORS: tuple[tuple[str, Kinds, str, str], ...] = (
     ("eventing.knative.dev/v1alpha1", ("Broker", "Trigger"), "eventing.knative.dev/v1", "Knative Eventing"),
     ("eventing.knative.dev/v1beta1", ("Broker", "Trigger"), "eventing.knative.dev/v1", "Knative Eventing"),
-    ("messaging.knative.dev/v1alpha1", ("Channel", "Subscription", "InMemoryChannel", "Sequence", "Parallel"), "messaging.knative.dev/v1", "Knative Eventing"),
+    ("messaging.knative.dev/v1alpha1", ("Channel", "Subscription", "InMemoryChannel"), "messaging.knative.dev/v1", "Knative Eventing"),
+    ("messaging.knative.dev/v1alpha1", ("Sequence", "Parallel"), "flows.knative.dev/v1", "Knative Eventing"),
     ("messaging.knative.dev/v1beta1", ("Channel", "Subscription", "InMemoryChannel"), "messaging.knative.dev/v1", "Knative Eventing"),
     ("messaging.knative.dev/v1alpha1", ("NatssChannel",), "messaging.knative.dev/v1alpha1 NatsJetStreamChannel", "eventing-natss (NATS Streaming is gone)"),
     ("messaging.knative.dev/v1beta1", ("NatssChannel",), "messaging.knative.dev/v1alpha1 NatsJetStreamChannel", "eventing-natss (NATS Streaming is gone)"),

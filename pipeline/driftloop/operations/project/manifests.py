@@ -4,10 +4,11 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from driftloop.check import Finding, World, check_world
@@ -136,8 +137,14 @@ def check_text(content: bytes, name: str, settings: LintSettings) -> ManifestRep
     return _report_world(world, {name: content}, {}, settings)
 
 
-def check_paths(paths: Iterable[Path], settings: LintSettings) -> ManifestReport:
-    """Validate everything in these files and folders, each git repository by itself."""
+def check_paths(
+    paths: Iterable[Path],
+    settings: LintSettings,
+    *,
+    instead: Mapping[Path, bytes] = MappingProxyType({}),
+) -> ManifestReport:
+    """Validate everything in these files and folders, each git repository by itself; `instead` has contents that
+    count in place of what files have, by absolute path."""
     schemas = settings.schemas
     roots: dict[Path, list[Path]] = {}
     absolute = [Path(os.path.abspath(path)) for path in paths]
@@ -146,7 +153,9 @@ def check_paths(paths: Iterable[Path], settings: LintSettings) -> ManifestReport
     if len(roots) > 1 and not any((root / ".git").exists() for root in roots):
         roots = {Path(os.path.commonpath(list(roots))): absolute}
     catalogue = SchemaFolder(schemas) if schemas is not None else None
-    results = [_check_root(root, inside, settings, catalogue) for root, inside in roots.items()]
+    results = [
+        _check_root(root, inside, settings, catalogue, instead) for root, inside in roots.items()
+    ]
     notes = [] if schemas is not None else [NO_SCHEMAS]
     return join_reports(results, notes)
 
@@ -168,18 +177,37 @@ def join_reports(reports: Sequence[ManifestReport], notes: Sequence[str] = ()) -
     )
 
 
+def list_contents(paths: Iterable[Path], settings: LintSettings) -> dict[Path, bytes]:
+    """Return the files that `check_paths` reads, by absolute path."""
+    return {
+        file: _read_content(file)
+        for path in map(os.path.abspath, paths)
+        for file, is_read in _select_files(Path(path), settings)
+        if is_read
+    }
+
+
+def _select_files(path: Path, settings: LintSettings) -> Iterator[tuple[Path, bool]]:
+    """Yield the files of a path that are not left out, and whether each is read."""
+    for file in _list_files(path):
+        if file == path or not settings.is_excluded(file):
+            yield file, file.suffix in ENDINGS or file == path or _is_object(file)
+
+
 def _check_root(
-    root: Path, paths: list[Path], settings: LintSettings, catalogue: SchemaFolder | None
+    root: Path,
+    paths: list[Path],
+    settings: LintSettings,
+    catalogue: SchemaFolder | None,
+    instead: Mapping[Path, bytes],
 ) -> ManifestReport:
     files: dict[str, bytes] = {}
     others: set[str] = set()
     for path in paths:
-        for file in _list_files(path):
-            if file != path and settings.is_excluded(file):
-                continue
+        for file, is_read in _select_files(path, settings):
             name = file.relative_to(root).as_posix()
-            if file.suffix in ENDINGS or file == path or _is_object(file):
-                files[name] = _read_content(file)
+            if is_read:
+                files[name] = instead[file] if file in instead else _read_content(file)
             else:
                 others.add(name)
     within = tuple(
