@@ -17,7 +17,7 @@ demo: setup ## the whole story on this machine: train, serve, drift, retrain, ro
 test: setup ## lint, types, import contracts, unit, property, golden, fault and end-to-end tests
 	@scripts/test
 
-lint: setup ## ruff, mypy, import-linter
+lint: setup ## ruff, mypy, import-linter, the links of the site
 	@scripts/lint
 
 bench: setup ## the benchmarks, each printing its ratio
