@@ -1,6 +1,9 @@
 """Two clusters of one repository that somebody else has laid out, by the commands that a platform engineer types."""
 
+import json
+import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,9 @@ from driftloop.operations.commits.clusters import choose_layout
 from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.commits.releases import TransitionMessage
 from driftloop.release import record
+from driftloop.steps.settings import StepSettings
 from tests.cli.test_release_commands import A, B, Person
+from tests.pipelines import SPEC
 
 FLUX = """\
 apiVersion: kustomize.toolkit.fluxcd.io/v1
@@ -86,9 +91,14 @@ class Engineer(Person):
         return pipelines.read_pipeline(opened.tree(opened.tip()), "digits").release
 
     def move_release(self, cluster: str, *steps) -> None:
+        """Commit transitions as a step on that cluster does, with what its container is given."""
+        template = f"driftloop/{cluster}/workflows/digits/release.workflowtemplate.yaml"
+        layout = re.search(r"DRIFTLOOP_LAYOUT\n +value: '(.+)'", self.show(template))
+        assert layout is not None
+        given = {"DRIFTLOOP_GIT_URL": f"file://{self.remote}", "DRIFTLOOP_LAYOUT": layout[1]}
         for step in steps:
             pipelines.commit_transition(
-                self.open_cluster(cluster),
+                StepSettings(given).open_repository(),
                 "digits",
                 step,
                 lambda before, after: TransitionMessage("Move", after.candidate or A, "x"),
@@ -221,3 +231,86 @@ def test_validate_reads_platform_files(engineer: Engineer) -> None:
     assert "copy/driftloop/production/platform.yaml:3:1: branch is not a known key" in done.stdout
     assert "cluster `staging` is also that of driftloop/other/platform.yaml" in done.stdout
     assert "3 objects" not in done.stderr
+
+
+def test_what_one_cluster_has_proved_goes_to_the_next(engineer: Engineer) -> None:
+    for cluster in ("production", "staging"):
+        engineer.writes(f"driftloop/{cluster}/platform.yaml", PLATFORM.format(cluster=cluster))
+    engineer.pushes()
+    promote = ("promote", "digits", *WHERE, "--to", "production")
+    done = engineer.types(*promote, code=1)
+    assert "the cluster repository has no pipeline `digits`, it has: none" in done.stderr
+    engineer.types("commit", "pipeline.yaml", *WHERE, "--cluster", "staging")
+    done = engineer.types(*promote, code=1)
+    assert "`digits` has no release on `staging` yet" in done.stderr
+    engineer.move_release("staging", lambda release: record.release_first(release, A))
+    assert "--from is `qa`, must be one of: staging" in (
+        engineer.types(*promote, "--from", "qa", code=1).stderr
+    )
+
+    tip = engineer.git("rev-parse", "main")
+    engineer.types(*promote, "--to-branch", "promote-digits")
+    assert engineer.git("rev-parse", "main") == tip
+    assert engineer.git("rev-parse", "promote-digits^") == tip
+    done = engineer.types(*promote, "--to-branch", "promote-digits", code=1)
+    assert "has a branch `promote-digits` already" in done.stderr
+
+    done = engineer.types(*promote, "-o", "json")
+    assert json.loads(done.stdout)["production"] == A.id
+    assert engineer.read_release("production").production == A
+    message = engineer.git("log", "-1", "--format=%B", "main")
+    assert message.startswith(f"Promote {A.id} of digits from staging to production\n")
+    assert f"model: {A.model_digest}" in message
+    assert "Measured on held-out rows: accuracy 0.97." in message
+    assert f"Production of staging since {commit_time(engineer, tip)}, by {tip}." in message
+    assert "Driftloop-Outcome: released" in message
+    assert "nothing to change" in engineer.types(*promote).stderr
+    compare = ("plan", "pipeline.yaml", *WHERE, "--cluster", "production", "--against", "staging")
+    found = json.loads(engineer.types(*compare, "-o", "json").stdout)
+    changed = {each["path"]: each["diff"] for each in found["changes"]}
+    assert found["settings"] == []
+    training = changed["driftloop/production/workflows/digits/train.workflowtemplate.yaml"]
+    assert "image: registry.acme.example/staging/driftloop" in training
+
+    engineer.move_release(
+        "staging",
+        lambda release: record.start_shadow(release, B),
+        record.promote_candidate,
+    )
+    (engineer.folder / "pipeline.yaml").write_text(SPEC.replace("train:train", "train:other"))
+    (setting,) = json.loads(engineer.types(*compare, "-o", "json").stdout)["settings"]
+    assert (setting["path"], setting["new"]) == ("train.run", "train:other")
+    engineer.types("commit", "pipeline.yaml", *WHERE, "--cluster", "production")
+    done = engineer.types(*promote, "--keep-spec")
+    assert "`driftloop promote digits --on production`" in done.stderr
+    during = engineer.read_release("production")
+    assert (during.phase, during.production, during.candidate) == ("shadow", A, B)
+    assert "train:other" in engineer.show("driftloop/production/workflows/digits/pipeline.yaml")
+    engineer.types("promote", "digits", *WHERE, "--on", "production")
+    after = engineer.read_release("production")
+    assert (after.production, after.previous) == (B, A)
+    engineer.types("rollback", "digits", *WHERE, "--on", "production", "--unchecked")
+    assert engineer.read_release("production").production == A
+    assert engineer.read_release("staging").production == B
+
+
+def test_a_model_that_the_other_cluster_cannot_read_stays(engineer: Engineer) -> None:
+    for cluster in ("production", "staging"):
+        own = f"https://s3.{cluster}.acme.example"
+        text = PLATFORM.format(cluster=cluster)
+        text = text.replace("https://s3.eu-central-1.amazonaws.com", own)
+        engineer.writes(f"driftloop/{cluster}/platform.yaml", text)
+    engineer.pushes()
+    engineer.types("commit", "pipeline.yaml", *WHERE, "--cluster", "staging")
+    engineer.move_release("staging", lambda release: record.release_first(release, A))
+    promote = ("promote", "digits", *WHERE, "--from", "staging", "--to", "production")
+    done = engineer.types(*promote, code=1)
+    assert "are in the object store https://s3.staging.acme.example of `staging`" in done.stderr
+    assert "then `--copied`: every pod checks the digests" in done.stderr
+    engineer.types(*promote, "--copied")
+    assert engineer.read_release("production").production == A
+
+
+def commit_time(engineer: Engineer, commit: str) -> str:
+    at = int(engineer.git("show", "-s", "--format=%ct", commit))
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

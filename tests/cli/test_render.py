@@ -202,6 +202,8 @@ def test_a_broken_or_missing_cache_is_none(
     assert driftloop("render", spec, "--into", out, "--check")[0] == 0
     for entry in entries:
         os.utime(entry, (0, 0))
+    (out / "cluster/prod").mkdir()
+    (out / "cluster/prod/.gitkeep").touch()
     driftloop("render", spec, "--into", out, "--check", "--cluster", "prod")
     assert not {entry for entry in entries if entry.exists() and entry.stat().st_mtime == 0}
     shutil.rmtree(tmp_path / "cache")

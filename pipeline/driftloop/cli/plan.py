@@ -9,7 +9,12 @@ import click
 
 from driftloop.cli import allowed, impacts, options, pinning, target, terminal
 from driftloop.operations.commits.impact import refuse_surprises
-from driftloop.operations.commits.preview import preview_commit, read_committed, read_name
+from driftloop.operations.commits.preview import (
+    preview_commit,
+    read_committed,
+    read_name,
+    rename_cluster,
+)
 from driftloop.operations.commits.render import choose_cluster
 from driftloop.operations.ground import files, place
 from driftloop.operations.ground.place import StateChoice
@@ -43,6 +48,11 @@ Examples:
 )
 @options.repository_place
 @options.cluster
+@click.option(
+    "--against",
+    metavar="CLUSTER",
+    help="Compare with what another cluster of the repository runs: what SPEC would change of that here.",
+)
 @click.option("--diff", "with_diff", is_flag=True, help="Also print the diff of every file.")
 @allowed.option
 @pinning.add_options
@@ -62,6 +72,7 @@ def command(
     branch: str,
     state: StateChoice,
     cluster: str | None,
+    against: str | None,
     with_diff: bool,
     allow: tuple[str, ...],
     pin: bool,
@@ -72,7 +83,8 @@ def command(
     nothing.
 
     Compares with --into, --repository, or the repository of the state folder; without any of
-    them, everything is new. Exit code 1 when the change does something that an edit of a spec
+    them, everything is new. With --against, with what another cluster runs: its release as SPEC
+    has it on this one. Exit code 1 when the change does something that an edit of a spec
     seldom intends, such as leaving production without its detector, unless --allow names it; also
     when the code beside SPEC has changed and its tag has not. With --pin, preview a commit with
     --pin.
@@ -82,6 +94,11 @@ def command(
     options.print_notes(project.notes)
     name = read_name(spec)
     existing, platform = _read_existing(folder, repository, branch, state, name, cluster=cluster)
+    if against is not None:
+        if against == platform.cluster:
+            raise click.UsageError(f"--against is `{against}`, the cluster that SPEC is for")
+        other, _ = _read_existing(folder, repository, branch, state, name, cluster=against)
+        existing = rename_cluster(other, against, platform.cluster)
     preview = preview_commit(spec, text, existing, platform=platform)
     changes = _find_code_changes(folder, repository, state, project.document, spec.parent)
     if changes:

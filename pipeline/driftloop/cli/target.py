@@ -30,7 +30,7 @@ def print_commit(
     target: CommitTarget, commit: Commit | None, name: str, output: str, **more: Any
 ) -> None:
     """Print the commit, or that nothing changed, and the repository and branch."""
-    repository, branch = target.repository.url, target.repository.branch
+    repository, branch = target.repository.url, target.repository.writes_to
     if output != "text":
         sha = commit.sha if commit is not None else None
         document = {"pipeline": name, "commit": sha, "repository": repository, "branch": branch}

@@ -190,9 +190,14 @@ class Repository:
         self._layout = layout
         self._held = False
         self._ref = f"refs/driftloop/{branch}"
-        if self._run("check-ref-format", "--branch", branch, bare=False).returncode != 0:
+        self._check_branch(branch)
+        self.writes_to = branch
+        """Branch that changes are pushed to."""
+
+    def _check_branch(self, name: str) -> None:
+        if self._run("check-ref-format", "--branch", name, bare=False).returncode != 0:
             raise GitError(
-                f"`{branch}` is not a branch name",
+                f"`{name}` is not a branch name",
                 hint="name the branch that Flux follows, for example `main`",
             )
 
@@ -205,6 +210,30 @@ class Repository:
     def layout(self) -> Layout | None:
         """Places of one cluster's files, once the tip was seen; None: paths are those of the repository."""
         return None if callable(self._layout) else self._layout
+
+    def copy(
+        self, layout: "Layout | Callable[[Tree], Layout] | None", *, to_branch: str | None = None
+    ) -> "Repository":
+        """Return the same repository as another layout has it. With `to_branch` changes of the branch go to a new one;
+        GitError when there is one of that name."""
+        copy = Repository(
+            self.url,
+            branch=self.branch,
+            workdir=self._workdir,
+            guard=self._guard,
+            credentials=self._credentials,
+            author=self._author,
+            layout=layout,
+        )
+        if to_branch is not None:
+            copy._check_branch(to_branch)
+            heads = self._remote("ls-remote", "--heads").splitlines()
+            if any(line.endswith(f"\trefs/heads/{to_branch}") for line in heads):
+                raise GitError(
+                    f"{self.url} has a branch `{to_branch}` already", hint="name another one"
+                )
+            copy.writes_to = to_branch
+        return copy
 
     def tree(self, commit: str | None) -> Tree:
         """The files of a commit that `tip` or `change` has seen; none for None."""
@@ -354,7 +383,7 @@ class Repository:
             "--quiet",
             "--",
             self.url,
-            f"{commit.sha}:refs/heads/{self.branch}",
+            f"{commit.sha}:refs/heads/{self.writes_to}",
         )
         return None if done.returncode == 0 else done.stdout + done.stderr
 

@@ -269,6 +269,16 @@ def promote_candidate(release: Release) -> Release:
     )
 
 
+def carry_version(release: Release, version: Version) -> Release:
+    """empty -> stable, stable -> shadow: a version that is production on another cluster is the first here, or the
+    candidate. Nothing moves when it is there already."""
+    if version in (release.production, release.candidate):
+        return release
+    if release.phase == "empty":
+        return release_first(release, version)
+    return start_shadow(release, version)
+
+
 def reject_candidate(release: Release) -> Release:
     """shadow | canary -> stable: the candidate goes, production has all traffic as before."""
     _needs(release, "rejection", "shadow", "canary")

@@ -44,6 +44,17 @@ def preview_commit(
     return CommitPreview(name, replace(impact, surprises=surprises), tuple(changes))
 
 
+def rename_cluster(files: Mapping[str, str], old: str, new: str) -> Mapping[str, str]:
+    """Return the files of a cluster under the paths that another one has for them."""
+    start = f"{trees.CLUSTER}/{old}/"
+    return {
+        f"{trees.CLUSTER}/{new}/{path.removeprefix(start)}"
+        if path.startswith(start)
+        else path: text
+        for path, text in files.items()
+    }
+
+
 def read_name(spec: Path) -> str:
     """Return the name of a spec's pipeline."""
     return spec_files.read_spec(spec).pipeline.metadata.name

@@ -272,6 +272,59 @@ def commit_transition(
     return TransitionResult(latest[-1], commit)
 
 
+def commit_carried(
+    repository: Repository,
+    name: str,
+    text: str | None,
+    step: Callable[[Release], Release],
+    message: Callable[[Release, Release], TransitionMessage],
+    *,
+    allow: frozenset[str] = frozenset(),
+) -> TransitionResult:
+    """Commit a spec and a transition of its release together, for a pipeline that need not be there yet. `text` None
+    keeps the spec.
+
+    SurpriseError for surprises that `allow` does not name; StepError when the tip's tree is not what it renders to.
+    """
+    latest: list[Release] = []
+
+    def build_change(tree: Tree) -> RepositoryChange | None:
+        base = read_pipeline(tree, name) if spec_path(name) in tree or text is None else None
+        layout = tree.layout
+        cluster = layout.cluster if layout is not None else CLUSTER
+        platform = read_platform(tree, layout, cluster)
+        if base is not None:
+            check_rendered(base)
+        new_text = text or (base.spec if base is not None else "")
+        pipeline = spec.load_spec(new_text, path=spec_path(name))
+        before = base.release if base is not None else None
+        before = before or record.empty_release(name, _read_namespace(pipeline))
+        if before.namespace != (namespace := _read_namespace(pipeline)):
+            raise GitError(
+                f"pipeline `{name}` is in namespace `{before.namespace}`, the spec has `{namespace}`",
+                hint="a namespace can't change: both clusters have the same one",
+            )
+        after = step(before)
+        latest[:] = [after]
+        if base is not None and after == before and new_text == base.spec:
+            return None
+        files = base.files if base is not None else _select_files(tree, name)
+        new = _render_clusters(new_text, after, name, [cluster], platform)
+        _refuse_errors(new, cluster)
+        if base is not None:
+            ours = {path: files[path] for path in files if path in new}
+            full = find_room_surprises(tree, new, pipeline=name)
+            impact = assess_impact(ours, new, pipeline=name)
+            refuse_surprises(replace(impact, surprises=(*impact.surprises, *full)), allow)
+        why = message(before, after)
+        return RepositoryChange(
+            _overlay_files(files, new), why.subject, why.body, _build_trailers(name, after, why)
+        )
+
+    commit = repository.change(build_change)
+    return TransitionResult(latest[-1], commit)
+
+
 def _build_end_message(name: str, promotion: TransitionMessage) -> TransitionMessage:
     """Return the message of the commit below a promotion."""
     return replace(

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from driftloop.clients.kubernetes import KubernetesClient
-from driftloop.contract.names import FLUX_NAMESPACE, FLUX_SOURCE, Names
+from driftloop.contract.names import Names
 from driftloop.contract.trees import TREES, release_path
 from driftloop.errors import GitError
 from driftloop.git.repository import Commit, Repository
 from driftloop.operations.commits import applied, releases
 from driftloop.operations.commits.releases import RemovalStage
 from driftloop.operations.commits.target import CommitTarget
+from driftloop.platform.model import Flux
 from driftloop.release import record
 
 
@@ -39,6 +40,8 @@ def remove_pipeline(
     a commit is not applied in time.
     """
     stages = releases.list_removal_stages(name)
+    flux = _read_flux(target)
+    source = (flux.source_ref.namespace or flux.namespace, flux.source_ref.name)
     _ensure_pipeline(target.repository, name, stages)
     commit = None
     for stage in stages:
@@ -47,7 +50,7 @@ def remove_pipeline(
             continue
         commit = made
         report(f"{made.sha[:12]} {stage.subject}")
-        if api is not None and (refusal := api.request_fetch(FLUX_NAMESPACE, FLUX_SOURCE)):
+        if api is not None and (refusal := api.request_fetch(*source)):
             report(
                 f"  Flux fetches the commit in its own time, asking it to was refused: {refusal}"
             )
@@ -59,8 +62,13 @@ def remove_pipeline(
             )
             return RemovalResult(commit, done=False)
         names = Names(name, _read_namespace(target.repository, name))
-        _wait_until_removed(api, names, stage.subject, timeout, report)
+        _wait_until_removed(api, names, stage.subject, timeout, report, home=flux.namespace)
     return RemovalResult(commit, done=True)
+
+
+def _read_flux(target: CommitTarget) -> Flux:
+    tree = target.repository.tree(target.repository.tip())
+    return target.read_platform(tree).spec.flux
 
 
 def _ensure_pipeline(repository: Repository, name: str, stages: tuple[RemovalStage, ...]) -> None:
@@ -78,12 +86,14 @@ def _wait_until_removed(
     subject: str,
     timeout: float,
     report: Callable[[str], None],
+    *,
+    home: str,
 ) -> None:
     def describe_missing() -> str:
         left = [
             tree
             for tree in reversed(TREES)
-            if api.get_kustomization(FLUX_NAMESPACE, names.kustomization_name(tree)) is not None
+            if api.get_kustomization(home, names.kustomization_name(tree)) is not None
         ]
         return f"Kustomizations not removed yet: {', '.join(left)}" if left else ""
 

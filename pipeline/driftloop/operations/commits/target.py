@@ -6,18 +6,19 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from driftloop.clients.kubernetes import KubernetesClient
 from driftloop.contract.names import person_cause
+from driftloop.errors import GitError
 from driftloop.git.repository import Author, Credentials, Repository, Tree, refuse_writes
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.commits.clusters import choose_layout, read_platform
 from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.ground.place import StateChoice, choose_repository
 from driftloop.plan.plan import CLUSTER
-from driftloop.platform import PlatformFile
+from driftloop.platform import PlatformFile, find_platforms
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,32 @@ def open_target(
             layout=choose_layout(cluster, branch if is_applied else None),
         )
         yield CommitTarget(repository, read_person(), cluster)
+
+
+def choose_clusters(target: CommitTarget, source: str | None, to: str) -> CommitTarget:
+    """Return the same repository as the cluster to promote from has it: the one that is named, or the only other one
+    than `to`. GitError when it is none of the repository's."""
+    # the tree of one cluster does not hold the others: all of them are read at once
+    whole = target.repository.copy(None)
+    names = [each.cluster for each in find_platforms(whole.tree(whole.tip()))]
+    if to not in names:
+        raise GitError(
+            f"cluster `{to}` has no platform file, only these have: {', '.join(names) or 'none'}",
+            hint="clusters that are promoted between have releases, and so platform files, of their own",
+        )
+    others = [name for name in names if name != to]
+    chosen = others[0] if source is None and len(others) == 1 else source
+    if chosen not in others:
+        said = "--from is not given" if source is None else f"--from is `{source}`"
+        raise GitError(f"{said}, must be one of: {', '.join(others) or 'none'}")
+    layout = choose_layout(chosen, target.repository.branch)
+    return replace(target, repository=target.repository.copy(layout), cluster=chosen)
+
+
+def choose_branch(target: CommitTarget, name: str) -> CommitTarget:
+    """Return the repository as one whose changes go to a new branch; GitError when there is one of this name."""
+    layout = choose_layout(target.cluster, target.repository.branch)
+    return replace(target, repository=target.repository.copy(layout, to_branch=name))
 
 
 def open_reading(

@@ -78,7 +78,7 @@ def test_pages_are_up_to_date(name: str, content: str, update: bool) -> None:
     if update:
         (DOCS / name).write_text(content)
     assert (DOCS / name).read_text() == content, (
-        "run `pytest tests/platform/test_reference.py --update`"
+        "run `pytest tests/platform_file/test_reference.py --update`"
     )
 
 
