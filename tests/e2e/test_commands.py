@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,12 +27,16 @@ class Shell:
         self.home, self.envs = home, envs
         self.started: list[Path] = []
 
-    def types(self, where: str, *arguments: str, code: int = 0) -> str:
+    def types(self, where: str, *arguments: str, code: int = 0, key: str | None = None) -> str:
         own = ("DRIFTLOOP_", "AWS_")
+        login = {} if key is None else {"DRIFTLOOP_API_KEY": key}
         done = subprocess.run(
             [sys.executable, "-m", "driftloop.cli", *arguments],
             cwd=self.home / where,
-            env={key: value for key, value in os.environ.items() if not key.startswith(own)},
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith(own)},
+                **login,
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -131,7 +136,45 @@ def test_up_takes_the_spec_of_its_folder_and_plan_knows_what_serves(shell: Shell
     assert 'retrain.budget: "4/day" -> "5/day"' in plan
     committed = shell.types("", "commit", str(spec))
     assert str(state / "git" / "cluster.git") in committed
+    _close_to_callers(shell, spec, state)
     _look_at_console(shell, run)
+
+
+def _close_to_callers(shell: Shell, spec: Path, state: Path) -> None:
+    """With a first key callers need one; it is in no file of what runs."""
+    name = starter.NAME
+    key, *said = shell.types(name, "access", "add", "me", "--to", spec.name).splitlines()
+    assert said[-1] == f"it is the first one: callers of {name} without a key will be refused"
+    assert "callers must log in" in shell.types(name, "plan", spec.name)
+    shell.types(name, "commit", spec.name)
+    tip = _read_tip(state)
+    until = time.monotonic() + 60
+    while json.loads(shell.types(name, "status", "-o", "json"))["applied"] != tip:
+        assert time.monotonic() < until, "the commit is not applied"
+    ask = ("predict", name, "--file", "rows.jsonl", "--most", "1")
+    refused = shell.types(name, *ask, code=1)
+    assert f"the model of `{name}` answered 401" in refused
+    assert "DRIFTLOOP_API_KEY" in refused
+    assert "request " in shell.types(name, *ask, key=key)
+    status = shell.types(name, "status")
+    assert f"callers  {name}: refused 1 request without a login" in status
+    signature = key.rpartition(".")[2].encode()
+    holding = [file for file in state.rglob("*") if file.is_file() and signature in _read(file)]
+    assert holding == []
+
+
+def _read_tip(state: Path) -> str:
+    """The commit that the cluster repository is at."""
+    git = ("git", "--git-dir", str(state / "git" / "cluster.git"), "rev-parse", "main")
+    return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _read(file: Path) -> bytes:
+    """What is in a file of what runs, which may go meanwhile."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def _look_at_console(shell: Shell, run: str) -> None:

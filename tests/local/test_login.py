@@ -1,6 +1,7 @@
 """The gateway's login: rendered objects before a real Envoy, asked over HTTP."""
 
 import asyncio
+import json
 import subprocess
 import threading
 import time
@@ -13,6 +14,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 import yaml
+from support.commands import type_command
 from support.tokens import Issuer
 
 from driftloop.errors import LocalError
@@ -23,6 +25,7 @@ from driftloop.local.istio import envoy
 from driftloop.local.istio.login import UNKNOWN_CALLER
 from driftloop.local.istio.routes import EnvoyRoutes, ServiceEndpoints
 from driftloop.local.istio.xds import EnvoyFront
+from driftloop.operations.watching.refusals import CallerRefusals, parse_refusals
 from driftloop.render import render_tree
 from tests.golden.trees import release_text, spec_text, tree
 
@@ -177,6 +180,78 @@ async def test_a_token_of_the_issuer_for_this_pipeline_gets_in(
         assert [(await asked.ask(name))[0] for name in ("shop", "bank")] == [200, 401]
 
 
+async def test_a_key_opens_its_own_pipeline_until_it_is_revoked(
+    gateway: tuple[Gateway, int],
+) -> None:
+    asked, model = gateway
+
+    def spec(name: str) -> Path:
+        return asked.folder / f"{name}.yaml"
+
+    def commit(name: str, like: str = "access") -> dict[str, str]:
+        release = (release_text(like) or "").replace(like, name)
+        return render_tree(spec(name).read_text(), release)
+
+    def type_access(*words: str) -> str:
+        return type_command("access", *words, folder=asked.folder).stdout.strip()
+
+    head, _, _ = spec_text("access").partition("  access:\n")
+    keys = {}
+    for name in ("shop", "bank", "lab"):
+        spec(name).write_text(head.replace("access", name))
+        keys[name] = {"x-api-key": type_access("add", "acme", "--to", f"{name}.yaml")}
+    in_shadow = commit("lab", like="capture")
+    await asked.apply(model, [commit("shop"), commit("bank"), in_shadow, tree("plain")])
+    gone = {"x-api-key": keys["shop"]["x-api-key"][:-8] + "AAAAAAAA"}
+    both = {**keys["shop"], "Authorization": "Bearer of-the-callers-own"}
+    for pipeline, headers, status in (
+        ("plain", {}, 200),
+        ("shop", {}, 401),
+        ("shop", keys["shop"], 200),
+        ("shop", both, 200),
+        ("bank", keys["bank"], 200),
+        ("shop", keys["bank"], 403),
+        ("bank", keys["shop"], 403),
+        ("shop", gone, 401),
+    ):
+        asked.seen.clear()
+        answer = await asked.ask(pipeline, headers)
+        assert answer[0] == status, (pipeline, headers, answer)
+        assert len(asked.seen) == (1 if status == 200 else 0)
+        assert all({"authorization", "x-api-key"}.isdisjoint(seen) for seen in asked.seen)
+
+    asked.seen.clear()
+    assert [(await asked.ask("lab", one))[0] for one in (keys["shop"], keys["lab"])] == [403, 200]
+    async with asyncio.timeout(10):
+        while len(asked.seen) < 2:  # noqa: ASYNC110 - the copy that a shadow gets
+            await asyncio.sleep(0.02)
+    assert len(asked.seen) == 2
+    assert all("x-api-key" not in seen for seen in asked.seen)
+
+    refused = parse_refusals(await asked.front.read_statistics("^http.gateway"))
+    assert refused == CallerRefusals({"shop": 1}, {"shop": 1, "bank": 1, "lab": 1}, 1, 0)
+    assert list(refused.list_lines()) == [
+        "bank: refused 1 request with a login for another pipeline or audience",
+        "lab: refused 1 request with a login for another pipeline or audience",
+        "shop: refused 1 request without a login, 1 request with a login for another pipeline or audience",
+        "refused 1 request with an invalid token or key",
+    ]
+
+    assert keys["shop"]["x-api-key"] not in json.dumps([commit("shop"), spec("shop").read_text()])
+    other = {"x-api-key": type_access("add", "other", "--to", "shop.yaml")}
+    type_access("revoke", "acme", "--from", "shop.yaml")
+    await asked.apply(model, [commit("shop"), commit("bank")])
+    answers = [(await asked.ask("shop", one))[0] for one in (keys["shop"], other)]
+    assert answers == [401, 200]
+    type_access("revoke", "other", "--from", "shop.yaml")
+    await asked.apply(model, [commit("shop"), commit("bank")])
+    assert [(await asked.ask("shop", one))[0] for one in ({}, other, keys["bank"])] == [
+        401,
+        401,
+        403,
+    ]
+
+
 def read_logins(folder: Path, change: Any) -> tuple[dict[str, Any], ...]:
     """The logins of the golden pipeline after a change of one of its two objects."""
     file = folder / "cluster" / "dev" / "access" / "access.yaml"
@@ -212,8 +287,18 @@ def read_logins(folder: Path, change: Any) -> tuple[dict[str, Any], ...]:
             "`source.ip`, which is not supported",
         ),
         (
-            lambda found: found["RequestAuthentication"]["spec"]["jwtRules"][0].pop("jwksUri"),
-            "must have `jwksUri`",
+            lambda found: found["RequestAuthentication"]["spec"]["jwtRules"][1].pop("jwksUri"),
+            "must have either `jwks` or `jwksUri`",
+        ),
+        (
+            lambda found: found["RequestAuthentication"]["spec"]["jwtRules"][0].update(jwks="[]"),
+            "`spec.jwtRules[].jwks` is no JSON Web Key Set",
+        ),
+        (
+            lambda found: found["RequestAuthentication"]["spec"]["jwtRules"][0].update(
+                jwks='{"keys": []}'
+            ),
+            "`spec.jwtRules[].jwks` has no key",
         ),
         (
             lambda found: found["RequestAuthentication"]["spec"]["jwtRules"][0].pop("fromHeaders"),
@@ -221,7 +306,7 @@ def read_logins(folder: Path, change: Any) -> tuple[dict[str, Any], ...]:
         ),
         (
             lambda found: found["RequestAuthentication"]["metadata"].update(namespace="access"),
-            "among namespaces, accounts and the gateway's login",
+            "logins of 2 gateways: access",
         ),
     ],
 )
@@ -232,7 +317,7 @@ def test_what_would_not_be_done_here_is_refused_by_name(
     with pytest.raises(LocalError) as error:
         read_logins(tmp_path, change)
     assert words in str(error.value)
-    assert str(error.value).startswith("cluster/dev/access/access.yaml: ")
+    assert str(error.value).startswith("cluster/")
 
 
 def test_the_clusters_gateway_tells_who_brings_nothing_as_the_one_here_does() -> None:

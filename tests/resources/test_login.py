@@ -50,6 +50,14 @@ def test_a_model_that_reads_the_token_gets_it() -> None:
     assert rule["forwardOriginalToken"] is True
 
 
+def test_without_a_key_that_is_left_nobody_gets_in() -> None:
+    files = render_tree(f"{PLAIN}  access: {{apiKeys: {{}}}}\n", None)
+    assert "RequestAuthentication" not in files["cluster/dev/access/digits.yaml"]
+    (nobody, others) = login(files, "AuthorizationPolicy")["rules"]
+    assert nobody["from"] == [{"source": {"notRequestPrincipals": ["*"]}}]
+    assert others["from"][0]["source"]["notRequestPrincipals"] == ["driftloop:digits:digits/*"]
+
+
 def test_pages_alone_are_no_login() -> None:
     files = render_tree(f"{PLAIN}  access: {{{CORS}}}\n", None)
     assert "istio-system" not in files["cluster/dev/access/digits.yaml"]
@@ -62,7 +70,7 @@ def test_pages_alone_are_no_login() -> None:
 @pytest.mark.parametrize(
     ("access", "words"),
     [
-        ("{}", "must have `jwt` or `cors`: an empty"),
+        ("{}", "must have `jwt`, `apiKeys` or `cors`: an empty"),
         (f"{{{CORS}}}", "spec.access.cors needs `backend: plain`: with `seldon`"),
         (f"{{{JWT.replace('[digits]', '[]')}}}", "spec.access.jwt.audiences"),
         (f"{{{JWT.replace('https://login.example.org/keys', 'http://login.example.org/keys')}}}", "must begin with https://"),

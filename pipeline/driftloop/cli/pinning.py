@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import click
 
 from driftloop.cli.options import print_progress
-from driftloop.operations.project.pin import PinnedSpec, pin_specs
+from driftloop.operations.project.edited import EditedSpec
+from driftloop.operations.project.pin import pin_specs
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,7 +33,7 @@ def add_options(command: F) -> F:
     return pinning(mirrors(command))
 
 
-def pin_specs_now(specs: Sequence[Path], mirrors: Mapping[str, str]) -> tuple[PinnedSpec, ...]:
+def pin_specs_now(specs: Sequence[Path], mirrors: Mapping[str, str]) -> tuple[EditedSpec, ...]:
     """Return the specs with the current digests, with the logins of Docker's configuration."""
     folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     return pin_specs(specs, mirrors, docker_config=folder / "config.json", report=print_progress)

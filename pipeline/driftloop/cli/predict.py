@@ -81,7 +81,8 @@ def command(
 
     Prints a line for each row. Values of a .csv have the type of their column, an empty cell is a missing
     value; the column `data.target` is left out. Exit code 1 when the model refuses a request.
-    Where the pipeline asks for a login (`access`), the token in DRIFTLOOP_TOKEN is sent.
+    Where the pipeline asks for a login (`access`), the key in DRIFTLOOP_API_KEY or the token in
+    DRIFTLOOP_TOKEN is sent.
     """
     if sum(map(bool, (rows, file, body))) != 1:
         raise click.UsageError("one of --row, --file and --body is needed")

@@ -26,6 +26,7 @@ COMMANDS = {
     "logs": ("driftloop.cli.logs", "Print the log of one part, or the timeline"),
     "env": ("driftloop.cli.env", "Print addresses and keys of the local platform"),
     "data": ("driftloop.cli.data", "Put labelled batches into a pipeline's data folder"),
+    "access": ("driftloop.cli.access", "Make, list and revoke the keys of a pipeline's callers"),
     "predict": ("driftloop.cli.predict", "Ask the model of a pipeline"),
     "labels": ("driftloop.cli.labels", "Tell a pipeline the right answers to its requests"),
     "runs": ("driftloop.cli.runs", "List training runs, show one, compare two"),

@@ -92,6 +92,7 @@ def _format_status(status: PlatformStatus) -> Iterator[str]:
     for name, inbox in sorted(status.inboxes.items()):
         if inbox.text:
             yield f"labels   {name}: {inbox.text}"
+    yield from (f"callers  {line}" for line in status.callers.list_lines())
     for name, run in sorted(status.runs.items()):
         yield f"run      {name}: {run.name} {_format_run(run)}"
         yield from (

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from driftloop.contract.names import OWN_ISSUER
 from driftloop.spec.base import SpecModel
-from driftloop.spec.values import PositiveDuration
+from driftloop.spec.values import KeyName, PersonName, PositiveDuration
 
 _NEAR = ("localhost", "127.0.0.1")
 
@@ -58,8 +58,25 @@ Audience = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-)+-~
 """The claim `aud` of tokens."""
 Origin = Annotated[str, AfterValidator(_origin), Field(max_length=300)]
 """Scheme, host and port of a page."""
+PublicHalf = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
+"""An Ed25519 public key, as JSON Web Keys have it."""
+Moment = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
+"""A time (UTC), such as 2026-11-30T08:00:00Z."""
 HeaderName = Annotated[str, AfterValidator(_header), Field(min_length=1, max_length=100)]
 """Name of a header."""
+
+
+class ApiKey(SpecModel):
+    """What is kept of a key: nothing that opens the pipeline."""
+
+    public: PublicHalf
+    """The public half of the pair that signed the key, by which the gateway knows it."""
+    made: Moment
+    """Time at which it was made."""
+    by: PersonName
+    """Who made it, as git names him."""
+    expires: Moment | None = None
+    """Time at which it ends; it stands in the key itself, so that a change here changes nothing."""
 
 
 class Jwt(SpecModel):
@@ -95,17 +112,22 @@ class Access(SpecModel):
     """Who may ask the model at the gateway. Without a login there, everybody who reaches the gateway may."""
 
     jwt: Jwt | None = None
-    """Callers bring a token of this issuer; all others are refused."""
+    """Callers bring a token of this issuer; all others are refused, but who has a key."""
+    api_keys: Annotated[dict[KeyName, ApiKey], Field(max_length=200)] | None = None
+    """Callers bring a key, as `x-api-key`; all others are refused, but who has a token. `driftloop access add` writes
+    a key here, and `driftloop access revoke` takes it out; `{}` lets nobody in."""
     cors: Cors | None = None
     """Scripts of pages may ask, too; needs `backend: plain`. Without it browsers keep them from reading answers."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if self.jwt is None and self.cors is None:
-            raise ValueError("must have `jwt` or `cors`: an empty `access` would keep nobody out")
+        if self.jwt is None and self.api_keys is None and self.cors is None:
+            raise ValueError(
+                "must have `jwt`, `apiKeys` or `cors`: an empty `access` would keep nobody out"
+            )
         return self
 
     @property
     def closed(self) -> bool:
         """Return True when callers must log in."""
-        return self.jwt is not None
+        return self.jwt is not None or self.api_keys is not None

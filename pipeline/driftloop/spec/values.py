@@ -375,6 +375,8 @@ NodeName = Annotated[str, _name(18), Field(max_length=64)]
 characters."""
 MonitorName = Annotated[str, AfterValidator(_monitor), Field(max_length=64)]
 """Short enough that every object named after it stays within 63 characters."""
+KeyName = Annotated[str, _name(40), Field(max_length=64)]
+"""Name of a caller's key."""
 ImageName = Annotated[str, _name(40), Field(max_length=64)]
 Function = Annotated[str, AfterValidator(_function), Field(max_length=200)]
 ModelClass = Annotated[str, AfterValidator(_class), Field(max_length=200)]

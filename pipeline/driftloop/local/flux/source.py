@@ -20,7 +20,7 @@ from driftloop.errors import LocalError, PipelineError
 from driftloop.local.flux import admission
 from driftloop.local.ground import binaries, files, kinds
 from driftloop.local.ground.files import describe_irregular
-from driftloop.local.istio.login import is_login, validate_login
+from driftloop.local.istio.login import LOGIN_KINDS, refuse_two_gateways, validate_login
 from driftloop.local.kubelet import images
 from driftloop.text.load import load_documents
 
@@ -315,15 +315,17 @@ def read_logins(tree: Path, cluster: str) -> tuple[dict[str, Any], ...]:
     """
     files = sorted((tree / CLUSTER / cluster / ACCESS).glob("*.yaml"))
     try:
-        return tuple(item for file in files for item in _read_file_logins(file, tree))
+        logins = tuple(item for file in files for item in _read_file_logins(file, tree))
+        refuse_two_gateways(logins)
     except MALFORMED as error:
         raise build_shape_error(f"{CLUSTER}/{cluster}/{ACCESS}", error) from error
+    return logins
 
 
 def _read_file_logins(file: Path, tree: Path) -> Iterator[dict[str, Any]]:
     name = file.relative_to(tree).as_posix()
     for item in _read_documents(file, tree):
-        if is_login(item):
+        if kinds.object_kind(item) in LOGIN_KINDS:
             try:
                 validate_login(item)
             except LocalError as error:

@@ -24,7 +24,9 @@ LOGIN_KINDS = (
 SELECTOR = {"matchLabels": {"istio": "ingressgateway"}}
 
 AUTHENTICATION = frozenset({"selector", "jwtRules"})
-JWT_RULE = frozenset({"issuer", "audiences", "jwksUri", "fromHeaders", "forwardOriginalToken"})
+JWT_RULE = frozenset(
+    {"issuer", "audiences", "jwksUri", "jwks", "fromHeaders", "forwardOriginalToken"}
+)
 FROM_HEADER = frozenset({"name", "prefix"})
 POLICY = frozenset({"selector", "action", "rules"})
 RULE = frozenset({"from", "to", "when"})
@@ -91,11 +93,22 @@ UNKNOWN_CALLER: Resource = {
 
 
 def is_login(item: Object) -> bool:
-    """Return True for an object that says who may ask at the gateway."""
-    return (
-        kinds.object_kind(item) in LOGIN_KINDS
-        and (item.get("metadata") or {}).get("namespace") == ISTIO_NAMESPACE
-    )
+    """Return True for an object that says who may ask at the gateway, wherever its namespace is."""
+    place = (item.get("metadata") or {}).get("namespace"), (item.get("spec") or {}).get("selector")
+    return kinds.object_kind(item) in LOGIN_KINDS and place == (ISTIO_NAMESPACE, SELECTOR)
+
+
+def refuse_two_gateways(objects: Iterable[Object]) -> None:
+    """LocalError when logins are of different gateways: here is one."""
+    places = {
+        f"{item['metadata'].get('namespace')} {json.dumps(item['spec']['selector'])}"
+        for item in objects
+    }
+    if len(places) > 1:
+        raise LocalError(
+            f"{CLUSTER}/<cluster>/{ACCESS}/ has logins of {len(places)} gateways: {', '.join(sorted(places))}",
+            hint="a cluster's platform file names one gateway: `driftloop commit` each pipeline again",
+        )
 
 
 def validate_login(item: Object) -> None:
@@ -196,12 +209,14 @@ def _build_provider(item: Object, rule: Mapping[str, Any]) -> Resource:
 
 
 def _build_keys(item: Object, rule: Mapping[str, Any]) -> Resource:
-    uri = rule.get("jwksUri")
-    if not uri:
+    if ("jwks" in rule) == ("jwksUri" in rule):
         raise LocalError(
-            f"{kinds.format_object(item)}: issuer {rule['issuer']} must have `jwksUri`",
-            hint="Istio would look for it at the issuer: write what its openid-configuration says",
+            f"{kinds.format_object(item)}: issuer {rule['issuer']} must have either `jwks` or `jwksUri`",
+            hint="Istio would look for the keys at the issuer: write what its openid-configuration says",
         )
+    if "jwks" in rule:
+        return {"local_jwks": {"inline_string": _read_key_set(item, rule["jwks"])}}
+    uri = str(rule["jwksUri"])
     return {
         "remote_jwks": {
             "http_uri": {"uri": uri, "cluster": _build_server(uri)[0], "timeout": "5s"},
@@ -209,6 +224,23 @@ def _build_keys(item: Object, rule: Mapping[str, Any]) -> Resource:
             "async_fetch": {"fast_listener": True, "failed_refetch_duration": "5s"},
         }
     }
+
+
+def _read_key_set(item: Object, text: str) -> str:
+    """Return a key set; LocalError for a text that is none."""
+    try:
+        keys = json.loads(text)["keys"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise LocalError(
+            f"{kinds.format_object(item)}: `spec.jwtRules[].jwks` is no JSON Web Key Set: {error!r}",
+            hint='write `{"keys": […]}`',
+        ) from error
+    if not keys:
+        raise LocalError(
+            f"{kinds.format_object(item)}: `spec.jwtRules[].jwks` has no key",
+            hint="leave the rule out: nobody's tokens count",
+        )
+    return text
 
 
 def _build_server(uri: str) -> tuple[str, Resource]:
@@ -370,10 +402,10 @@ def _check_place(item: Object, allowed: frozenset[str]) -> None:
     """LocalError for one that the gateway would not see, or that others would."""
     spec = item["spec"]
     _refuse_keys(item, spec, "spec", allowed)
-    if spec.get("selector") != SELECTOR:
+    if not (spec.get("selector") or {}).get("matchLabels"):
         raise LocalError(
             f"{kinds.format_object(item)}: `spec.selector` is {json.dumps(spec.get('selector'))}, must be the "
-            f"gateway's: {json.dumps(SELECTOR)}",
+            f"gateway's, such as {json.dumps(SELECTOR)}",
             hint=f"only the gateway's login belongs into {CLUSTER}/<cluster>/{ACCESS}/",
         )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from driftloop.contract.limits import read_route_limit
-from driftloop.contract.names import COMPONENT_LABEL, ISTIO_NAMESPACE, ON_NEW_DATA, RELEASE_LABEL
+from driftloop.contract.names import COMPONENT_LABEL, ON_NEW_DATA, RELEASE_LABEL
 from driftloop.contract.trees import KUSTOMIZATION, RELEASE, SPEC, release_path, spec_path
 from driftloop.errors import RenderError
 from driftloop.release import record
@@ -301,9 +301,8 @@ def _describe_login(before: Mapping[Key, Json], after: Mapping[Key, Json]) -> It
 
 def _is_login(key: Key) -> bool:
     """Return True for an object of the gateway's login."""
-    kind, namespace, _ = key
-    kinds = ("RequestAuthentication", "AuthorizationPolicy")
-    return namespace == ISTIO_NAMESPACE and kind in kinds
+    kind, _, name = key
+    return kind in ("RequestAuthentication", "AuthorizationPolicy") and name.endswith("-access")
 
 
 def _describe_schedule(before: Json | None, after: Json | None) -> str:

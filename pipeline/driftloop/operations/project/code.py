@@ -18,7 +18,7 @@ from driftloop.local.kubelet import images
 from driftloop.local.seldon import serving
 from driftloop.operations.ground import files
 from driftloop.operations.project.columns import check_columns
-from driftloop.operations.project.pin import PinnedSpec
+from driftloop.operations.project.edited import EditedSpec
 from driftloop.plan import make_plan
 from driftloop.plan.environments import list_environments
 from driftloop.plan.findings import format_location
@@ -100,7 +100,7 @@ def bump_tags(state: StateFolder, spec: Path, report: Callable[[str], None]) -> 
                 f"{spec} does not hold `{change.ref}` as one text", hint=f"write `{change.next}`"
             )
         report(f"{spec}: images.{change.image} is `{change.next}` now, it was `{change.ref}`")
-    PinnedSpec(spec, before, text).write_file()
+    EditedSpec(spec, before, text).write_file()
 
 
 def refuse_local(state: StateFolder, document: Document) -> None:

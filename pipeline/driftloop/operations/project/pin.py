@@ -1,50 +1,19 @@
 """Pin the images of specs: the registries return the digest of each tag, and the spec keeps it."""
 
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from driftloop.errors import SpecError
 from driftloop.operations.ground import files
+from driftloop.operations.project.edited import EditedSpec
 from driftloop.plan import images, make_plan
 from driftloop.spec import Document, Pipeline, pins
 
 Report = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class PinnedSpec:
-    """A spec with the current digests, not written yet."""
-
-    file: Path
-    before: str
-    text: str
-    """Line breaks as they are in the file."""
-
-    def write_file(self) -> None:
-        """Replace the file whole, or leave it as it is; SpecError when it can't be written."""
-        if self.text == self.before:
-            return
-        file = self.file.resolve()
-        beside = file.with_name(f".{file.name}.new")
-        try:
-            with beside.open("w", encoding="utf-8", newline="") as stream:
-                stream.write(self.text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            shutil.copymode(file, beside)
-            beside.replace(file)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            hint = "is the folder writable?"
-            raise SpecError(f"{self.file} can't be written: {error.strerror}", hint=hint) from error
-
-
 def pin_specs(
     specs: Sequence[Path], mirrors: Mapping[str, str], *, docker_config: Path, report: Report
-) -> tuple[PinnedSpec, ...]:
+) -> tuple[EditedSpec, ...]:
     """Return the specs with the digests that the registries return now; an error in one fails
     all.
 
@@ -79,7 +48,7 @@ def _remove_pins(document: Document) -> Pipeline:
 
 def _pin_spec(
     spec: Path, document: Document, digests: Mapping[str, str], report: Report
-) -> PinnedSpec:
+) -> EditedSpec:
     before = document.pipeline.spec.pins
     for ref, digest in digests.items():
         if before.get(ref, digest) != digest:
@@ -90,4 +59,4 @@ def _pin_spec(
         report(f"{spec}: removed the pin of `{ref}`, which is not used any more")
     with spec.open(encoding="utf-8", newline="") as stream:
         text = stream.read()
-    return PinnedSpec(spec, text, pins.written(text, digests, path=str(spec)))
+    return EditedSpec(spec, text, pins.written(text, digests, path=str(spec)))

@@ -36,7 +36,7 @@ class AnswerCount:
 def read_answer_counts(state: StateFolder) -> dict[str, AnswerCount]:
     """Return the answers of each Service, by `<namespace>/<service>`; none while Envoy does not
     answer. A release's Service is `<pipeline>-<release>`."""
-    return parse_counts(_read_statistics(state))
+    return parse_counts(read_statistics(state, _COUNTED))
 
 
 def parse_counts(statistics: str) -> dict[str, AnswerCount]:
@@ -53,10 +53,11 @@ def _count(kinds: Mapping[str, int]) -> AnswerCount:
     return AnswerCount(kinds.get("completed", 0), kinds.get("4xx", 0), kinds.get("5xx", 0))
 
 
-def _read_statistics(state: StateFolder) -> str:
+def read_statistics(state: StateFolder, pattern: str) -> str:
+    """Return Envoy's statistics whose names match, one a line; empty while it does not answer."""
     try:
         with _connect(state) as connection:
-            connection.request("GET", f"/stats?filter={_quote(_COUNTED)}")
+            connection.request("GET", f"/stats?filter={_quote(pattern)}")
             answer = connection.getresponse()
             text = answer.read().decode(errors="replace")
             return text if answer.status == 200 else ""

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request
 
-from driftloop.contract.names import PREDICTIONS, TOKEN_HEADER
+from driftloop.contract.names import KEY_HEADER, PREDICTIONS, TOKEN_HEADER
 from driftloop.contract.platform import GATEWAY
 from driftloop.contract.trees import spec_path
 from driftloop.errors import LocalError
@@ -22,8 +22,8 @@ from driftloop.release.tables import BAD_PAYLOAD, read_answer_table
 from driftloop.spec import load_spec
 from driftloop.spec.access import Access
 
-TOKEN_VARIABLE = "DRIFTLOOP_TOKEN"  # noqa: S105 - a name
-"""Environment variable with the token of a caller: not an option, which other users of a machine see."""
+TOKEN_VARIABLE, KEY_VARIABLE = "DRIFTLOOP_TOKEN", "DRIFTLOOP_API_KEY"
+"""Environment variables with what a caller logs in by: not options, which other users of a machine see."""
 READY, PAUSE = 20.0, 2.0
 """Seconds after a release in which its route may still come, and between two looks."""
 PATIENCE = 60.0
@@ -68,9 +68,13 @@ class Prediction:
 def choose_login(access: Access | None, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the headers by which a caller says who he is: of what the environment has, what the pipeline
     asks for. Where it asks for nothing, nothing is sent."""
-    if access is None or access.jwt is None or not (token := environment.get(TOKEN_VARIABLE)):
+    if access is None:
         return {}
-    return {TOKEN_HEADER: f"Bearer {token}"}
+    if access.api_keys is not None and (key := environment.get(KEY_VARIABLE)):
+        return {KEY_HEADER: key}
+    if access.jwt is not None and (token := environment.get(TOKEN_VARIABLE)):
+        return {TOKEN_HEADER: f"Bearer {token}"}
+    return {}
 
 
 def find_model(pipeline: CommittedPipeline, state: StateFolder, gateway: str | None) -> ServedModel:
@@ -164,9 +168,18 @@ def _explain_status(model: ServedModel, status: int) -> str:
 
 
 def _explain_login(model: ServedModel) -> str:
-    if model.access is None or model.access.jwt is None:
+    access = model.access
+    ways = []
+    if access is not None and access.api_keys is not None:
+        ways.append(
+            f"a key into {KEY_VARIABLE} (`driftloop access add NAME --to SPEC` makes one, which counts once it "
+            "is committed)"
+        )
+    if access is not None and access.jwt is not None:
+        audiences = ", ".join(access.jwt.audiences)
+        ways.append(f"a token of {access.jwt.issuer} for `{audiences}` into {TOKEN_VARIABLE}")
+    if not ways:
         return (
             "the gateway wants a login that the pipeline's spec does not name: ask whoever runs it"
         )
-    issuer, audiences = model.access.jwt.issuer, ", ".join(model.access.jwt.audiences)
-    return f"put a token of {issuer} for `{audiences}` into {TOKEN_VARIABLE}"
+    return f"put {', or '.join(ways)}"

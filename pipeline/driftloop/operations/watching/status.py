@@ -24,6 +24,7 @@ from driftloop.operations.ground import endpoints
 from driftloop.operations.rollouts.analyses import ask_analyses
 from driftloop.operations.runs.decisions import ask_decisions
 from driftloop.operations.runs.tracking import ask_tracking
+from driftloop.operations.watching.refusals import CallerRefusals, read_refusals
 from driftloop.operations.watching.windows import ask_windows
 from driftloop.release.record import load_release
 
@@ -235,6 +236,8 @@ class PlatformStatus:
     """Pipeline to how far its tracking server has been told; none for one without."""
     inboxes: Mapping[str, InboxStatus]
     """Pipeline to its files of labels; none for one that reads none."""
+    callers: CallerRefusals
+    """Requests that the gateway here has refused for want of a login."""
     runs: Mapping[str, RunStatus]
     supervisor: SupervisorStatus | None
     """None for a cluster."""
@@ -287,6 +290,7 @@ class PlatformStatus:
             inboxes={
                 name: InboxStatus.read(item) for name, item in document.get("inboxes", {}).items()
             },
+            callers=CallerRefusals.read(document.get("callers")),
             runs={name: RunStatus.from_json(item) for name, item in document["runs"].items()},
             supervisor=SupervisorStatus(
                 document["pid"], document["uptime"], used["up"], used["total"]
@@ -329,6 +333,7 @@ def read_local_status(state: StateFolder) -> PlatformStatus:
     tracking, silent = ask_tracking(state)
     document["tracking"] = {name: to_json(status) for name, status in tracking.items()}
     document["unknown"] += silent
+    document["callers"] = to_json(read_refusals(state))
     inboxes, silent = ask_decisions(state, "labels", InboxStatus.read)
     document["inboxes"] = {name: to_json(status) for name, status in inboxes.items()}
     document["unknown"] += silent

@@ -7,7 +7,8 @@ audience.
 
 from collections.abc import Iterator
 
-from driftloop.contract.names import TOKEN_HEADER
+from driftloop.contract.keys import write_key_set
+from driftloop.contract.names import KEY_HEADER, TOKEN_HEADER
 from driftloop.kube.base import KubernetesObject, ObjectMeta
 from driftloop.kube.istio_security import (
     AuthorizationPolicy,
@@ -45,13 +46,12 @@ def gateway_login(plan: Plan) -> tuple[KubernetesObject, ...]:
         namespace=pods.namespace,
         labels=parts.object_labels(plan.names, COMPONENT),
     )
+    issuers = tuple(_list_issuers(plan, access))
+    verified = RequestAuthentication(
+        metadata=about, spec=RequestAuthenticationSpec(selector=gateway, jwt_rules=issuers)
+    )
     return (
-        RequestAuthentication(
-            metadata=about,
-            spec=RequestAuthenticationSpec(
-                selector=gateway, jwt_rules=tuple(_list_issuers(access))
-            ),
-        ),
+        *((verified,) if issuers else ()),
         AuthorizationPolicy(
             metadata=about,
             spec=AuthorizationPolicySpec(
@@ -61,7 +61,13 @@ def gateway_login(plan: Plan) -> tuple[KubernetesObject, ...]:
     )
 
 
-def _list_issuers(access: Access) -> Iterator[JWTRule]:
+def _list_issuers(plan: Plan, access: Access) -> Iterator[JWTRule]:
+    if access.api_keys:
+        yield JWTRule(
+            issuer=plan.names.own_issuer,
+            jwks=write_key_set({name: key.public for name, key in access.api_keys.items()}),
+            from_headers=(TokenHeader(name=KEY_HEADER),),
+        )
     if access.jwt is not None:
         yield JWTRule(
             issuer=access.jwt.issuer,
@@ -78,20 +84,24 @@ def _list_refusals(plan: Plan, access: Access) -> Iterator[AuthorizationRule]:
     names = plan.names
     preflights = (_PREFLIGHT,) if access.cors is not None else None
     path = (To(operation=Operation(paths=(f"{names.prefix}*",), not_methods=preflights)),)
-    yield from _refuse_others(access, path, ())
+    yield from _refuse_others(plan, access, path, ())
     if not backend_limits(plan.serve).names_routes:
         headers = {"seldon": names.pipeline, "namespace": names.namespace}
         called = tuple(
             Condition(key=f"request.headers[{name}]", values=(value,))
             for name, value in headers.items()
         )
-        yield from _refuse_others(access, None, called)
+        yield from _refuse_others(plan, access, None, called)
 
 
 def _refuse_others(
-    access: Access, to: tuple[To, ...] | None, when: tuple[Condition, ...]
+    plan: Plan, access: Access, to: tuple[To, ...] | None, when: tuple[Condition, ...]
 ) -> Iterator[AuthorizationRule]:
-    known = tuple(f"{issuer.issuer}/*" for issuer in _list_issuers(access))
+    issuers = (
+        *((plan.names.own_issuer,) if access.api_keys is not None else ()),
+        *((access.jwt.issuer,) if access.jwt is not None else ()),
+    )
+    known = tuple(f"{issuer}/*" for issuer in issuers)
     nobody = CallerSource(not_request_principals=("*",))
     another = CallerSource(request_principals=("*",), not_request_principals=known)
     for source in (nobody, another):
