@@ -11,7 +11,15 @@ from driftloop.local.argo.parts import KeyRef
 from driftloop.local.ground.own_values import OwnValues
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
-from driftloop.local.kubelet.values import ConfigValues, require_own, resolve_environment
+from driftloop.local.kubelet.values import (
+    ConfigValues,
+    require_own,
+    require_volumes,
+    resolve_environment,
+    start_own,
+)
+from driftloop.spec.environment import Environment
+from driftloop.spec.volumes import ClaimFolder, SecretFiles
 from tests.spec.specs import changed
 from tests.support.commands import type_command
 
@@ -63,6 +71,7 @@ def test_a_folder_with_nothing_but_the_file_becomes_a_state_folder(state: StateF
         ("secret: {atlas: {token: x}}\n", ":1:1: secret is not a known key, must be one of: `secrets`"),
         ("secrets: {a: {b: c}, a: {b: d}}\n", ":1:22: "),
         ("- x\n", ":1:1: the file must be a mapping"),
+        ("volumes: {a: there}\n", ":1:14: volumes.a is `there`, must be an absolute path of a folder that exists"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_its_line_and_without_the_value(
@@ -101,11 +110,34 @@ def test_a_step_without_its_value_is_refused_with_its_commit(state: StateFolder)
     token = {"secretKeyRef": {"name": "atlas", "key": "token"}}
     with pytest.raises(LocalError) as caught:
         require_own("here", "shop", {"env": [{"name": "K", "valueFrom": token}]}, values)
-    assert (
-        caught.value.message
-        == "here: env K: no value of key `token` of the Secret `atlas` on this machine"
+    assert caught.value.message == (
+        "here: env K takes key `token` of the Secret `atlas`, of which this machine has no value"
     )
+    claim = {"name": "pvc-data", "persistentVolumeClaim": {"claimName": "data"}}
+    with pytest.raises(
+        LocalError, match="PersistentVolumeClaim `data`, for which this machine has no folder"
+    ):
+        require_volumes("here", "shop", [claim], values)
     assert str(state.own_values) in (caught.value.hint or "")
+
+
+def test_a_program_outside_pods_has_its_folders_and_their_paths(
+    state: StateFolder, tmp_path: Path
+) -> None:
+    data = tmp_path / "there"
+    data.mkdir()
+    state.own_values.write_text(f"{VALUES}volumes: {{data: {data}}}\n")
+    volumes = (
+        ClaimFolder(pvc="data", mount_path="/data"),
+        SecretFiles(secret="atlas", mount_path="/etc/ca"),
+    )
+    given = Environment({"DATA": "/data/x", "CA": "/etc/ca/token"}, (), volumes)
+    things = start_own("here", given, OwnValues.load(state), tmp_path / "work")
+    assert things.folders["/data"] == data
+    assert things.variables["DATA"] == f"{data}/x"
+    secret = Path(things.variables["CA"])
+    assert secret.read_text() == "geheim"
+    assert secret.stat().st_mode & 0o777 == 0o600
 
 
 def _with_run(state: StateFolder) -> StateFolder:

@@ -1,12 +1,14 @@
 """Variables of a person's containers: what a spec may say, what they are part of, and what they never hold."""
 
+import re
+
 import pytest
 import yaml
 
 from driftloop.contract.variables import find_owner
 from driftloop.plan import make_plan
 from driftloop.render import render_tree
-from driftloop.spec import InvalidSpec, load_spec
+from driftloop.spec import InvalidSpec, load_spec, parse_spec
 from tests.golden.trees import documents, tree
 from tests.spec.specs import changed
 
@@ -31,6 +33,12 @@ def train(env: str) -> str:
         ("env: {A-B: c}", "must be a name of letters, digits and _", None),
         ("env: {HOME: /root}", "must be another name: driftloop sets it to a folder", None),
         ("env: {ARGO_NODE_ID: x}", "must be another name: Argo's own variables", None),
+        ("volumes: [{pvc: a}]", "spec.train.volumes[0].mountPath is missing, must be given", None),
+        ("volumes: [{mountPath: /a}]", "must be `{secret: NAME, mountPath: FOLDER}`, or with `config`", None),
+        ("volumes: [{pvc: a, mountPath: /work/x}]", "must be another folder: driftloop's own files are there", None),
+        ("volumes: [{pvc: a, mountPath: /usr}]", "must be another folder: it would hide the image's own", None),
+        ("volumes: [{pvc: a, mountPath: a/../b}]", "must be a folder in the container, such as /data", None),
+        ("volumes: [{secret: a, mountPath: /a, readOnly: false}]", "readOnly is not a known key", None),
         ("envFrom: [warehouse]", "must be `{secret: NAME}` or `{config: NAME}`", None),
         ("envFrom: [{secret: a, config: b}]", "must be `{secret: NAME}` or `{config: NAME}`", None),
     ],
@@ -53,11 +61,39 @@ def test_variables_are_part_of_the_recipe_and_secrets_by_name() -> None:
             train("env: {A: x, B: {secret: s, key: y}}"),
             train("env: {A: x, B: {secret: t, key: y}}"),
             train("envFrom: [{secret: s}]"),
+            train("volumes: [{pvc: s, mountPath: /s}]"),
             changed(TRAIN, TRAIN),
         )
     ]
     assert recipes[0] == recipes[1], "the order makes no other model"
     assert len(set(recipes)) == len(recipes) - 1
+
+
+def test_two_volumes_have_two_paths() -> None:
+    both = "[{pvc: a, mountPath: /data}, {secret: b, mountPath: /data/}]"
+    with pytest.raises(InvalidSpec) as caught:
+        make_plan(parse_spec(train(f"volumes: {both}"), path="p.yaml"))
+    assert (
+        "p.yaml:9:92: spec.train.volumes[1].mountPath is `/data`, must not be that of spec.train.volumes[0]"
+        in caught.value.message
+    )
+
+
+def test_a_pod_has_each_volume_once_under_a_name_that_kubernetes_takes() -> None:
+    long = "acme." + "x" * 100
+    text = render_tree(
+        train(f"volumes: [{{secret: {long}, mountPath: /a}}, {{secret: {long}, mountPath: /b}}]"),
+        None,
+    )
+    templates = yaml.safe_load(text["workflows/digits/train.workflowtemplate.yaml"])["spec"]
+    (step,) = (each for each in templates["templates"] if each["name"] == "train")
+    (volume,) = (each for each in step["volumes"] if "secret" in each)
+    assert re.fullmatch(r"secret-acme-x{35}-[0-9a-f]{6}", volume["name"])
+    mounts = {
+        m["mountPath"]: m for m in step["container"]["volumeMounts"] if m["name"] == volume["name"]
+    }
+    assert mounts.keys() == {"/a", "/b"}
+    assert all(mount["readOnly"] for mount in mounts.values())
 
 
 def test_variables_come_in_the_order_of_the_spec() -> None:

@@ -220,12 +220,26 @@ class ConfigMapVolume(ObjectPart):
     name: str
 
 
+class SecretVolume(ObjectPart):
+    """A Secret's keys as files."""
+
+    secret_name: str
+
+
+class ClaimVolume(ObjectPart):
+    """The folder behind a PersistentVolumeClaim."""
+
+    claim_name: str
+
+
 class Volume(ObjectPart):
     """A folder of a pod; exactly one source is set."""
 
     name: str
     empty_dir: EmptyDir | None = None
     config_map: ConfigMapVolume | None = None
+    secret: SecretVolume | None = None
+    persistent_volume_claim: ClaimVolume | None = None
 
 
 class Container(ObjectPart):

@@ -15,6 +15,7 @@ from driftloop.plan import images
 from driftloop.plan.backends import backend_limits, can_rehearse, is_prepackaged
 from driftloop.plan.captured import check_batches
 from driftloop.plan.effects import COUNTED, choose_effects
+from driftloop.plan.environments import list_environments
 from driftloop.plan.findings import SpecFinding, format_location, format_names
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
@@ -43,6 +44,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_search,
         _check_gpus,
         _check_annotations,
+        _check_volumes,
         _check_serving,
         _check_access,
         _check_rehearsal,
@@ -214,6 +216,21 @@ def _check_annotations(pipeline: Pipeline) -> Iterator[SpecFinding]:
                     "use `backend: plain`"
                     if at[1] == "serve"
                     else "give it to the roles that need it, or use `backend: plain`",
+                )
+
+
+def _check_volumes(pipeline: Pipeline) -> Iterator[SpecFinding]:
+    """Two volumes at one path of a container: Kubernetes refuses the pod."""
+    for place, environment in list_environments(pipeline):
+        first: dict[str, int] = {}
+        for index, volume in enumerate(environment.volumes):
+            earlier = first.setdefault(volume.mount_path, index)
+            if earlier != index:
+                location = (*place, "volumes", index, "mountPath")
+                yield SpecFinding(
+                    location,
+                    f"{format_location(location)} is `{volume.mount_path}`, must not be that of "
+                    f"{format_location((*place, 'volumes', earlier))}",
                 )
 
 

@@ -75,6 +75,7 @@ def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.
         beside=functions.build_containers(monitor),
         resources=_choose_resources(monitor),
         settings=monitor.detector.pod,
+        own=functions.own_volumes(monitor),
     )
 
 

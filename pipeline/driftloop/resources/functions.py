@@ -40,10 +40,19 @@ def build_containers(monitor: Monitor) -> tuple[core.Container, ...]:
             env_from=parts.own_sources(detector.environment),
             ports=(core.ContainerPort(name=NAME, container_port=FUNCTION_PORT),),
             resources=parts.small_resources(detector.resources.cpu, detector.resources.memory),
-            volume_mounts=(core.VolumeMount(name=NAME, mount_path=WORK),),
+            volume_mounts=(
+                core.VolumeMount(name=NAME, mount_path=WORK),
+                *parts.own_mounts(detector.environment),
+            ),
             security_context=parts.READ_ONLY,
         ),
     )
+
+
+def own_volumes(monitor: Monitor) -> tuple[core.Volume, ...]:
+    """Return the volumes that the spec gives the function."""
+    detector = monitor.detector
+    return parts.own_volumes(detector.environment) if isinstance(detector, UserFunction) else ()
 
 
 def function_options(monitor: Monitor) -> tuple[str, ...]:

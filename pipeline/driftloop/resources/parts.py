@@ -1,6 +1,7 @@
 """Parts that many objects share: labels, security contexts, environment, our services'
 Deployments."""
 
+import hashlib
 from collections.abc import Iterable
 from typing import assert_never
 
@@ -36,6 +37,7 @@ from driftloop.spec.pods import (
     AccountSettings,
     PodSettings,
 )
+from driftloop.spec.volumes import ClaimFolder, ConfigFiles, SecretFiles
 
 USER = 8888
 """Who everything runs as; Seldon's operator gives its pods the same."""
@@ -177,9 +179,65 @@ def _own_source(source: WholeSecret | WholeConfig) -> core.EnvFromSource:
             assert_never(source)
 
 
-def name_external(containers: Iterable[core.Container]) -> dict[str, str] | None:
-    """The annotation that names the Secrets and ConfigMaps of others that containers need; None without any."""
+def own_volumes(*environments: Environment) -> tuple[core.Volume, ...]:
+    """The volumes that a spec gives containers of one pod, each once."""
+    found = {
+        volume.name: volume
+        for environment in environments
+        for volume in map(_own_volume, environment.volumes)
+    }
+    return tuple(found.values())
+
+
+def own_mounts(environment: Environment) -> tuple[core.VolumeMount, ...]:
+    """Where a container has its volumes."""
+    return tuple(
+        core.VolumeMount(
+            name=_own_volume(volume).name,
+            mount_path=volume.mount_path,
+            read_only=None if isinstance(volume, ClaimFolder) and not volume.read_only else True,
+        )
+        for volume in environment.volumes
+    )
+
+
+def _own_volume(volume: SecretFiles | ConfigFiles | ClaimFolder) -> core.Volume:
+    match volume:
+        case SecretFiles(secret=name):
+            source = core.SecretVolume(secret_name=name)
+            return core.Volume(name=_name_volume("secret", name), secret=source)
+        case ConfigFiles(config=name):
+            return core.Volume(
+                name=_name_volume("config", name), config_map=core.ConfigMapVolume(name=name)
+            )
+        case ClaimFolder(pvc=name):
+            return core.Volume(
+                name=_name_volume("pvc", name),
+                persistent_volume_claim=core.ClaimVolume(claim_name=name),
+            )
+        case _:
+            assert_never(volume)
+
+
+def _name_volume(kind: str, name: str) -> str:
+    """A name within 63 letters without dots; one that had to change ends with a digest."""
+    short = name.replace(".", "-")[:40].rstrip("-")
+    digest = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return f"{kind}-{name}" if short == name else f"{kind}-{short}-{digest}"
+
+
+def name_external(
+    containers: Iterable[core.Container], volumes: Iterable[core.Volume] = ()
+) -> dict[str, str] | None:
+    """The annotation that names the objects of others that containers and volumes need; None without any."""
     names: set[str] = set()
+    for volume in volumes:
+        if volume.secret is not None:
+            names.add(f"Secret/{volume.secret.secret_name}")
+        elif volume.persistent_volume_claim is not None:
+            names.add(f"PersistentVolumeClaim/{volume.persistent_volume_claim.claim_name}")
+        elif volume.config_map is not None:
+            names.add(f"ConfigMap/{volume.config_map.name}")
     for container in containers:
         for source in container.env_from or ():
             names |= _name_objects(source.secret_ref, source.config_map_ref)
@@ -304,26 +362,32 @@ def service_deployment(
     beside: tuple[core.Container, ...] = (),
     token: bool = False,
     settings: PodSettings = NO_SETTINGS,
+    own: tuple[core.Volume, ...] = (),
 ) -> apps.Deployment:
     """One replica of a service of ours, listening on 8080, ready when /healthz says so.
 
     It is replaced, not doubled: its state is in NATS, and a second copy would only wait for the
     first one's lease.
     """
-    external, placed = name_external(beside), placing.settle(plan, settings)
+    external, placed = name_external(beside, own), placing.settle(plan, settings)
+    theirs = {volume.name for volume in own}
     others = (mount.name for each in beside for mount in each.volume_mounts or ())
     names = ("work", *(mount.name for mount in mounts), *others)
-    volumes = tuple(core.Volume(name=volume, empty_dir=core.EmptyDir()) for volume in names)
-    own = object_labels(plan.names, component)
+    empty = (name for name in names if name not in theirs)
+    volumes = (
+        *(core.Volume(name=volume, empty_dir=core.EmptyDir()) for volume in empty),
+        *own,
+    )
+    labels = object_labels(plan.names, component)
     ready = core.HTTPGet(path="/healthz", port=SERVICE_PORT)
     return apps.Deployment(
         metadata=object_meta(plan.names, name, component, annotations=external),
         spec=apps.DeploymentSpec(
             replicas=1,
-            selector=LabelSelector(match_labels=own),
+            selector=LabelSelector(match_labels=labels),
             strategy=apps.Strategy(type="Recreate"),
             template=core.PodTemplate(
-                metadata=placing.mark(placed, {**own, **scraping_labels(plan)}),
+                metadata=placing.mark(placed, {**labels, **scraping_labels(plan)}),
                 spec=core.PodSpec(
                     node_selector=placing.select_nodes(placed),
                     tolerations=placing.tolerate_taints(placed),

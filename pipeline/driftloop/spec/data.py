@@ -21,6 +21,7 @@ from driftloop.spec.values import (
     StepName,
     Word,
 )
+from driftloop.spec.volumes import Volumes
 
 
 class DataStep(SpecModel):
@@ -50,6 +51,9 @@ class DataStep(SpecModel):
     env_from: VariableSources = ()
     """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
     `env` come before them."""
+    volumes: Volumes = ()
+    """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
+    `config` in place of `pvc`."""
     pod: PodSettings = NO_SETTINGS
     """Placement and marks of the step's pod."""
 
@@ -61,8 +65,8 @@ class DataStep(SpecModel):
 
     @property
     def environment(self) -> Environment:
-        """Variables of the container."""
-        return Environment(self.env, self.env_from)
+        """Variables and volumes of the container."""
+        return Environment(self.env, self.env_from, self.volumes)
 
 
 class Data(SpecModel):

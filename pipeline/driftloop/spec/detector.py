@@ -20,6 +20,7 @@ from driftloop.spec.values import (
     PositiveDuration,
     Scalar,
 )
+from driftloop.spec.volumes import Volumes
 
 FEWEST_ROWS = 10
 MOST_SLICED = 5
@@ -249,11 +250,14 @@ class UserFunction(_Detector):
     env_from: VariableSources = ()
     """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
     `env` come before them."""
+    volumes: Volumes = ()
+    """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
+    `config` in place of `pvc`."""
 
     @property
     def environment(self) -> Environment:
-        """Variables of the container."""
-        return Environment(self.env, self.env_from)
+        """Variables and volumes of the container."""
+        return Environment(self.env, self.env_from, self.volumes)
 
 
 def _refuse_class(name: Any) -> Any:

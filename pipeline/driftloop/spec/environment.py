@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 from driftloop.contract.variables import find_owner
 from driftloop.spec.base import SpecModel
 from driftloop.spec.values import SecretName
+from driftloop.spec.volumes import Volume
 
 
 def _variable(text: str) -> str:
@@ -145,15 +146,20 @@ VariableSources = Annotated[
 """Secrets and ConfigMaps of which every key is a variable."""
 
 
+Reference = SecretKey | ConfigKey | WholeSecret | WholeConfig | Volume
+"""What a container is given of the namespace's objects."""
+
+
 @dataclass(frozen=True)
 class Environment:
-    """Variables of one container of a person's code."""
+    """What one container of a person's code is given: variables and volumes."""
 
     env: Mapping[str, str | SecretKey | ConfigKey]
     env_from: tuple[WholeSecret | WholeConfig, ...]
+    volumes: tuple[Volume, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.env or self.env_from)
+        return bool(self.env or self.env_from or self.volumes)
 
     def describe(self) -> list[Any]:
         """Return it as plain data, by which two are compared: references, never what they lead to."""
@@ -161,17 +167,21 @@ class Environment:
             name: value if isinstance(value, str) else value.model_dump(mode="json")
             for name, value in sorted(self.env.items())
         }
-        return [values, [source.model_dump(mode="json") for source in self.env_from]]
+        sources = [source.model_dump(mode="json") for source in self.env_from]
+        volumes = [volume.model_dump(mode="json") for volume in self.volumes]
+        return [values, sources, *([volumes] if volumes else ())]
 
     def walk_references(
         self,
-    ) -> Iterator[tuple[tuple[str | int, ...], SecretKey | ConfigKey | WholeSecret | WholeConfig]]:
+    ) -> Iterator[tuple[tuple[str | int, ...], Reference]]:
         """Yield each reference and where it stands."""
         for name, value in self.env.items():
             if not isinstance(value, str):
                 yield ("env", name), value
         for index, source in enumerate(self.env_from):
             yield ("envFrom", index), source
+        for index, volume in enumerate(self.volumes):
+            yield ("volumes", index), volume
 
 
 NO_VARIABLES = Environment({}, ())

@@ -10,6 +10,7 @@ from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.pods import NO_SETTINGS, PodSettings
 from driftloop.spec.resources import Resources, Retries
 from driftloop.spec.values import Function, ImageName, MetricName, PositiveDuration
+from driftloop.spec.volumes import Volumes
 
 
 class Gate(SpecModel):
@@ -63,10 +64,13 @@ class Evaluate(SpecModel):
     env_from: VariableSources = ()
     """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
     `env` come before them."""
+    volumes: Volumes = ()
+    """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
+    `config` in place of `pvc`."""
     pod: PodSettings = NO_SETTINGS
     """Placement and marks of the evaluation's pod."""
 
     @property
     def environment(self) -> Environment:
-        """Variables of the container."""
-        return Environment(self.env, self.env_from)
+        """Variables and volumes of the container."""
+        return Environment(self.env, self.env_from, self.volumes)

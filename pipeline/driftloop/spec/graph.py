@@ -10,6 +10,7 @@ from driftloop.spec.base import SpecModel, tagged
 from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.resources import Resources
 from driftloop.spec.values import ImageName, ModelClass, NodeName, S3Uri
+from driftloop.spec.volumes import Volumes
 
 
 class Released(SpecModel):
@@ -35,11 +36,14 @@ class _Class(SpecModel):
     env_from: VariableSources = ()
     """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
     `env` come before them."""
+    volumes: Volumes = ()
+    """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
+    `config` in place of `pvc`."""
 
     @property
     def environment(self) -> Environment:
-        """Variables of the container."""
-        return Environment(self.env, self.env_from)
+        """Variables and volumes of the container."""
+        return Environment(self.env, self.env_from, self.volumes)
 
 
 class FixedModel(_Class):

@@ -12,6 +12,7 @@ from driftloop.spec.graph import Node
 from driftloop.spec.pods import AccountedPodSettings
 from driftloop.spec.resources import Resources
 from driftloop.spec.values import ImageName, ModelClass, RequestLimit
+from driftloop.spec.volumes import Volumes
 
 
 class Autoscale(SpecModel):
@@ -49,6 +50,9 @@ class _Server(SpecModel):
     env_from: VariableSources = ()
     """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
     `env` come before them."""
+    volumes: Volumes = ()
+    """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
+    `config` in place of `pvc`."""
     pod: AccountedPodSettings = AccountedPodSettings()
     """Placement and marks of the versions' pods; the rehearsal is placed as they are."""
     graph: Node | None = None
@@ -62,8 +66,8 @@ class _Server(SpecModel):
 
     @property
     def environment(self) -> Environment:
-        """Variables of the container."""
-        return Environment(self.env, self.env_from)
+        """Variables and volumes of the container."""
+        return Environment(self.env, self.env_from, self.volumes)
 
     @property
     def most(self) -> int:

@@ -20,6 +20,7 @@ from driftloop.spec.values import (
     PositiveDuration,
     Scalar,
 )
+from driftloop.spec.volumes import Volumes
 
 LARGEST_WHOLE = 2**53
 """Beyond it not every whole number is a float."""
@@ -132,6 +133,9 @@ class Train(SpecModel):
     env_from: VariableSources = ()
     """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
     `env` come before them."""
+    volumes: Volumes = ()
+    """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
+    `config` in place of `pvc`."""
     pod: AccountedPodSettings = AccountedPodSettings()
     """Placement and marks of the trials' pods; their ServiceAccount is also that of data steps, evaluation and rehearsal."""
     timeout: PositiveDuration = timedelta(hours=1)
@@ -152,5 +156,5 @@ class Train(SpecModel):
 
     @property
     def environment(self) -> Environment:
-        """Variables of the container."""
-        return Environment(self.env, self.env_from)
+        """Variables and volumes of the container."""
+        return Environment(self.env, self.env_from, self.volumes)

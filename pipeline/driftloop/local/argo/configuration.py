@@ -6,6 +6,7 @@ written into local.yaml comes before the tree, and other Secrets are there alone
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from driftloop.clients.s3 import ObjectStore
@@ -65,6 +66,15 @@ class Configuration:
                 hint=self.own.explain_lines([("secrets", name, None)]),
             )
         return values
+
+    def claim(self, name: str) -> Path:
+        """Return the folder of this machine that stands for a PersistentVolumeClaim. MissingKeyError."""
+        if name not in self.own.folders:
+            raise MissingKeyError(
+                f"persistentvolumeclaim `{name}` not found in namespace {self.namespace}",
+                hint=self.own.explain_lines([("volumes", name, None)]),
+            )
+        return self.own.folders[name]
 
     def config_key(self, ref: KeyRef) -> str:
         """Return one key of a ConfigMap. MissingKeyError."""

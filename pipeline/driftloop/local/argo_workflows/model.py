@@ -175,11 +175,35 @@ class EmptyDir(Part):
     ACCEPTED = frozenset({"medium", "sizeLimit"})
 
 
+class SecretFiles(Part):
+    """A Secret's keys as files."""
+
+    secret_name: str
+
+
+class Claim(Part):
+    """The folder behind a PersistentVolumeClaim; a folder of this machine stands for it."""
+
+    claim_name: str
+
+
 class Volume(Part):
-    """An empty folder that lives as long as the pod."""
+    """An empty folder that lives as long as the pod, the files of an object, or a claim."""
 
     name: str
-    empty_dir: EmptyDir
+    empty_dir: EmptyDir | None = None
+    config_map: ObjectName | None = None
+    secret: SecretFiles | None = None
+    persistent_volume_claim: Claim | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        sources = (self.empty_dir, self.config_map, self.secret, self.persistent_volume_claim)
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError(
+                f"volume `{self.name}` must have exactly one of emptyDir, configMap, secret, persistentVolumeClaim"
+            )
+        return self
 
 
 class Asked(Part):

@@ -27,6 +27,7 @@ from driftloop.local.ground.mounts import replace_mounts
 from driftloop.local.ground.state import MARK, StateFolder, build_write_error, free_port
 from driftloop.local.kubelet import images
 from driftloop.local.kubelet.ports import localize_variable, localize_word
+from driftloop.local.kubelet.values import write_files
 
 NODE_MARK = "DRIFTLOOP_NODE"
 """Environment variable on every step's process: `<namespace>/<workflow>/<node id>`."""
@@ -96,9 +97,10 @@ async def run(
     folder = state.work / "steps" / f"{step.namespace}.{step.workflow}" / step.node_id
     try:
         shutil.rmtree(folder, ignore_errors=True)
-        mounts = _folders(step, step.container, folder)
+        sources = _find_sources(step, folder, configuration)
+        mounts = _folders(step, step.container, sources)
         ports = _choose_ports(step)
-        build = _ProcessBuilder(step, folder, ports, state, configuration, environment)
+        build = _ProcessBuilder(step, folder, sources, ports, state, configuration, environment)
         programs = [
             build.program(container) for container in (step.container, *step.template.sidecars)
         ]
@@ -158,6 +160,8 @@ class _ProcessBuilder:
 
     step: Step
     folder: Path
+    sources: Mapping[str, Path]
+    """Volume -> the folder that stands for it."""
     ports: Mapping[int, int]
     state: StateFolder
     configuration: Configuration
@@ -167,7 +171,7 @@ class _ProcessBuilder:
         """Resolve image, environment, paths and ports of a container."""
         step = self.step
         image = images.resolve_image(self.state, container.image)
-        mounts = _folders(step, container, self.folder)
+        mounts = _folders(step, container, self.sources)
         env = _environment(container, self.configuration)
         words = [expand_references(word, env) for word in (*container.command, *container.args)]
         argv = [localize_word(replace_mounts(word, mounts), self.ports) for word in words]
@@ -276,17 +280,30 @@ def kill_leftovers(state: StateFolder) -> int:
     return killed
 
 
-def _folders(step: Step, container: Container, folder: Path) -> dict[str, Path]:
+def _find_sources(step: Step, folder: Path, configuration: Configuration) -> dict[str, Path]:
+    """Return the folder that stands for each volume of a step; files of Secrets and ConfigMaps are written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sources: dict[str, Path] = {}
+    for volume in step.volumes:
+        below = folder / "volumes" / volume.name
+        if volume.config_map is not None:
+            write_files(below, configuration.config_maps(volume.config_map.name))
+        elif volume.secret is not None:
+            write_files(below, configuration.secrets(volume.secret.secret_name))
+        claim = volume.persistent_volume_claim
+        sources[volume.name] = below if claim is None else configuration.claim(claim.claim_name)
+    return sources
+
+
+def _folders(step: Step, container: Container, sources: Mapping[str, Path]) -> dict[str, Path]:
     """Make a folder for each mount path of a container; return them, the longest paths first."""
-    volumes = {volume.name for volume in step.volumes}
     folders: dict[str, Path] = {}
     for mount in container.volume_mounts:
-        if mount.name not in volumes:
+        if mount.name not in sources:
             raise NotUnderstoodError(f"volume `{mount.name}` of {mount.mount_path} is not defined")
-        target = folder / "volumes" / mount.name / mount.sub_path
+        target = sources[mount.name] / mount.sub_path
         target.mkdir(parents=True, exist_ok=True)
         folders[mount.mount_path.rstrip("/")] = target
-    folder.mkdir(parents=True, exist_ok=True)
     return dict(sorted(folders.items(), key=lambda item: -len(item[0])))
 
 

@@ -12,7 +12,7 @@ from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet import images, pods
 from driftloop.local.kubelet.fleet import Key
 from driftloop.local.kubelet.pods import PlannedPod
-from driftloop.local.kubelet.values import ConfigValues, require_own
+from driftloop.local.kubelet.values import ConfigValues, require_own, require_volumes
 from driftloop.local.seldon import serving
 
 Object = Mapping[str, Any]
@@ -121,10 +121,11 @@ def _require_values(template: Object, values: ConfigValues, file: str | None) ->
     first, and fail later."""
     namespace = template["metadata"].get("namespace", "default")
     for step in template["spec"].get("templates") or ():
+        where = f"{kinds.format_object(template)}: template {step['name']}"
         for container in (step.get("container"), *(step.get("sidecars") or ())):
-            where = f"{kinds.format_object(template)}: template {step['name']}"
             try:
                 require_own(where, namespace, container or {}, values)
+                require_volumes(where, namespace, step.get("volumes") or (), values)
             except LocalError as error:
                 raise error if file is None else admission.locate_error(file, error) from error
 

@@ -73,6 +73,8 @@ def list_supported() -> dict[str, Places]:
             "spec.template.spec": pods.POD,
             "spec.template.spec.volumes[].configMap": values.CONFIG_MAP,
             "spec.template.spec.volumes[].emptyDir": values.EMPTY_DIR,
+            "spec.template.spec.volumes[].persistentVolumeClaim": values.CLAIM,
+            "spec.template.spec.volumes[].secret": values.SECRET_VOLUME,
             **{f"spec.template.spec.containers[]{key}": names for key, names in _CONTAINER.items()},
         },
         "HorizontalPodAutoscaler": {"spec": admission.AUTOSCALER},

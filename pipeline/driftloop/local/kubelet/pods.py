@@ -21,8 +21,10 @@ from driftloop.local.kubelet.ports import localize_variable, localize_word, requ
 from driftloop.local.kubelet.process import HttpProbe, LivenessCheck, Probe, ProcessSpec, TcpProbe
 from driftloop.local.kubelet.values import (
     ConfigValues,
+    find_claim_folder,
     read_volume_files,
     resolve_environment,
+    write_files,
 )
 from driftloop.text.load import load_mapping
 
@@ -87,6 +89,8 @@ class PlannedPod:
     containers: tuple[PlannedContainer, ...]
     files: Mapping[str, Mapping[str, str]]
     """Volume -> file -> content, of ConfigMap and Secret volumes."""
+    claims: Mapping[str, Path]
+    """Volume -> the folder of this machine that stands for its claim."""
     ports: tuple[int, ...]
     named_ports: Mapping[str, int]
     logger: Mapping[str, Any] | None
@@ -131,6 +135,11 @@ def plan_pod(
     kinds.refuse_other_keys(where, "spec.template.spec", pod, POD)
     labels = dict((template.get("metadata") or {}).get("labels") or {})
     volumes = {volume["name"]: volume for volume in pod.get("volumes") or ()}
+    claims = {
+        name: claim
+        for name, volume in volumes.items()
+        if (claim := find_claim_folder(where, volume, values)) is not None
+    }
     files = {
         name: content
         for name, volume in volumes.items()
@@ -198,7 +207,8 @@ def plan_pod(
                     for name, content in files.items()
                     if _is_mounted(name, (*init_containers, *containers))
                 }
-            ],
+            ]
+            + [[name, str(claim)] for name, claim in sorted(claims.items())],
             sort_keys=True,
         ).encode()
     ).hexdigest()[:12]
@@ -211,6 +221,7 @@ def plan_pod(
         init=init_containers,
         containers=containers,
         files=files,
+        claims=claims,
         ports=tuple(sorted(ports)),
         named_ports=named,
         logger=logger,
@@ -234,15 +245,14 @@ def place_replica(
     `ports` maps each container port to the free port that stands for it.
     """
     for volume, files in pod.files.items():
-        target = folder / volume
-        target.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (target / name).write_text(content)
+        write_files(folder / volume, files)
 
     def build_program(container: PlannedContainer, *, once: bool) -> ProcessSpec:
-        folders = {path: folder / volume for path, volume in container.mounts}
-        for _, volume in container.mounts:
-            (folder / volume).mkdir(parents=True, exist_ok=True)
+        folders = {
+            path: pod.claims.get(volume, folder / volume) for path, volume in container.mounts
+        }
+        for path in folders.values():
+            path.mkdir(parents=True, exist_ok=True)
 
         argv = [localize_word(replace_mounts(word, folders), ports) for word in container.argv]
         env = {

@@ -2,8 +2,9 @@
 volumes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from driftloop.contract.names import PLATFORM
@@ -11,7 +12,8 @@ from driftloop.contract.platform import OBJECTS, select_secret
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
 from driftloop.local.ground.expansion import expand_references
-from driftloop.local.ground.own_values import NO_VALUES, Kind, OwnValues
+from driftloop.local.ground.mounts import replace_mounts
+from driftloop.local.ground.own_values import NO_VALUES, Kind, Missing, OwnValues
 from driftloop.resources import parts
 from driftloop.spec.environment import Environment
 
@@ -20,6 +22,8 @@ KEY = frozenset({"name", "key", "optional"})
 
 ENV_FROM = frozenset({"configMapRef", "secretRef"})
 CONFIG_MAP = frozenset({"name"})
+SECRET_VOLUME = frozenset({"secretName"})
+CLAIM = frozenset({"claimName"})
 EMPTY_DIR = frozenset({"medium", "sizeLimit"})
 _CONFIGS: Kind = "configs"
 _SECRETS: Kind = "secrets"
@@ -78,9 +82,26 @@ def require_own(
             resolve_value(where, namespace, entry, values)
 
 
-def resolve_own(where: str, environment: Environment, own: OwnValues) -> dict[str, str]:
-    """Return the variables that a spec gives a container, outside any pod; LocalError for a value that this machine
-    does not have."""
+@dataclass(frozen=True)
+class OwnThings:
+    """What a spec gives a program outside any pod."""
+
+    variables: Mapping[str, str]
+    folders: Mapping[str, Path]
+    """Mount path -> the folder that stands for it."""
+
+
+def start_own(where: str, environment: Environment, own: OwnValues, folder: Path) -> OwnThings:
+    """Return the variables and folders that a spec gives a container, for a program outside any pod; LocalError for what
+    this machine does not have. Files are written below `folder`."""
+    folders = _mount_own(where, environment, own, folder)
+    variables = _resolve_own(where, environment, own)
+    return OwnThings(
+        {name: replace_mounts(value, folders) for name, value in variables.items()}, folders
+    )
+
+
+def _resolve_own(where: str, environment: Environment, own: OwnValues) -> dict[str, str]:
     sources = parts.own_sources(environment) or ()
     container = {
         "env": [item.dump_object() for item in parts.own_environment(environment)],
@@ -101,7 +122,7 @@ def _resolve_source(
     else:
         found, own = values.get_secret(name), _SECRETS
     if found is None:
-        raise values.own.build_missing(where, own, name, None)
+        raise values.own.build_missing(where, (own, name, None))
     return found
 
 
@@ -136,7 +157,7 @@ def resolve_value(
                 return None
             if name not in OBJECTS:
                 own = _CONFIGS if kind == "configMapKeyRef" else _SECRETS
-                raise values.own.build_missing(f"{where}: env {entry['name']}", own, name, key)
+                raise values.own.build_missing(f"{where}: env {entry['name']}", (own, name, key))
             raise LocalError(
                 f"{where}: env {entry['name']}: {kind} {name}/{key} does not exist",
                 hint=f"`{PLATFORM}` has: {', '.join(sorted(content or ()))}"
@@ -153,7 +174,7 @@ def resolve_value(
 def read_volume_files(
     where: str, namespace: str, volume: Mapping[str, Any], values: ConfigValues
 ) -> Mapping[str, str] | None:
-    """Return the files of a ConfigMap volume; None for an empty folder."""
+    """Return the files of a ConfigMap's or Secret's volume; None for a folder."""
     ((kind, source),) = ((key, value) for key, value in volume.items() if key != "name")
     label = f"{where}: volume {volume['name']}"
     match kind:
@@ -164,12 +185,63 @@ def read_volume_files(
             kinds.refuse_other_keys(label, kind, source, CONFIG_MAP)
             content = values.get_config_map(namespace, source["name"])
             if content is None:
-                raise LocalError(
-                    f"{label}: configMap {source['name']} does not exist", hint="is it in git?"
-                )
+                raise values.own.build_missing(label, (_CONFIGS, source["name"], None))
             return dict(content)
+        case "secret":
+            kinds.refuse_other_keys(label, kind, source, SECRET_VOLUME)
+            found = values.get_secret(source["secretName"])
+            if found is None:
+                raise values.own.build_missing(label, (_SECRETS, source["secretName"], None))
+            return dict(found)
+        case "persistentVolumeClaim":
+            kinds.refuse_other_keys(label, kind, source, CLAIM)
+            return None
         case _:
             raise LocalError(
                 f"{where}: volume {volume['name']}: `{kind}` is not supported by the local runtime",
-                hint="supported: emptyDir, configMap",
+                hint="supported: emptyDir, configMap, secret, persistentVolumeClaim",
             )
+
+
+def find_claim_folder(where: str, volume: Mapping[str, Any], values: ConfigValues) -> Path | None:
+    """Return the folder of this machine that stands for a claim; None for another volume."""
+    claim = volume.get("persistentVolumeClaim")
+    if claim is None:
+        return None
+    missing: Missing = ("volumes", claim["claimName"], None)
+    if not values.own.has(missing):
+        raise values.own.build_missing(f"{where}: volume {volume['name']}", missing)
+    return values.own.folders[claim["claimName"]]
+
+
+def require_volumes(
+    where: str, namespace: str, volumes: Iterable[Mapping[str, Any]], values: ConfigValues
+) -> None:
+    """Raise LocalError unless everything is there that volumes take."""
+    for volume in volumes:
+        read_volume_files(where, namespace, volume, values)
+        find_claim_folder(where, volume, values)
+
+
+def _mount_own(
+    where: str, environment: Environment, own: OwnValues, folder: Path
+) -> dict[str, Path]:
+    """Return the folders that stand for a spec's volumes, by mount path."""
+    values = ConfigValues({}, {}, {}, own)
+    sources: dict[str, Path] = {}
+    for item in parts.own_volumes(environment):
+        volume = item.dump_object()
+        files = read_volume_files(where, "", volume, values)
+        claim = find_claim_folder(where, volume, values)
+        sources[item.name] = claim or write_files(folder / item.name, files or {})
+    return {mount.mount_path: sources[mount.name] for mount in parts.own_mounts(environment)}
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write the files of a volume, which only their owner can read, and return its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        file = folder / name
+        file.touch(mode=0o600)
+        file.write_text(content)
+    return folder

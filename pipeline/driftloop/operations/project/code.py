@@ -12,7 +12,7 @@ from typing import Literal, assert_never
 
 from driftloop.contract.columns import SUFFIXES
 from driftloop.errors import LocalError, SpecError
-from driftloop.local.ground.own_values import KINDS, Kind, OwnValues
+from driftloop.local.ground.own_values import Missing, OwnValues, describe_missing
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet import images
 from driftloop.local.seldon import serving
@@ -24,7 +24,14 @@ from driftloop.plan.environments import list_environments
 from driftloop.plan.findings import format_location
 from driftloop.plan.images import ALIBI, list_images
 from driftloop.spec import Document
-from driftloop.spec.environment import ConfigKey, SecretKey, WholeConfig, WholeSecret
+from driftloop.spec.environment import (
+    ConfigKey,
+    Reference,
+    SecretKey,
+    WholeConfig,
+    WholeSecret,
+)
+from driftloop.spec.volumes import ClaimFolder, ConfigFiles, SecretFiles
 
 
 @dataclass(frozen=True)
@@ -129,16 +136,14 @@ def require_own_values(held: OwnValues, document: Document) -> None:
     """Raise LocalError for each value that a spec takes from a Secret or ConfigMap, and that this machine does not
     have. The folder of the file that it names is ignored by git then, before a person writes there."""
     problems: list[str] = []
-    missing: list[tuple[Kind, str, str | None]] = []
+    missing: list[Missing] = []
     for place, environment in list_environments(document.pipeline):
         for at, reference in environment.walk_references():
             wanted = _name_reference(reference)
-            if held.has(*wanted):
+            if held.has(wanted):
                 continue
-            kind, name, key = wanted
-            what = KINDS[kind] if key is None else f"key `{key}` of the {KINDS[kind]}"
             location = (*place, *at)
-            message = f"{format_location(location)} takes {what} `{name}`, of which this machine has no value"
+            message = f"{format_location(location)} takes {describe_missing(wanted)}"
             problems.append(str(document.source.problem(location, message)))
             missing.append(wanted)
     if problems:
@@ -146,18 +151,18 @@ def require_own_values(held: OwnValues, document: Document) -> None:
         raise LocalError("\n".join(problems), hint=held.explain_lines(missing))
 
 
-def _name_reference(
-    reference: SecretKey | ConfigKey | WholeSecret | WholeConfig,
-) -> tuple[Kind, str, str | None]:
+def _name_reference(reference: Reference) -> Missing:
     match reference:
         case SecretKey():
             return "secrets", reference.secret, reference.key
         case ConfigKey():
             return "configs", reference.config, reference.key
-        case WholeSecret():
+        case WholeSecret() | SecretFiles():
             return "secrets", reference.secret, None
-        case WholeConfig():
+        case WholeConfig() | ConfigFiles():
             return "configs", reference.config, None
+        case ClaimFolder():
+            return "volumes", reference.pvc, None
         case _:
             assert_never(reference)
 

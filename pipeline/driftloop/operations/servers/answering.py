@@ -16,7 +16,6 @@ from driftloop.errors import LocalError, ReleaseError, StoreError
 from driftloop.local.ground.own_values import OwnValues
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet.images import resolve_image
-from driftloop.local.kubelet.values import resolve_own
 from driftloop.operations.commits.releases import CommittedPipeline
 from driftloop.operations.servers.beside import start_server
 from driftloop.operations.servers.rehearsal import ask_rows, wait_until_loaded
@@ -64,8 +63,8 @@ def ask_version(
         beside.mkdir()
         _fetch_model(store, version, model)
         rows = _read_rows(store, version, report)
-        own = resolve_own("spec.serve", plan.serve.environment, OwnValues.load(state))
-        with start_server(plan, image, model, beside, environment=own) as server:
+        own = OwnValues.load(state)
+        with start_server(plan, image, model, beside, own=own) as server:
             start, failure = wait_until_loaded(server, plan.rehearse.start.total_seconds())
             if start is None:
                 return failure

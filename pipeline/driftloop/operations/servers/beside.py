@@ -7,10 +7,13 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from driftloop.contract.names import MODEL_PORT, REHEARSED_EXIT, REHEARSED_LOG
+from driftloop.local.ground.own_values import OwnValues
 from driftloop.local.ground.state import free_port
 from driftloop.local.kubelet.images import LocalImage
+from driftloop.local.kubelet.values import start_own
 from driftloop.operations.servers.rehearsal import BesideServer
 from driftloop.plan import Plan
 from driftloop.resources.serving import servers
@@ -19,16 +22,23 @@ from driftloop.resources.serving.rehearsal import rehearsed_servers
 
 @contextlib.contextmanager
 def start_server(
-    plan: Plan, image: LocalImage, model: Path, folder: Path, *, environment: Mapping[str, str]
+    plan: Plan,
+    image: LocalImage,
+    model: Path,
+    folder: Path,
+    *,
+    own: OwnValues,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[BesideServer]:
     """Run the server that the plan rehearses inside the `with`, with its log and its exit code in
-    `folder`; all of it ends then. `environment` is added to the image's own: the variables that the spec gives it."""
+    `folder`; all of it ends then. `environment` is added to the image's own, and what the spec gives it, with the
+    values of `own`."""
     container, port = rehearsed_servers(plan)[0], free_port()
-    own = set(plan.serve.environment.env)
+    given = start_own("spec.serve", plan.serve.environment, own, folder / "volumes")
     replaced = {str(MODEL_PORT): str(port), str(servers.METRICS_PORT): str(free_port())}
-    variables = {**image.build_environment(), **environment}
+    variables = {**image.build_environment(), **environment, **given.variables}
     for variable in container.env or ():
-        if variable.name in own:
+        if variable.name in given.variables:
             continue
         value = replaced.get(variable.value or "", variable.value or "")
         variables[variable.name] = value.replace(servers.MODEL_URI, str(model))

@@ -15,9 +15,10 @@ from driftloop.contract.handovers import RehearsalLimits
 from driftloop.contract.records import Evaluation, HeldOutRows
 from driftloop.contract.trees import METRICS_FILE, PRODUCTION_FILE, ROWS_FILE
 from driftloop.errors import LocalError, StepError
+from driftloop.local.ground.mounts import replace_mounts
 from driftloop.local.ground.own_values import NO_VALUES, OwnValues
 from driftloop.local.kubelet.images import LocalImage, prepare_image
-from driftloop.local.kubelet.values import resolve_own
+from driftloop.local.kubelet.values import start_own
 from driftloop.operations.servers.beside import start_server
 from driftloop.operations.servers.rehearsal import run_rehearsal
 from driftloop.plan import Plan
@@ -197,12 +198,13 @@ class ProjectTry:
             )
         except (OSError, ValueError, DocumentError) as error:
             raise StepError(f"the evaluation left no rows to ask: {error}") from error
-        environment = {
-            **_OWN,
-            **resolve_own("spec.serve", self.spec.serve.environment, self.values),
-        }
         with start_server(
-            self.plan, image, self.work / "model", beside, environment=environment
+            self.plan,
+            image,
+            self.work / "model",
+            beside,
+            own=self.values,
+            environment=_OWN,
         ) as server:
             answered, _ = run_rehearsal(server, None, rows, limits.start)
         verdict = judge_rehearsal(rows, answered, None, evaluation, limits)
@@ -244,12 +246,14 @@ class ProjectTry:
     ) -> None:
         """Run the wrapper around the user's functions; it prints their lines of a traceback."""
         image = self._find_image(name)
+        volumes = self.work / "volumes" / stage.replace(" ", "-")
+        given = start_own(stage, own, self.values, volumes)
+        words = tuple(replace_mounts(word, given.folders) for word in words)
         command = [image.find_program("driftloop-train"), *words]
-        variables = resolve_own(stage, own, self.values)
         environment = {
             **image.build_environment(),
             **_OWN,
-            **variables,
+            **given.variables,
             "HOME": str(self.work),
         }
         done = subprocess.run(command, env=environment, cwd=image.app, stdout=2, check=False)

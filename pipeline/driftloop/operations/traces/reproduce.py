@@ -27,7 +27,7 @@ from driftloop.local.ground.mounts import replace_mounts
 from driftloop.local.ground.own_values import OwnValues
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet.images import LocalImage, resolve_image
-from driftloop.local.kubelet.values import resolve_own
+from driftloop.local.kubelet.values import start_own
 from driftloop.operations.commits import releases
 from driftloop.operations.runs.run_diffs import ValueChange, compare_values, list_metrics
 from driftloop.operations.runs.run_reports import read_metadata
@@ -179,8 +179,10 @@ def _run_step(attempt: _Attempt, name: str, given: Mapping[str, Path]) -> dict[s
     words = [_fill_word(word, attempt.trial) for word in (*step.command, *step.arguments)]
     words = [replace_mounts(word, {WORK: folder}) for word in words]
     attempt.report(f"{name}: in {step.image}")
-    own = resolve_own(f"step {name}", step.environment, OwnValues.load(attempt.state))
-    _run_program(name, image, words, folder, own)
+    values = OwnValues.load(attempt.state)
+    own = start_own(f"step {name}", step.environment, values, folder / "volumes")
+    words = [replace_mounts(word, own.folders) for word in words]
+    _run_program(name, image, words, folder, own.variables)
     return {entry.name: entry for entry in (folder / "out").iterdir()}
 
 

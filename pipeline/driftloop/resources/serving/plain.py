@@ -213,7 +213,10 @@ def _unroll_predictor(
         deployment=apps.Deployment(
             metadata=predictor_meta(name).model_copy(
                 update={
-                    "annotations": parts.name_external(predictor.component_specs[0].spec.containers)
+                    "annotations": parts.name_external(
+                        predictor.component_specs[0].spec.containers,
+                        predictor.component_specs[0].spec.volumes or (),
+                    )
                 }
             ),
             spec=apps.DeploymentSpec(

@@ -41,7 +41,7 @@ def seldon_deployment(plan: Plan, release: Release) -> seldon.SeldonDeployment |
     versions = served_versions(plan, release)
     if not versions:
         return None
-    external = parts.name_external(servers.model_containers(plan))
+    external = parts.name_external(servers.model_containers(plan), servers.own_volumes(plan))
     return seldon.SeldonDeployment(
         metadata=parts.object_meta(
             plan.names, plan.names.pipeline, COMPONENT, annotations=external
@@ -174,7 +174,11 @@ def _component_spec(plan: Plan, version: Version) -> seldon.ComponentSpec:
             ),
         ),
         containers=containers,
-        volumes=(servers.model_volume(loading), *servers.temporary_volumes(containers)),
+        volumes=(
+            servers.model_volume(loading),
+            *servers.temporary_volumes(containers),
+            *servers.own_volumes(plan),
+        ),
         termination_grace_period_seconds=20,
     )
     settings = placing.settle(plan, plan.serve.pod)

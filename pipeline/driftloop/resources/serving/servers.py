@@ -427,11 +427,22 @@ def _with_spec(plan: Plan, container: core.Container, serve: Serve) -> core.Cont
 
 
 def _with_variables(container: core.Container, environment: Environment) -> core.Container:
-    """With a person's own variables after ours, which they may name in `$(NAME)`."""
+    """With a person's own variables after ours, which they may name in `$(NAME)`, and volumes."""
     variables = (*(container.env or ()), *parts.own_environment(environment))
+    mounts = (*(container.volume_mounts or ()), *parts.own_mounts(environment))
     return container.model_copy(
-        update={"env": variables or None, "env_from": parts.own_sources(environment)}
+        update={
+            "env": variables or None,
+            "env_from": parts.own_sources(environment),
+            "volume_mounts": mounts or None,
+        }
     )
+
+
+def own_volumes(plan: Plan) -> tuple[core.Volume, ...]:
+    """The volumes that the spec gives the released model's server and the graph's classes."""
+    nodes = (node.environment for node in own_nodes(plan.serve.graph))
+    return parts.own_volumes(plan.serve.environment, *nodes)
 
 
 def _with_resources(plan: Plan, container: core.Container, resources: Resources) -> core.Container:

@@ -92,5 +92,6 @@ def _build_step(
         account=plan.names.steps if monitor.function_image is None else None,
         sidecars=functions.build_containers(monitor),
         folders=functions.shared_folders(monitor),
+        sidecars_volumes=functions.own_volumes(monitor),
         pod=monitor.detector.pod,
     )

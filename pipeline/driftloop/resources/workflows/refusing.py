@@ -8,6 +8,7 @@ from driftloop.contract.trees import REQUESTS_FILE, ROWS_FILE
 from driftloop.kube import core
 from driftloop.plan import Plan
 from driftloop.plan.effects import DRIFT
+from driftloop.resources import parts
 from driftloop.resources.workflows.steps import (
     IN,
     OUT,
@@ -117,6 +118,7 @@ def rehearse_steps(
         sidecars=servers,
         folders=(core.VolumeMount(name="rehearsal", mount_path=REHEARSAL),),
         sidecars_gpu=plan.gpu_profile(plan.serve.resources),
+        sidecars_volumes=parts.own_volumes(plan.serve.environment),
         # where the version would run
         pod=plan.serve.pod,
     )

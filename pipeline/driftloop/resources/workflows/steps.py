@@ -135,6 +135,8 @@ class WorkflowStep(GraphNode):
     """Kind of GPU that they claim: the pod goes where it is."""
     folders: tuple[core.VolumeMount, ...] = ()
     """Further empty folders, which sidecars may share."""
+    sidecars_volumes: tuple[core.Volume, ...] = ()
+    """Volumes that sidecars mount, and the step does not."""
     items: tuple[Mapping[str, Any], ...] = ()
     """One pod for each; `{{item.KEY}}` is a value of it. Without any, one pod."""
 
@@ -255,6 +257,7 @@ def own_step(
     sidecars: tuple[core.Container, ...] = (),
     sidecars_gpu: GpuProfile | None = None,
     folders: tuple[core.VolumeMount, ...] = (),
+    sidecars_volumes: tuple[core.Volume, ...] = (),
     pod: PodSettings = NO_SETTINGS,
 ) -> WorkflowStep:
     """Build a step that runs `driftloop step …` in the platform's image.
@@ -282,6 +285,7 @@ def own_step(
         sidecars=sidecars,
         sidecars_gpu=sidecars_gpu,
         folders=folders,
+        sidecars_volumes=sidecars_volumes,
         pod=pod,
     )
 

@@ -112,7 +112,12 @@ def _name_external(outline: WorkflowOutline) -> dict[str, str] | None:
         )
         for step in steps
     )
-    return parts.name_external([*own, *(each for step in steps for each in step.sidecars)])
+    volumes = [volume for step in steps for volume in _list_own_volumes(step)]
+    return parts.name_external([*own, *(each for step in steps for each in step.sidecars)], volumes)
+
+
+def _list_own_volumes(step: WorkflowStep) -> tuple[core.Volume, ...]:
+    return (*parts.own_volumes(step.environment), *step.sidecars_volumes)
 
 
 def cron_workflow(plan: Plan, run: ScheduledRun) -> BaseModel:
@@ -271,6 +276,10 @@ def _build_container(plan: Plan, step: WorkflowStep) -> Container:
         outputs=[_build_output(item) for item in step.outputs],
         resources=_build_resources(step.resources, step.gpu),
         volumes=_build_volumes(step),
+        volume_mounts=[
+            models.VolumeMount.model_validate(mount.dump_object())
+            for mount in parts.own_mounts(step.environment)
+        ],
         sidecars=[
             models.UserContainer.model_validate(sidecar.dump_object()) for sidecar in step.sidecars
         ]
@@ -376,14 +385,15 @@ def _patch_pod(gpu: GpuProfile | None) -> str:
     return json.dumps(patch)
 
 
-def _build_volumes(step: WorkflowStep) -> list[EmptyDirVolume]:
-    """Build the folders of a step: its work, its own, and shared memory beside a GPU."""
-    folders = [
+def _build_volumes(step: WorkflowStep) -> list[EmptyDirVolume | models.Volume]:
+    """Build the folders of a step: its work, its own, a person's, and shared memory beside a GPU."""
+    folders: list[EmptyDirVolume | models.Volume] = [
         EmptyDirVolume(name="work", mount_path=WORK),
         *(
             EmptyDirVolume(name=folder.name, mount_path=folder.mount_path)
             for folder in step.folders
         ),
+        *(models.Volume.model_validate(volume.dump_object()) for volume in _list_own_volumes(step)),
     ]
     gpu = step.gpu or step.sidecars_gpu
     if gpu is None or gpu.shared_memory is None:
