@@ -1,4 +1,5 @@
-"""Hooks of mkdocs: the list of decisions, and links from pages to files of the repository, which the site does not have."""
+"""Hooks of mkdocs: pages that the repository has elsewhere, the list of decisions, and links from pages to files of the
+repository, which the site does not have."""
 
 import posixpath
 import re
@@ -13,8 +14,24 @@ _LINK = re.compile(r"(\]\()((?:\.\./)+[^)\s#]+)(#[^)\s]*)?(\))")
 _FENCE = re.compile(r"(?ms)^(```|~~~).*?^\1[ \t]*$")
 
 
+ROOT_PAGES = {
+    "security.md": "SECURITY.md",
+    "contributing.md": ".github/CONTRIBUTING.md",
+    "changelog.md": "CHANGELOG.md",
+}
+"""Page of the site -> the file that it is, outside docs/."""
+_ANY_LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)\s#]+)")
+
+
 def on_files(files: Files, config: Any) -> Files:
-    """Add a page that lists the decisions."""
+    """Add the pages that are elsewhere, and one that lists the decisions."""
+    for name, source in ROOT_PAGES.items():
+        folder = posixpath.dirname(source)
+        moved = _ANY_LINK.sub(
+            lambda match, folder=folder: match[1] + _find_page(posixpath.join(folder, match[2])),
+            (ROOT / source).read_text(),
+        )
+        files.append(File.generated(config, name, content=moved))
     pages = sorted(Path(config.docs_dir, "decisions").glob("[0-9]*.md"))
     lines = [f"- [{page.open().readline().lstrip('# ').strip()}]({page.name})" for page in pages]
     text = (
@@ -22,6 +39,13 @@ def on_files(files: Files, config: Any) -> Files:
     )
     files.append(File.generated(config, "decisions/index.md", content=text))
     return files
+
+
+def _find_page(path: str) -> str:
+    """Return where a page at the site's root finds a path of the repository."""
+    path = posixpath.normpath(path)
+    known = {source: name for name, source in ROOT_PAGES.items()}
+    return known.get(path) or (path[5:] if path.startswith("docs/") else f"../{path}")
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:

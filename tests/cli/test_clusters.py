@@ -150,6 +150,11 @@ def test_two_clusters_go_on_by_themselves(engineer: Engineer) -> None:
     engineer.types("promote", "digits", *WHERE, "--on", "staging")
     promoted = engineer.read_release("staging").production
     assert (promoted and promoted.id, engineer.read_release("production").phase) == (B.id, "empty")
+    listed = json.loads(engineer.types("list", *WHERE, "-o", "json").stdout)
+    assert [(each["clusters"], each["phase"], each["production"]) for each in listed] == [
+        (["production"], "empty", None),
+        (["staging"], "stable", B.id),
+    ]
     done = engineer.types("plan", "pipeline.yaml", *WHERE, "--cluster", "staging")
     assert "digits: nothing changes" in done.stderr
     engineer.pulls()

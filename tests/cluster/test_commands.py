@@ -39,6 +39,12 @@ def make_workflow() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def make_pod(name: str, pipeline: str) -> dict[str, Any]:
+    """A pod of a pipeline with one container."""
+    metadata = {"name": name, "labels": {"app.kubernetes.io/name": pipeline}}
+    return {"metadata": metadata, "spec": {"containers": [{"name": "model"}]}}
+
+
 class Cluster:
     """What the API server has, and what was asked of it and of the services behind it."""
 
@@ -73,6 +79,10 @@ class Cluster:
         match method, path:
             case "GET", "/api/v1/namespaces/ml/secrets/driftloop-platform":
                 return {"data": {"webhook-token": b64encode(TOKEN.encode()).decode()}}
+            case "GET", "/api/v1/namespaces/ml/pods":
+                return {"items": [make_pod("digits-r1-0", "digits"), make_pod("other", "else")]}
+            case "GET", "/api/v1/namespaces/ml/pods/digits-r1-0/log":
+                return {"printed": "by the server"}
             case "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews":
                 return {"status": {"userInfo": {"username": USER}}}
             case "GET", found if found == WORKFLOWS:
@@ -168,3 +178,12 @@ def test_a_run_that_is_not_there_is_told(cluster: Cluster, tmp_path: Path) -> No
     said = types(tmp_path, "cancel", "digits-4f0c1d2e3a5b", code=1).stderr
     assert "run `digits-4f0c1d2e3a5b` does not exist" in said
     assert [path for _, path, _ in cluster.asked] == [f"{WORKFLOWS}/digits-4f0c1d2e3a5b"]
+
+
+def test_logs_of_a_pipeline_s_pods_are_printed(cluster: Cluster, tmp_path: Path) -> None:
+    said = types(tmp_path, "logs", "digits", "--lines", "5").stdout
+    assert said == '==> digits-r1-0/model <==\n{"printed": "by the server"}\n'
+    assert cluster.asked[-1][1].endswith("/log?container=model&tailLines=5")
+    said = types(tmp_path, "logs", "nothing", code=1).stderr
+    assert "namespace `ml` has no pod of `nothing`, it has: digits-r1-0, other" in said
+    assert "the timeline is that of one machine" in types(tmp_path, "logs", code=2).stderr

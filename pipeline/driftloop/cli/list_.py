@@ -6,6 +6,8 @@ import click
 
 from driftloop.cli import options, target, watching
 from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.errors import GitError
+from driftloop.operations.commits.clusters import SeveralClustersError
 from driftloop.operations.commits.listing import ListedPipeline, list_committed, list_running
 from driftloop.operations.ground.place import StateChoice
 from driftloop.text.tables import format_table
@@ -32,8 +34,8 @@ def command(
     cluster: ClusterChoice,
     output: str,
 ) -> None:
-    """List the pipelines of a cluster repository, with the phase of their releases; or with --cluster those
-    that a cluster has, by what routes their requests.
+    """List the pipelines of a cluster repository, with the phase of their releases, for each of its clusters; or
+    with --cluster those that a cluster has, by what routes their requests.
 
     `driftloop status` shows what runs of them, `driftloop history NAME` the releases of one.
     """
@@ -41,8 +43,7 @@ def command(
     if cluster.chosen:
         listed, unknown = list_running(cluster.kubeconfig, cluster.context, cluster.namespace)
     else:
-        with target.open_repository(repository, branch, state, on) as opened:
-            listed, unknown = list_committed(opened.repository), []
+        listed, unknown = _list_repository(repository, branch, state, on)
     if output != "text":
         options.print_document([each.to_json() for each in listed], output, indent=1)
     elif listed:
@@ -50,6 +51,29 @@ def command(
     for line in unknown:
         options.print_progress(f"unknown: {line}")
     options.print_progress(f"{count_noun(len(listed), 'pipeline')} listed")
+
+
+def _list_repository(
+    repository: str | None, branch: str, state: StateChoice, on: str | None
+) -> tuple[list[ListedPipeline], list[str]]:
+    """Return the pipelines of one cluster of a repository, or of all, and what can't be read."""
+
+    def list_cluster(name: str | None) -> list[ListedPipeline]:
+        with target.open_repository(repository, branch, state, name) as opened:
+            return list_committed(opened.repository)
+
+    try:
+        return list_cluster(on), []
+    except SeveralClustersError as several:
+        clusters = several.clusters
+    listed: list[ListedPipeline] = []
+    unknown: list[str] = []
+    for name in clusters:
+        try:
+            listed += list_cluster(name)
+        except GitError as error:
+            unknown.append(f"cluster {name}: {error.message}")
+    return sorted(listed, key=lambda each: (each.pipeline, each.clusters)), unknown
 
 
 def _format_table(listed: Sequence[ListedPipeline]) -> Iterator[str]:

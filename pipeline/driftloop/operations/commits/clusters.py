@@ -16,6 +16,17 @@ _OTHERS = frozenset({"infrastructure", "optional", "platform", "base"})
 """Folders below `cluster/` that are no cluster's."""
 
 
+class SeveralClustersError(GitError):
+    """A repository has several clusters, and none is named."""
+
+    def __init__(self, clusters: tuple[str, ...]) -> None:
+        listed = ", ".join(clusters)
+        super().__init__(
+            f"the cluster repository has several clusters: {listed}", hint="name one of them"
+        )
+        self.clusters = clusters
+
+
 def choose_layout(cluster: str | None, branch: str | None) -> Callable[[Tree], Layout]:
     """Return what finds the layout of a cluster in a repository; without a name, of the only one that it has. `branch`
     is refused when Flux follows another one; None: it is not meant to be applied yet."""
@@ -41,10 +52,7 @@ def choose_platform(tree: Mapping[str, str], cluster: str | None) -> PlatformFil
     known = sorted((*declared, *undeclared))
     if cluster is None:
         if len(known) > 1 and CLUSTER not in known:
-            raise GitError(
-                f"the cluster repository has several clusters: {', '.join(known)}",
-                hint="name one of them",
-            )
+            raise SeveralClustersError(tuple(known))
         cluster = CLUSTER if CLUSTER in known or not known else known[0]
         if not known:
             _refuse_foreign(tree, cluster)
