@@ -1,12 +1,12 @@
 """`driftloop access`."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
 from driftloop.cli import options
+from driftloop.cli.lazy import SuggestingGroup
 from driftloop.contract.times import format_now
 from driftloop.operations.commits.target import read_person
 from driftloop.operations.project.keys import add_key, list_keys, revoke_key
@@ -38,7 +38,7 @@ Examples:
 SPEC = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.group("access", epilog=GROUP_EXAMPLES)
+@click.group("access", cls=SuggestingGroup, epilog=GROUP_EXAMPLES)
 def command() -> None:
     """Make, list and revoke the keys of a pipeline's callers, in its spec: `driftloop commit` makes them
     count."""
@@ -76,8 +76,9 @@ def add(*, name: str, spec: Path, lifetime: timedelta | None, output: str) -> No
     `x-api-key`. With a first key all callers without one are refused.
     """
     made = add_key(spec, name, person=read_person(), now=datetime.now(UTC), lifetime=lifetime)
-    if output == "json":
-        click.echo(json.dumps({"name": made.name, "key": made.text, "expires": made.expires}))
+    if output != "text":
+        document = {"name": made.name, "key": made.text, "expires": made.expires}
+        options.print_document(document, output)
     else:
         click.echo(made.text)
     options.print_progress(
@@ -96,9 +97,9 @@ def add(*, name: str, spec: Path, lifetime: timedelta | None, output: str) -> No
 def list_(*, spec: Path, output: str) -> None:
     """List the keys of a spec: who made each, when, and until when it is valid."""
     keys = list_keys(spec)
-    if output == "json":
+    if output != "text":
         rows = [{"name": name, **_describe(key)} for name, key in keys.items()]
-        click.echo(json.dumps({"keys": rows}))
+        options.print_document({"keys": rows}, output)
         return
     now = format_now()
     for line in format_table(
