@@ -319,3 +319,79 @@ def test_a_model_that_the_other_cluster_cannot_read_stays(engineer: Engineer) ->
 def commit_time(engineer: Engineer, commit: str) -> str:
     at = int(engineer.git("show", "-s", "--format=%ct", commit))
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        (
+            "clusters/staging/kustomization.yaml",
+            "resources: [apps.yaml, flux-system]\n",
+            "clusters/staging/kustomization.yaml does not list access/digits.yaml, pipelines/digits.yaml",
+        ),
+        (".sourceignore", "/*\n!/apps\n!/clusters\n", ".sourceignore leaves out driftloop/staging/workflows/digits"),
+    ],
+)  # fmt: skip
+def test_files_that_flux_does_not_come_to_are_refused(
+    engineer: Engineer, path: str, text: str, said: str
+) -> None:
+    engineer.writes("driftloop/staging/platform.yaml", PLATFORM.format(cluster="staging"))
+    engineer.writes(path, text)
+    engineer.pushes()
+    done = engineer.types("commit", "pipeline.yaml", *WHERE, code=1)
+    assert said in done.stderr
+
+
+LAYOUTS = {
+    # one repository for all, each cluster's objects for Flux in a folder that a list leads to
+    "list": (
+        {
+            "clusters/staging/kustomization.yaml": "resources: [apps.yaml, flux-system, access/digits.yaml, pipelines/digits.yaml]\n",
+            "driftloop/staging/platform.yaml": PLATFORM.format(cluster="staging"),
+        },
+        ("clusters/staging/pipelines/digits.yaml", "driftloop/staging/deployments/digits/release.yaml"),
+    ),
+    # a monorepo: code and clusters together, a folder of each cluster for driftloop
+    "monorepo": (
+        {
+            "services/shop/main.go": "package main\n",
+            "infra/clusters/staging/flux-system/gotk-sync.yaml": "# by flux bootstrap\n",
+            "infra/driftloop/staging/platform.yaml": "apiVersion: driftloop.dev/v1alpha1\nkind: Platform\n"
+            "metadata: {name: staging}\nspec: {path: infra/clusters/staging}\n",
+        },
+        ("infra/clusters/staging/pipelines/digits.yaml", "infra/driftloop/staging/deployments/digits/release.yaml"),
+    ),
+    # a repository of one team, which a platform team's Flux follows with a source and an account of its own
+    "team": (
+        {
+            "platform.yaml": "apiVersion: driftloop.dev/v1alpha1\nkind: Platform\nmetadata: {name: staging}\n"
+            "spec: {path: deploy, flux: {namespace: team-fraud, sourceRef: {name: team-fraud}, dependsOn: [],"
+            " serviceAccountName: team-fraud}}\n",
+        },
+        ("deploy/pipelines/digits.yaml", "deployments/digits/release.yaml"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_repository_of_another_layout_is_joined(engineer: Engineer, layout: str) -> None:
+    given, expected = LAYOUTS[layout]
+    for path, text in given.items():
+        engineer.writes(path, text)
+    engineer.pushes()
+    engineer.types("commit", "pipeline.yaml", *WHERE)
+    changed = engineer.git("show", "--format=", "--name-status", "main").splitlines()
+    assert {line.partition("\t")[0] for line in changed} == {"A"}
+    assert set(expected) <= {line.partition("\t")[2] for line in changed}
+    objects = list(yaml.safe_load_all(engineer.show(expected[0])))
+    trees = ("workflows", "deployments", "monitors")
+    root = expected[1].partition("deployments")[0]
+    assert [item["spec"]["path"] for item in objects] == [
+        f"./{root}{tree}/digits" for tree in trees
+    ]
+    if layout == "team":
+        assert {item["metadata"]["namespace"] for item in objects} == {"team-fraud"}
+        assert {item["spec"]["serviceAccountName"] for item in objects} == {"team-fraud"}
+        assert "dependsOn" not in objects[0]["spec"]
+        entry = engineer.show("deploy/access/digits.yaml")
+        assert "digits-flux" not in entry

@@ -12,6 +12,7 @@ from driftloop.cluster.reader import ClusterError, ForbiddenError
 from driftloop.contract.integrity import describe_distrust, describe_mismatch
 from driftloop.contract.names import OWN_SELECTOR
 from driftloop.contract.platform import CONFIG_KEYS, SECRET_KEYS
+from driftloop.platform import parse_platform
 from driftloop.release.minisign import SigningKey, make_signing_key
 from driftloop.release.statement import SignedPart, state_version
 from tests.pipelines import version
@@ -470,3 +471,28 @@ def test_now_is_the_moment_of_asking():
     later = datetime.now(UTC) + timedelta(days=366)
     (finding,) = doctor.webhooks(Answers({path: {"items": [hook]}}), later)
     assert finding.level is Level.WRONG
+
+
+def test_a_platform_file_says_what_is_looked_for():
+    text = (
+        "apiVersion: driftloop.dev/v1alpha1\nkind: Platform\nmetadata: {name: prod}\nspec:\n"
+        "  path: clusters/prod\n  flux: {sourceRef: {name: fleet}, dependsOn: [{name: mesh}]}\n"
+        "  objectStore: {endpoint: https://s3.acme.example, credentials: workload-identity}\n"
+        "  gateway: {name: public, namespace: gateways, pods: {namespace: ingress}}\n"
+    )
+    ground = parse_platform(text, path="driftloop/prod/platform.yaml")
+    assert texts(doctor.gateway(Answers({}), ground)) == [
+        "Gateway gateways/public does not exist",
+        "EnvoyFilter ingress/request-id does not exist",
+        "EnvoyFilter ingress/request-limits does not exist",
+    ]
+    assert texts(doctor.flux_objects(Answers({}), ground)) == [
+        "GitRepository flux-system/fleet does not exist, driftloop/prod/platform.yaml names it",
+        "Kustomization flux-system/mesh does not exist, driftloop/prod/platform.yaml names it",
+    ]
+    config = dict.fromkeys(CONFIG_KEYS, "{s3: {endpoint: s3.acme.example}}")
+    secret = {key: "" for keys in SECRET_KEYS.values() for key in keys}
+    without = {key: value for key, value in secret.items() if key not in ("accesskey", "secretkey")}
+    assert texts(doctor.platform(platform(config, without), ground)) == []
+    (said,) = texts(doctor.platform(platform(config, without)))
+    assert "has no accesskey, secretkey" in said

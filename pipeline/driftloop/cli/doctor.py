@@ -9,25 +9,41 @@ from driftloop.cluster import doctor
 from driftloop.cluster.findings import Level
 from driftloop.cluster.reader import ApiReader
 from driftloop.errors import PipelineError
+from driftloop.operations.ground.files import read_platform_file
 
 EXAMPLES = """\b
 Examples:
   driftloop doctor
-  driftloop doctor --context staging --all"""
+  driftloop doctor --context staging --all
+  driftloop doctor --platform driftloop/prod/platform.yaml"""
 
 
 @click.command("doctor", epilog=EXAMPLES)
 @options.kubeconfig
 @options.context
+@click.option(
+    "--platform",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Platform file of the cluster: look for what it names, and for nothing that it does without.",
+)
 @click.option("--all", "everything", is_flag=True, help="Also print what is in order.")
 @options.output
-def command(*, kubeconfig: Path | None, context: str | None, everything: bool, output: str) -> None:
+def command(
+    *,
+    kubeconfig: Path | None,
+    context: str | None,
+    platform: Path | None,
+    everything: bool,
+    output: str,
+) -> None:
     """Diagnose a cluster, with a fix for each problem. Reads only; works on a partly installed
     cluster.
 
     Exit code 1 when something is wrong.
     """
-    findings = list(doctor.examine(ApiReader(kubeconfig, context)))
+    reader = ApiReader(kubeconfig, context)
+    ground = doctor.DEFAULT if platform is None else read_platform_file(platform)
+    findings = list(doctor.examine(reader, ground))
     wrong = sum(finding.level is Level.WRONG for finding in findings)
     if output != "text":
         rows = [{"level": f.level, "what": f.what, "fix": f.fix} for f in findings]

@@ -4,6 +4,7 @@ Nothing is written."""
 import base64
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from cryptography import x509
@@ -26,8 +27,11 @@ from driftloop.contract.names import (
     PLATFORM,
 )
 from driftloop.errors import PipelineError
+from driftloop.platform import PlatformFile, default_platform
 from driftloop.text.load import load_mapping
 
+DEFAULT = default_platform("dev")
+"""A cluster without a platform file."""
 OLDEST = (1, 34)
 """Knative 1.22 and Flux 2.9 refuse older ones."""
 
@@ -148,8 +152,41 @@ def secrets(reader: Reader) -> Findings:
             )
 
 
-def platform(reader: Reader) -> Findings:
+def flux_objects(reader: Reader, ground: PlatformFile) -> Findings:
+    """The source and the Kustomizations that a platform file names."""
+    own = ground.spec.flux
+    if not ground.layout.is_declared:
+        return
+    source = own.source_ref
+    home = source.namespace or own.namespace
+    named: list[tuple[str, str, str, str, str]] = [
+        ("source.toolkit.fluxcd.io/v1", "gitrepositories", source.kind, home, source.name)
+    ]
+    named += [
+        (
+            "kustomize.toolkit.fluxcd.io/v1",
+            "kustomizations",
+            "Kustomization",
+            each.namespace or own.namespace,
+            each.name,
+        )
+        for each in own.depends_on
+    ]
+    for group, plural, kind, namespace, name in named:
+        if reader.get(f"/apis/{group}/namespaces/{namespace}/{plural}/{name}") is None:
+            yield DoctorFinding(
+                Level.WRONG,
+                f"{kind} {namespace}/{name} does not exist, {ground.path} names it",
+                "pipelines wait for it for ever: correct the name, or create it",
+            )
+        else:
+            yield DoctorFinding(Level.OK, f"{kind} {namespace}/{name} exists")
+
+
+def platform(reader: Reader, ground: PlatformFile = DEFAULT) -> Findings:
     """ConfigMap and Secrets of the platform's settings in every pipeline namespace, key by key."""
+    is_keyless = ground.spec.object_store.credentials == "workload-identity"
+    unused = (contract.ACCESS_KEY.key, contract.SECRET_KEY.key) if is_keyless else ()
     homes = items(reader, f"/api/v1/namespaces?{OWN_SELECTOR}") or []
     if not homes:
         yield DoctorFinding(
@@ -166,7 +203,8 @@ def platform(reader: Reader) -> Findings:
             if settings is None:
                 yield DoctorFinding(Level.WRONG, f"{namespace} has no {kind} {name}", fix)
                 continue
-            missing = [key for key in keys if key not in (settings.get("data") or {})]
+            held = settings.get("data") or {}
+            missing = [key for key in keys if key not in held and key not in unused]
             if missing:
                 yield DoctorFinding(
                     Level.WRONG,
@@ -208,21 +246,23 @@ def users(reader: Reader) -> Findings:
         )
 
 
-def gateway(reader: Reader) -> Findings:
+def gateway(reader: Reader, ground: PlatformFile = DEFAULT) -> Findings:
     """The way in, and the filter that gives every request its id."""
     base = "/apis/networking.istio.io"
+    own = ground.spec.gateway
+    filters = f"{base}/v1alpha3/namespaces/{own.pods.namespace}/envoyfilters"
     for path, name in (
         (
-            f"{base}/v1/namespaces/istio-system/gateways/seldon-gateway",
-            "Gateway istio-system/seldon-gateway",
+            f"{base}/v1/namespaces/{own.namespace}/gateways/{own.name}",
+            f"Gateway {own.ref}",
         ),
         (
-            f"{base}/v1alpha3/namespaces/istio-system/envoyfilters/request-id",
-            "EnvoyFilter istio-system/request-id",
+            f"{filters}/request-id",
+            f"EnvoyFilter {own.pods.namespace}/request-id",
         ),
         (
-            f"{base}/v1alpha3/namespaces/istio-system/envoyfilters/request-limits",
-            "EnvoyFilter istio-system/request-limits",
+            f"{filters}/request-limits",
+            f"EnvoyFilter {own.pods.namespace}/request-limits",
         ),
     ):
         if reader.get(path) is None:
@@ -307,14 +347,19 @@ def gpus(reader: Reader) -> Findings:
 
 
 CHECKS: tuple[Callable[[TextReader], Findings], ...] = (
-    version, crds, flux, secrets, platform, users, signatures, gateway, events, jetstream, deployments,
+    version, crds, flux, secrets, users, signatures, events, jetstream, deployments,
     altered, crashes, placements, starts, autoscalers, webhooks, gpus,
 )  # fmt: skip
 
+GROUND_CHECKS: tuple[Callable[..., Findings], ...] = (platform, gateway, flux_objects)
+"""Those that ask for what a platform file says."""
 
-def examine(reader: TextReader) -> Iterator[DoctorFinding]:
-    """Every check in turn; what may not be read is said, and the rest goes on."""
-    for check in CHECKS:
+
+def examine(reader: TextReader, ground: PlatformFile = DEFAULT) -> Iterator[DoctorFinding]:
+    """Every check in turn, of a cluster as its platform file has it; what may not be read is said, and the rest goes on."""
+    named = (partial(check, ground=ground) for check in GROUND_CHECKS)
+    checks: tuple[Callable[[TextReader], Findings], ...] = (*CHECKS, *named)
+    for check in checks:
         try:
             yield from check(reader)
         except ForbiddenError as error:

@@ -435,6 +435,7 @@ def _flux(ground: PlatformFile) -> flux.Kustomization:
             interval="10m",
             retry_interval="1m",
             timeout="5m",
+            service_account_name=own.service_account_name,
             path=f"./{ground.layout.place(base).rstrip('/')}",
             prune=True,
             wait=True,

@@ -61,6 +61,10 @@ class Flux(SpecModel):
     )
     """Flux Kustomizations that are applied once before the first tree of a pipeline: what installs Argo, Knative, NATS
     and Istio. An empty list waits for none."""
+    service_account_name: ObjectName | None = None
+    """Account of `namespace` by which Flux applies pipelines and their settings, as a platform team gives one to a
+    tenant: its Role must hold what a pipeline's own would. When left out each pipeline has an account of its own, with
+    no more rights than its kinds of objects need."""
 
 
 class Images(SpecModel):

@@ -64,7 +64,7 @@ def _build_kustomization(
             path=f"./{ground.layout.place(trees.tree_folder(tree, names.pipeline))}",
             prune=True,
             wait=True,
-            service_account_name=names.flux,
+            service_account_name=ground.spec.flux.service_account_name or names.flux,
             source_ref=ObjectReference(
                 kind=source.kind, name=source.name, namespace=source.namespace
             ),

@@ -29,6 +29,7 @@ from driftloop.git.repository import Commit, LoggedCommit, Repository, Repositor
 from driftloop.operations.commits import remembered
 from driftloop.operations.commits.clusters import platform_of, read_platform
 from driftloop.operations.commits.impact import SpecImpact, assess_impact, refuse_surprises
+from driftloop.operations.commits.reach import check_reached
 from driftloop.operations.commits.room import find_room_surprises
 from driftloop.plan.plan import CLUSTER
 from driftloop.platform import PlatformFile
@@ -203,6 +204,7 @@ def commit_spec(
         verb = "Change" if exists else "Add"
         new = _render_clusters(text, release, name, clusters, platform, path=path)
         _remember_clusters(text, release, name, clusters, platform, path=path)
+        check_reached(tree, tree.layout, own, name)
         _refuse_errors(new, own)
         if allow is not None:
             ours = {
@@ -309,6 +311,7 @@ def commit_carried(
         if base is not None and after == before and new_text == base.spec:
             return None
         files = base.files if base is not None else _select_files(tree, name)
+        check_reached(tree, layout, cluster, name)
         new = _render_clusters(new_text, after, name, [cluster], platform)
         _refuse_errors(new, cluster)
         if base is not None:

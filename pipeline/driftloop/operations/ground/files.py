@@ -7,6 +7,7 @@ from pathlib import Path
 from driftloop.contract import trees
 from driftloop.contract.layout import Layout
 from driftloop.errors import RenderError, SpecError
+from driftloop.platform import PlatformFile, parse_platform
 from driftloop.render import FileChange
 from driftloop.spec import Document, parse_spec
 
@@ -58,6 +59,17 @@ def _list_paths(folder: Path) -> Iterator[str]:
         inside = os.path.relpath(parent, folder)
         for name in sorted(names):
             yield name if inside == "." else f"{inside}/{name}"
+
+
+def read_platform_file(file: Path) -> PlatformFile:
+    """Read one platform file, by its path in the git repository that it is in, if it is in one."""
+    here = file.resolve()
+    root = next((each for each in here.parents if (each / ".git").exists()), here.parent)
+    try:
+        text = here.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{file} can't be read: {error}") from error
+    return parse_platform(text, path=here.relative_to(root).as_posix(), shown=str(file))
 
 
 def read_tree(folder: Path, pipeline: str, layout: Layout) -> dict[str, str]:

@@ -42,10 +42,7 @@ def pipeline_entry(plan: Plan) -> tuple[KubernetesObject, ...]:
     names = plan.names
     return (
         pipeline_namespace(plan),
-        _flux_account(plan),
-        _flux_role(plan),
-        _flux_binding(plan),
-        *_leftovers(plan),
+        *(() if plan.ground.spec.flux.service_account_name else _flux_rights(plan)),
         *_token(plan, names.executor),
         _executor_role(plan),
         build_binding(plan, names.executor, COMPONENT),
@@ -77,6 +74,11 @@ def pipeline_namespace(plan: Plan) -> core.Namespace:
             labels={**parts.object_labels(plan.names, "namespace"), **levels, **enrolled},
         )
     )
+
+
+def _flux_rights(plan: Plan) -> tuple[KubernetesObject, ...]:
+    """The account by which Flux applies the pipeline, and its rights."""
+    return (_flux_account(plan), _flux_role(plan), _flux_binding(plan), *_leftovers(plan))
 
 
 def _flux_account(plan: Plan) -> core.ServiceAccount:
