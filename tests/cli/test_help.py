@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
+from driftloop.cli.lazy import SuggestingGroup
 from driftloop.cli.root import root
 from tests.cli.reference import reference
 
@@ -32,6 +33,11 @@ def test_help_describes_the_command_its_options_and_shows_an_example(name: str) 
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter.name
+
+
+def test_every_group_answers_a_mistyped_command() -> None:
+    groups = [command for command in COMMANDS.values() if isinstance(command, click.Group)]
+    assert all(isinstance(group, SuggestingGroup) for group in groups)
 
 
 def test_the_reference_is_up_to_date(update: bool) -> None:

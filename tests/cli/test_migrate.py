@@ -108,6 +108,8 @@ spec:
   subscriber: {ref: {apiVersion: serving.knative.dev/v1beta1, kind: Service, name: dump}}
 """
 
+CRON = "apiVersion: argoproj.io/v1alpha1\nkind: CronWorkflow\nmetadata: {{name: a}}\nspec:\n  {}\n"
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
@@ -201,6 +203,9 @@ def test_what_would_mean_something_else_is_left(kind: str, spec: str, said: str)
 @pytest.mark.parametrize(
     ("before", "after"),
     [
+        (CRON.format("schedule: 0 3 1,15 * *  # twice"), CRON.format("schedules: ['0 3 1,15 * *']  # twice")),
+        (CRON.format("schedule: 0 3 * * *"), CRON.format("schedules: [0 3 * * *]")),
+        (CRON.format("schedule:\n    '0 3 * * *'"), CRON.format("schedules:\n    - '0 3 * * *'")),
         ("apiVersion: batch/v1beta1\r\nkind: CronJob\r\n", "apiVersion: batch/v1\r\nkind: CronJob\r\n"),
         ("kind: CronJob\n'apiVersion':\n  'batch/v1beta1'\n", "kind: CronJob\n'apiVersion':\n  'batch/v1'\n"),
         (

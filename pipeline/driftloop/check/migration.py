@@ -227,10 +227,14 @@ def _list_value(text: str, place: MappingPlace, entry: EntryPlace, new: str) -> 
                 edits.append(_Edit(line, line, "  "))
             line = text.find("\n", line, entry.content_end) + 1
         return edits
+    # what is plain outside of brackets may be several items within them
+    quote = "'" if value[0] not in "'\"{[" and re.search(r"[,\[\]{}]|: | #", value) else ""
+    if quote and ("'" in value or "\n" in value):
+        raise _LeftError(_UNUSUAL)
     return [
         renamed,
-        _Edit(entry.value_start, entry.value_start, "["),
-        _Edit(entry.content_end, entry.content_end, "]"),
+        _Edit(entry.value_start, entry.value_start, f"[{quote}"),
+        _Edit(entry.content_end, entry.content_end, f"{quote}]"),
     ]
 
 

@@ -9,6 +9,7 @@ import click
 
 from driftloop import __version__
 from driftloop.cli import options, terminal
+from driftloop.cli.lazy import SuggestingGroup
 from driftloop.errors import RenderError
 from driftloop.operations.platform.layout import PROFILES, check_cluster, check_registry
 from driftloop.operations.platform.repository import (
@@ -53,7 +54,7 @@ _registry = click.option(
 )
 
 
-@click.group("platform", epilog=EXAMPLES)
+@click.group("platform", cls=SuggestingGroup, epilog=EXAMPLES)
 def command() -> None:
     """Write the platform's files, `cluster/`, into a cluster repository, and bring them to this
     version.
