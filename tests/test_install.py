@@ -134,6 +134,29 @@ def test_the_wheel_carries_the_platform(bare: Path, tmp_path: Path) -> None:
     assert "nothing to change" in run(driftloop, "platform", "diff", "there", cwd=tmp_path)
 
 
+@pytest.mark.slow
+def test_an_image_gets_the_wheel_that_is_installed(wheel: Path, bare: Path, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\ncp "$2"/* {tmp_path}\n')
+    program.chmod(0o755)
+    driftloop = str(bare / "driftloop")
+    command = (driftloop, "build", "--role", "trainer", "--tool", str(program))
+    assert run(*command, cwd=tmp_path).endswith(f"ghcr.io/driftloop/trainer:{__version__}\n")
+    with zipfile.ZipFile(wheel) as given, zipfile.ZipFile(tmp_path / wheel.name) as made:
+        names = {name for name in given.namelist() if not name.endswith("RECORD")}
+        assert names == {name for name in made.namelist() if not name.endswith("RECORD")}
+        assert all(given.read(name) == made.read(name) for name in names)
+    assert "driftloop-train" in {
+        file.name for file in install(tmp_path / wheel.name, sys.executable, "again").iterdir()
+    }
+    package = next((bare.parent / "lib").glob("python3*/site-packages/driftloop"))
+    text = (package / "errors.py").read_text()
+    (package / "errors.py").unlink()
+    (package / "errors.py").write_text(text + "# changed\n")
+    assert "was changed after its installation" in run(*command, cwd=tmp_path, code=1)
+    (package / "errors.py").write_text(text)
+
+
 @pytest.fixture
 def project(bare: Path, tmp_path: Path) -> Path:
     run(str(bare / "driftloop"), "init", "shop", "--template", "tabular", cwd=tmp_path)

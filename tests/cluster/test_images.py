@@ -1,5 +1,6 @@
 """`make images` in one call: every role and the digits example, with whatever builder is there."""
 
+import fnmatch
 import os
 import re
 import subprocess
@@ -8,31 +9,24 @@ from pathlib import Path
 import pytest
 
 from driftloop import __version__
+from driftloop.operations.building.recipes import list_platform_roles
 from driftloop.plan import images
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("monitor", ["{detector: ks}", "{alibi: {class: MMDDrift}}"])
-def test_the_image_of_alibi_s_classes_is_built_where_a_monitor_names_one(tmp_path, monitor):
-    builder = tmp_path / "builder"
-    builder.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/built\n')
-    builder.chmod(0o755)
-    text = f"spec: {{images: {{}}, monitors: {{drift: {monitor}}}}}\n"
-    (tmp_path / "pipeline.yaml").write_text(text)
-    places = {"IMAGE_BUILDER": str(builder), "SBOM_FOLDER": str(tmp_path / "sbom")}
-    command = ["scripts/images", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, **places}, check=True, capture_output=True)
-    built = (tmp_path / "built").read_text().splitlines()
-    assert images.MONITOR in built
-    assert (images.ALIBI in built) == ("alibi" in monitor)
+@pytest.mark.parametrize("pipeline", ["digits", "alibi"])
+def test_the_image_of_alibi_s_classes_is_built_where_a_monitor_names_one(pipeline):
+    roles = list_platform_roles(ROOT / "tests" / "golden" / pipeline / "pipeline.yaml")
+    assert "monitor" in roles
+    assert ("alibi" in roles) == (pipeline == "alibi")
 
 
 def test_every_role_and_the_example_are_built_in_one_call(tmp_path):
     builder = tmp_path / "builder"
     builder.write_text(
-        f'#!/bin/sh\n[ -d "$2" ] && [ -f "$4" ] || exit 3\necho "$1 $2 {tmp_path}/$$" >> {tmp_path}/built\n'
-        f'cp "$4" {tmp_path}/$$\n'
+        '#!/bin/sh\n[ -d "$2" ] && [ -f "$4" ] || exit 3\n'
+        f'echo "$1 : $(ls "$2" | xargs) | $(sed -n "s/^COPY \\([^-].*\\) [^ ]*$/\\1/p" "$4" | xargs)" >> {tmp_path}/built\n'
     )
     builder.chmod(0o755)
     (line,) = re.findall(r"^images:.*\n\t@(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -55,13 +49,9 @@ def test_every_role_and_the_example_are_built_in_one_call(tmp_path):
         images.DRIFTLOOP, images.MONITOR, images.TRAINER, server,
         "ghcr.io/driftloop/digits-trainer:1.0.0", "ghcr.io/driftloop/digits-server:1.0.0",
     }  # fmt: skip
-    # what a role's image needs is in the folder it is built from
-    assert built[server].startswith("pipeline/driftloop/images/server ")
     assert len(list((tmp_path / "sbom").iterdir())) == len(built)
-    for folder, dockerfile in (words.split() for words in built.values()):
-        for source in re.findall(
-            r"^COPY (?!--from)(\S+)", Path(dockerfile).read_text(), re.MULTILINE
-        ):
-            assert (ROOT / folder / source).exists(), (
-                f"{dockerfile} copies {source}, which is not in {folder}"
-            )
+    # what an image is made of is in the folder it is built from
+    for ref, words in built.items():
+        found, copied = words.split(" ", 1)[1].split(" | ")
+        for source in copied.split():
+            assert fnmatch.filter(found.split(), source) or source == ".", f"{ref} copies {source}"

@@ -27,8 +27,8 @@ def digest_of(content: bytes) -> str:
 
 
 @contextmanager
-def distribution(folder: Path) -> Iterator[str]:
-    """Debian's docker-registry with an empty store; yields host:port."""
+def distribution(folder: Path, users: Path | None = None) -> Iterator[str]:
+    """Debian's docker-registry with an empty store, for all or for the users of a file; yields host:port."""
     assert BINARY is not None
     port = free_port()
     config = folder / "registry.yml"
@@ -39,6 +39,7 @@ def distribution(folder: Path) -> Iterator[str]:
                 "storage": {"filesystem": {"rootdirectory": str(folder / "store")}},
                 "http": {"addr": f"127.0.0.1:{port}"},
                 "log": {"level": "warn"},
+                **({"auth": {"htpasswd": {"realm": "it", "path": str(users)}}} if users else {}),
             }
         )
     )

@@ -15,6 +15,7 @@ COMMANDS = {
     "schema": ("driftloop.cli.schema", "Print the JSON Schema of the spec, for editors"),
     "try": ("driftloop.cli.try_", "Call the functions of a project once, on real data"),
     "backtest": ("driftloop.cli.backtest", "Replay rows through the monitors of a spec"),
+    "build": ("driftloop.cli.build", "Build the images of a spec, and driftloop's own"),
     "plan": ("driftloop.cli.plan", "Preview what a commit would change"),
     "render": ("driftloop.cli.render", "Render specs into a folder"),
     "commit": ("driftloop.cli.commit", "Render a spec and commit it to the cluster repository"),

@@ -1,0 +1,1 @@
+"""Container images, built from a project and from this package."""
