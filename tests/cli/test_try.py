@@ -44,14 +44,55 @@ def tries(
     return done
 
 
+def give_things(project: Path) -> None:
+    """Let training and server ask for a variable, a secret and a folder, which local.yaml has."""
+    change(project / "pipeline.yaml", "learning_rate: 0.5}}", "learning_rate: 0.5}, GIVEN}")
+    change(project / "pipeline.yaml", "serve: {model: Model}", "serve: {model: Model, GIVEN}")
+    given = (
+        "env: {ISLAND: Biscoe, TOKEN: {secret: atlas, key: token}, FEATURES: /data/features}, "
+        "envFrom: [{config: site}], volumes: [{pvc: features, mountPath: /data/features}]"
+    )
+    spec = project / "pipeline.yaml"
+    spec.write_text(spec.read_text().replace("GIVEN", given))
+    wanted = "[os.environ[name] for name in ('ISLAND', 'TOKEN', 'REGION')] == ['Biscoe', 'geheim', 'south']"
+    looks = f"    assert {wanted}\n    assert Path(os.environ['FEATURES'], 'one').exists()\n"
+    change(
+        project / "trainer" / "train.py",
+        "    x, y = read_all(data)\n    mean",
+        f"{looks}    x, y = read_all(data)\n    mean",
+    )
+    change(project / "trainer" / "train.py", "import json\n", "import json\nimport os\n")
+    server = project / "server" / "Model.py"
+    change(
+        server,
+        "        with np.load(",
+        f"    {looks.replace(chr(10), chr(10) + '    ')}    with np.load(",
+    )
+    change(server, "from pathlib", "import os\nfrom pathlib")
+    (project.parent / "features").mkdir()
+    (project.parent / "features" / "one").touch()
+    (project / ".driftloop").mkdir()
+    (project / ".driftloop" / "local.yaml").write_text(
+        "secrets: {atlas: {token: geheim}}\nconfigs: {site: {REGION: south}}\n"
+        f"volumes: {{features: {project.parent / 'features'}}}\n"
+    )
+
+
+def change(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1, old
+    file.write_text(text.replace(old, new))
+
+
 def test_all_of_a_project_is_called_once(project: Path, envs: Path) -> None:
-    before = sorted(project.rglob("*"))
+    give_things(project)
+    before = {*project.rglob("*"), project / ".driftloop" / ".gitignore"}
     done = tries(project, envs)
     stages = [line.partition(":")[0] for line in done.stderr.splitlines() if line.endswith(" s)")]
     assert stages == ["data", "train", "evaluate", "serve"]
     assert '"accuracy": ' in done.stderr
     assert "answered 6" in done.stderr or "answered 5" in done.stderr
-    assert sorted(project.rglob("*")) == before
+    assert set(project.rglob("*")) == before
 
 
 def test_an_error_names_the_line_of_the_users_own_file(project: Path, envs: Path) -> None:

@@ -9,7 +9,7 @@ from driftloop.contract.variables import find_owner
 from driftloop.plan import make_plan
 from driftloop.render import render_tree
 from driftloop.spec import InvalidSpec, load_spec, parse_spec
-from tests.golden.trees import documents, tree
+from tests.golden.trees import documents, release_text, tree
 from tests.spec.specs import changed
 
 TRAIN = 'train: {run: "train:train"}'
@@ -25,6 +25,10 @@ def train(env: str) -> str:
         ("env: {A: 3}", "spec.train.env.A is 3, must be text", 'put it in quotes: "3"'),
         ("env: {A: true}", "spec.train.env.A is true, must be text", 'put it in quotes: "true"'),
         ("env: {A: {key: b}}", "is a mapping, must be a text, `{secret: NAME, key: KEY}` or", None),
+        ("env: {A: {secret: driftloop-git, key: git-password}}", "must be an object of your own", None),
+        ("envFrom: [{config: driftloop-platform}]", "must be an object of your own", None),
+        ("volumes: [{secret: digits-executor.service-account-token, mountPath: /t}]",
+         "must be an object of your own", None),
         ("env: {A: {secret: b}}", "spec.train.env.A.key is missing, must be given", None),
         ("env: {A: {secret: b, key: c/d}}", "A.key is `c/d`, must be a key of a Secret", None),
         ("env: {A: {secret: B, key: c}}", "A.secret is `B`, must be the name of a Kubernetes", None),
@@ -67,6 +71,40 @@ def test_variables_are_part_of_the_recipe_and_secrets_by_name() -> None:
     ]
     assert recipes[0] == recipes[1], "the order makes no other model"
     assert len(set(recipes)) == len(recipes) - 1
+
+
+@pytest.mark.parametrize(
+    ("serve", "name"),
+    [
+        ("{server: sklearn, GIVEN}", "model"),
+        ("{server: tensorflow, protocol: seldon, GIVEN}", "tfserving"),
+        (
+            "{model: Digits, graph: {type: transformer, name: scale, image: server, class: Scale, GIVEN, "
+            "children: [{type: released}]}}",
+            "scale",
+        ),
+    ],
+)
+def test_every_server_has_what_it_is_given(serve: str, name: str) -> None:
+    given = (
+        "env: {A: {secret: s, key: k}}, envFrom: [{config: c}], volumes: [{pvc: p, mountPath: /p}]"
+    )
+    text = changed("{model: Digits}", serve.replace("GIVEN", given))
+    release = release_text("function")
+    assert release is not None
+    deployment = yaml.safe_load(
+        render_tree(text, release.replace("function", "digits"))[
+            "deployments/digits/model.seldondeployment.yaml"
+        ]
+    )
+    external = "ConfigMap/c, PersistentVolumeClaim/p, Secret/s"
+    assert deployment["metadata"]["annotations"] == {"driftloop.dev/external": external}
+    pod = deployment["spec"]["predictors"][0]["componentSpecs"][0]["spec"]
+    having = {each["name"] for each in pod["containers"] if "envFrom" in each}
+    assert having == {name}
+    (container,) = (each for each in pod["containers"] if each["name"] == name)
+    assert {"name": "pvc-p", "mountPath": "/p", "readOnly": True} in container["volumeMounts"]
+    assert {"name": "pvc-p", "persistentVolumeClaim": {"claimName": "p"}} in pod["volumes"]
 
 
 def test_two_volumes_have_two_paths() -> None:

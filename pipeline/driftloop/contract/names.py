@@ -48,6 +48,8 @@ OWN_LABELS = {MANAGED_BY_LABEL: OWNER}
 OWN_SELECTOR = f"labelSelector={MANAGED_BY_LABEL}%3D{OWNER}"
 """Query that lists driftloop's own objects at the API server."""
 
+TOKEN_SUFFIX = ".service-account-token"  # noqa: S105 - the end of a name
+"""End of the names of Secrets with an account's token, where Argo looks for them."""
 TOKEN_SECRET = "kubernetes.io/service-account-token"  # noqa: S105 - a type
 """Type of the Secrets into which Kubernetes writes the token of a ServiceAccount."""
 
@@ -380,7 +382,7 @@ class Names:
     @staticmethod
     def token(account: str) -> str:
         """Secret with the token of a ServiceAccount, for Argo's own containers."""
-        return f"{account}.service-account-token"
+        return f"{account}{TOKEN_SUFFIX}"
 
     def kustomization_name(self, tree: str) -> str:
         """Flux Kustomization of one tree: workflows, deployments, monitors."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from driftloop.contract.variables import find_owner
 from driftloop.spec.base import SpecModel
-from driftloop.spec.values import SecretName
+from driftloop.spec.values import OwnObjectName
 from driftloop.spec.volumes import Volume
 
 
@@ -53,7 +53,7 @@ DataKey = Annotated[str, AfterValidator(_data_key), Field(min_length=1, max_leng
 class SecretKey(SpecModel):
     """One value of a Secret."""
 
-    secret: SecretName
+    secret: OwnObjectName
     """Name of a Secret in the pipeline's namespace. On one machine: below `secrets` in `.driftloop/local.yaml`, which
     git ignores."""
     key: DataKey
@@ -63,7 +63,7 @@ class SecretKey(SpecModel):
 class ConfigKey(SpecModel):
     """One value of a ConfigMap."""
 
-    config: SecretName
+    config: OwnObjectName
     """Name of a ConfigMap in the pipeline's namespace. On one machine: below `configs` in `.driftloop/local.yaml`."""
     key: DataKey
     """Key in the ConfigMap."""
@@ -72,14 +72,14 @@ class ConfigKey(SpecModel):
 class WholeSecret(SpecModel):
     """All keys of a Secret."""
 
-    secret: SecretName
+    secret: OwnObjectName
     """Name of a Secret in the pipeline's namespace."""
 
 
 class WholeConfig(SpecModel):
     """All keys of a ConfigMap."""
 
-    config: SecretName
+    config: OwnObjectName
     """Name of a ConfigMap in the pipeline's namespace."""
 
 

@@ -14,7 +14,8 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Wit
 
 from driftloop.contract.budgets import read_alarms, read_traffic
 from driftloop.contract.limits import REQUEST_LIMITS
-from driftloop.contract.names import LONGEST_MONITOR, is_own_part
+from driftloop.contract.names import LONGEST_MONITOR, TOKEN_SUFFIX, is_own_part
+from driftloop.contract.platform import OBJECTS
 from driftloop.spec import cron
 
 _MEMORY_UNITS = {
@@ -314,6 +315,15 @@ def _object_name(text: str) -> str:
     return text
 
 
+def _foreign(text: str) -> str:
+    if text in OBJECTS or text.endswith(TOKEN_SUFFIX):
+        raise ValueError(
+            "must be an object of your own: driftloop's hold the keys of platform, git and signing, which a person's "
+            "code gets no part of"
+        )
+    return text
+
+
 def _monitor(text: str) -> str:
     if not re.fullmatch(rf"[a-z][a-z0-9]{{0,{LONGEST_MONITOR - 1}}}", text):
         raise ValueError(
@@ -368,6 +378,8 @@ PipelineName = Annotated[str, _name(34), Field(max_length=64)]
 NamespaceName = Annotated[str, _name(63), Field(max_length=64)]
 SecretName = Annotated[str, AfterValidator(_object_name), Field(max_length=253)]
 """A name of an object as Kubernetes takes it: parts of lower-case letters, digits and dashes, with dots between."""
+OwnObjectName = Annotated[SecretName, AfterValidator(_foreign)]
+"""Name of a Secret or ConfigMap that is not driftloop's own."""
 StepName = Annotated[str, _name(40), Field(max_length=64)]
 ProfileName = Annotated[str, _name(40), Field(max_length=64)]
 NodeName = Annotated[str, _name(18), Field(max_length=64)]

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from driftloop.contract.variables import find_folder_owner
 from driftloop.spec.base import SpecModel
-from driftloop.spec.values import SecretName
+from driftloop.spec.values import OwnObjectName, SecretName
 
 
 def _mount_path(text: str) -> str:
@@ -29,7 +29,7 @@ MountPath = Annotated[str, AfterValidator(_mount_path), Field(max_length=500)]
 class SecretFiles(SpecModel):
     """The keys of a Secret as files, read-only."""
 
-    secret: SecretName
+    secret: OwnObjectName
     """Name of a Secret in the pipeline's namespace."""
     mount_path: MountPath
     """Folder in the container."""
@@ -38,7 +38,7 @@ class SecretFiles(SpecModel):
 class ConfigFiles(SpecModel):
     """The keys of a ConfigMap as files, read-only."""
 
-    config: SecretName
+    config: OwnObjectName
     """Name of a ConfigMap in the pipeline's namespace."""
     mount_path: MountPath
     """Folder in the container."""

@@ -71,8 +71,14 @@ class OwnValues:
         for kind, name, key in missing:
             if kind == VOLUMES:
                 lines.setdefault(kind, {})[name] = "/a/folder/of/this/machine"
-            else:
-                lines.setdefault(kind, {}).setdefault(name, {})[key or "KEY"] = "…"
+                continue
+            keys = lines.setdefault(kind, {}).setdefault(name, {})
+            if key is not None:
+                keys[key] = "…"
+        for kind in KINDS:
+            for keys in lines.get(kind, {}).values():
+                if not keys:
+                    keys["KEY"] = "…"
         body = dump_yaml(lines).rstrip().replace("\n", "\n  ")
         verb = "add to" if self.held or self.folders else "write into"
         return f"{verb} {self.file}, which git ignores:\n  {body}"
