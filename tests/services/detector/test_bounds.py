@@ -1,6 +1,7 @@
 """Thresholds that are not ours: how far beyond them a window must be for the stated rate."""
 
 import json
+import math
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -22,9 +23,13 @@ from driftloop.services.detector.detectors.function import FunctionProgram
 from driftloop.services.detector.detectors.statistics import find_most
 from driftloop.services.detector.errors import FitError
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
-from driftloop.services.detector.fitting.bounds import HEAVY, bound_heavy_tail, bound_tail
 from driftloop.services.detector.fitting.order import calibrate_fit
 from driftloop.services.detector.fitting.selftest import examine_fit
+from driftloop.services.detector.fitting.tails import (
+    bound_heavy_tail,
+    bound_tail,
+    looks_heavy,
+)
 
 Rows = NDArray[np.float64]
 RATE, WINDOW, RELEASES, WINDOWS = 0.05, 50, 3, 100
@@ -142,15 +147,29 @@ def test_what_can_t_alarm_for_its_heavy_tail_is_refused_with_the_reason() -> Non
     assert "return their logarithm, a rank or a share of rows" in str(caught.value.hint)
 
 
-def test_a_power_law_is_told_from_an_exponential_tail() -> None:
+@pytest.mark.parametrize("index", [1.0, 1.5, 3.0, None])
+@pytest.mark.parametrize("rate", [0.05, 0.01])
+def test_scores_of_any_tail_exceed_their_bound_no_oftener_in_19_of_20_cases(
+    index: float | None, rate: float
+) -> None:
+    """Power laws without zeros, which by chance may look exponential; and exponential scores."""
     random = np.random.default_rng(0)
-    rate, count = 0.01, 400
-    for draw, beyond in ((random.pareto, 99.0), (lambda _, size: random.exponential(size=size), 0)):
-        bounds = [bound_heavy_tail(draw(1, size=80), rate, 80) for _ in range(count)]
-        taken = [bound for bound in bounds if bound]
-        assert len(taken) >= 0.9 * count if beyond else len(taken) <= find_most(count, HEAVY, DOUBT)
-        assert sum(bound < beyond for bound in taken) <= find_most(len(taken), 0.08, DOUBT)
-    assert bound_heavy_tail(np.zeros(40), rate, 40) == 0
+    count = 300
+    if index is None:
+        draws, beyond = random.exponential(size=(count, 80)), -math.log(rate)
+    else:
+        draws, beyond = random.pareto(index, (count, 80)), rate ** (-1 / index) - 1
+    bounds = [max(bound_tail(scores, rate), bound_heavy_tail(scores, rate, 80)) for scores in draws]
+    assert sum(bound < beyond for bound in bounds) <= find_most(count, 0.05, DOUBT)
+    heavy = sum(looks_heavy(scores) for scores in draws)
+    assert heavy <= find_most(count, 0.2, DOUBT) if index is None else heavy > 0.7 * count
+
+
+def test_light_tails_and_scores_that_say_nothing_have_no_heavy_bound() -> None:
+    random = np.random.default_rng(0)
+    light = [bound_heavy_tail(random.random(80), 0.01, 80) for _ in range(50)]
+    assert sum(bound > 0 for bound in light) <= 2
+    assert bound_heavy_tail(np.zeros(40), 0.01, 40) == 0
     assert np.isfinite(bound_heavy_tail(np.repeat([0.0, 1e300], 20), 1e-9, 40))
 
 

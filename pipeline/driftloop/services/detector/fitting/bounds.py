@@ -2,14 +2,10 @@
 alibi-detect, whose p-values are those of random rows, and of a person's functions, whose thresholds are guesses.
 
 Windows of the training data are judged by detectors that are fitted on other rows, drawn at random and as they lie
-in the files. How far each is beyond the threshold (`WindowVerdict.severity`) is a number whose tail is taken for
-exponential above the median: that of -log10 p is, that of a sum of squares nearly, and distances have a lighter one,
-which makes the bound more cautious; where it is heavier the largest of them is the least bound. Its scale is the upper
-bound of 19 of 20 releases. A function's scores may have any tail: where Greenwood's statistic says that theirs is
-heavier than exponential, or many of them are 0, that of their logarithms is taken for exponential (Hill's estimate of
-a power law), with no more evidence than as many windows give as the rows hold side by side. Where windows as they lie
-are further than random ones (sessions, seasons) theirs alone count; of a sorted file nothing is learnt. What all
-windows of a release share, its reference, is taken off as well (`statistics.correct_sharing`).
+in the files. How far each is beyond the threshold (`WindowVerdict.severity`) is a number whose tail says how far a window
+must be (`tails`), of 19 of 20 releases. Where windows as they lie are further than random ones (sessions, seasons)
+theirs alone count; of a sorted file nothing is learnt. What all windows of a release share, its reference, is taken off
+as well (`statistics.correct_sharing`).
 """
 
 import math
@@ -23,9 +19,10 @@ from driftloop.contract.alibi import ALIBI_CLASSES
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.detectors.calibration import Calibration, find_strictness
-from driftloop.services.detector.detectors.statistics import bound_share, correct_sharing
+from driftloop.services.detector.detectors.statistics import correct_sharing
 from driftloop.services.detector.errors import FitError, WindowFailedError
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
+from driftloop.services.detector.fitting.tails import bound_heavy_tail, bound_tail, looks_heavy
 from driftloop.services.detector.rows.values import Rows
 
 MOST_JUDGED, MOST_SLOW, MOST_TRAINED = 40, 20, 16
@@ -36,21 +33,8 @@ FEWEST = 10
 """Windows with which a tail can be told."""
 FITTED = 2000
 """Rows that a detector of such a window is fitted on, if there are so many, or twice the window's."""
-DOUBT = 0.05
-"""Share of releases whose bound may be too low by chance."""
 FURTHER = 0.01
 """Probability that windows as they lie count alone though they are no further than random ones."""
-HEAVY = 0.2
-"""Probability that an exponential tail is taken for a heavier one."""
-PILED = 0.1
-"""Part of the windows with the smallest score, mostly 0, from which on too few others are left to show a tail."""
-FEWEST_BEYOND = 3
-"""Largest scores that a power law is told from."""
-MOST_POWER = 600.0
-"""Bound of an exponent, so that what it makes is a number."""
-DRAWS = 2000
-"""Exponential samples that Greenwood's statistic is compared with."""
-
 Fit = Callable[[Rows], WindowDetector]
 
 
@@ -78,53 +62,8 @@ def learn_bound(artifact: DetectorArtifact, fit: Fit, order: Calibration) -> Cal
         order,
         bound=round(max(bound, power), 4),
         judged=len(drawn) + len(blocks),
-        heavy=True if power > bound else None,
+        heavy=True if power > bound and looks_heavy(severities) else None,
     )
-
-
-def bound_tail(severities: Rows, rate: float) -> float:
-    """Return the value that a share `rate` of values like these exceeds at most, in 19 of 20 cases."""
-    middle = float(np.median(severities))
-    excess = severities[severities > middle] - middle
-    if not len(excess):
-        return middle
-    scale = float(excess.mean()) * len(excess) / _find_least_sum(len(excess))
-    # a heavier tail shows in the largest ones
-    largest = float(np.quantile(severities, 1 - rate, method="higher"))
-    return max(largest, middle + scale * max(0.0, math.log(0.5 / rate)))
-
-
-def bound_heavy_tail(severities: Rows, rate: float, apart: int) -> float:
-    """Return the value that a share `rate` of values like these exceeds at most if their tail is that of a power
-    law; 0 where an exponential one explains it. They are worth no more than `apart` values of windows without rows
-    in common."""
-    middle = float(np.median(severities))
-    beyond = np.sort(severities[severities > max(middle, 0.0)])
-    piled = float((severities == severities.min()).mean()) >= PILED
-    if len(beyond) < 2 * FEWEST_BEYOND or not (piled or _is_heavy(beyond - middle)):
-        return 0.0
-    start, largest = beyond[len(beyond) // 2 - 1], beyond[len(beyond) // 2 :]
-    worth = min(1.0, apart / len(severities))
-    count = max(FEWEST_BEYOND, round(len(largest) * worth))
-    share = bound_share(max(1, round(len(severities) * worth)), count, DOUBT)
-    slope = float(np.log(largest / start).mean()) * count / _find_least_sum(count)
-    power = slope * max(0.0, math.log(share / rate))
-    return float(start) * math.exp(min(power, MOST_POWER))
-
-
-def _find_least_sum(count: int) -> float:
-    """Return the lower bound of the sum of so many exponentials of mean 1: Wilson and Hilferty's quantile of
-    chi-squared, which twice the sum is."""
-    spread = 1 / (9 * count)
-    return float(count * (1 - spread + NormalDist().inv_cdf(DOUBT) * math.sqrt(spread)) ** 3)
-
-
-def _is_heavy(excess: Rows) -> bool:
-    """Return True for values that are further apart than exponential ones of their number are, by Greenwood's
-    statistic."""
-    drawn = np.random.default_rng(len(excess)).exponential(size=(DRAWS, len(excess)))
-    usual = np.quantile((drawn**2).sum(axis=1) / drawn.sum(axis=1) ** 2, 1 - HEAVY)
-    return bool((excess**2).sum() / excess.sum() ** 2 > usual)
 
 
 def _find_rate(config: DetectorSettings, order: Calibration, window: int, fitted: int) -> float:
