@@ -395,3 +395,27 @@ def test_a_repository_of_another_layout_is_joined(engineer: Engineer, layout: st
         assert "dependsOn" not in objects[0]["spec"]
         entry = engineer.show("deploy/access/digits.yaml")
         assert "digits-flux" not in entry
+
+
+def test_a_platform_file_at_the_root_moves_no_file(engineer: Engineer) -> None:
+    """Its cluster had none before, and all that it says are defaults: only where steps look is told them anew."""
+    subprocess.run(["git", "-C", engineer.copy, "rm", "-rq", "."], check=True)
+    engineer.pushes()
+    engineer.types("commit", "pipeline.yaml", *WHERE)
+    before = engineer.git("ls-tree", "-r", "--name-only", "main").splitlines()
+    engineer.pulls()
+    engineer.writes(
+        "platform.yaml",
+        "apiVersion: driftloop.dev/v1alpha1\nkind: Platform\nmetadata: {name: dev}\n"
+        "spec: {path: cluster/dev}\n",
+    )
+    engineer.pushes()
+    engineer.types("commit", "pipeline.yaml", *WHERE)
+    assert engineer.git("show", "--format=%s", "--name-status", "main").splitlines()[0] == (
+        "Change pipeline digits"
+    )
+    after = engineer.git("ls-tree", "-r", "--name-only", "main").splitlines()
+    assert after == sorted([*before, "platform.yaml"])
+    changed = engineer.git("show", "--format=", "-U0", "main").splitlines()
+    told = [line for line in changed if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    assert {line[1:].split(":")[0].strip("- ") for line in told} <= {"name", "value"}

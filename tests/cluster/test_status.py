@@ -383,6 +383,23 @@ def test_the_commits_of_other_projects_are_not_ours():
     assert document["waiting"] == []
 
 
+def test_the_source_is_the_one_that_pipelines_name():
+    base = "/apis/kustomize.toolkit.fluxcd.io/v1"
+    ours = kustomization("digits-workflows", OLDER, source="fleet")
+    ours["metadata"]["namespace"] = "team-fraud"
+    found = {
+        f"{base}/kustomizations?labelSelector=app.kubernetes.io/managed-by%3Ddriftloop": {
+            "items": [ours]
+        },
+        f"{base}/namespaces/team-fraud/kustomizations": {"items": [ours]},
+        "/apis/source.toolkit.fluxcd.io/v1/namespaces/team-fraud/gitrepositories/fleet": {
+            "status": {"artifact": {"revision": f"main@sha1:{COMMIT}"}}
+        },
+    }
+    document = overview(cluster("digits-released", **found))
+    assert (document["tip"], document["applied"]) == (COMMIT, OLDER)
+
+
 def test_while_the_platform_comes_up_flux_says_what_waits_for_what():
     path = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations"
     releases = "/apis/helm.toolkit.fluxcd.io/v2/namespaces/flux-system/helmreleases"

@@ -54,6 +54,11 @@ Examples:
     "commits to it.",
 )
 @click.option("--branch", default="main", show_default=True, help="Branch of it that Flux follows.")
+@click.option(
+    "--on",
+    metavar="CLUSTER",
+    help="With --repository: this cluster of it, where it has several: the name in its platform file.",
+)
 def command(
     *,
     state: StateChoice,
@@ -65,6 +70,7 @@ def command(
     host: str | None,
     repository: str | None,
     branch: str,
+    on: str | None,
 ) -> None:
     """Serve pages where the loop can be watched and steered, on 127.0.0.1 only, and print their
     address.
@@ -78,6 +84,8 @@ def command(
         raise click.UsageError(
             "--kubeconfig, --context, --namespace, --host and --repository need --cluster"
         )
+    if on is not None and repository is None:
+        raise click.UsageError("--on needs --repository")
     require_extra("console", "the console")
     from driftloop.console.access import AccessKey
     from driftloop.console.login import LoginAccess
@@ -99,10 +107,16 @@ def command(
     access = LoginAccess(host) if host is not None else key
     with contextlib.ExitStack() as stack:
         if cluster:
-            reached = stack.enter_context(_open_repository(repository, branch))
+            reached = stack.enter_context(_open_repository(repository, branch, on))
             source = ClusterSource(kubeconfig, context, namespaces, reached)
             console = build_console(
-                source, access, state=None, place=(), environment=os.environ, repository=repository
+                source,
+                access,
+                state=None,
+                place=(),
+                environment=os.environ,
+                repository=repository,
+                on=on,
             )
         else:
             console = build_local_console(state.ensure_exists(), key)
@@ -112,10 +126,12 @@ def command(
 
 
 @contextlib.contextmanager
-def _open_repository(url: str | None, branch: str) -> "Iterator[Repository | None]":
+def _open_repository(url: str | None, branch: str, on: str | None) -> "Iterator[Repository | None]":
     """Open the cluster repository with the credentials of the environment; None where none is named."""
     if url is None:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="driftloop-git-") as folder:
-        yield open_reading(url, branch=branch, workdir=Path(folder), environment=os.environ)
+        yield open_reading(
+            url, branch=branch, workdir=Path(folder), environment=os.environ, cluster=on
+        )

@@ -183,17 +183,35 @@ def _full(picture: _Picture) -> Iterator[str]:
                 yield f"node {node['metadata']['name']}: {condition.get('message', 'DiskPressure')}"
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Where Flux has the pipelines' Kustomizations, and the source that they are from."""
+
+    home: str = FLUX_NAMESPACE
+    namespace: str = FLUX_NAMESPACE
+    name: str = FLUX_SOURCE
+
+
+def _find_source(picture: _Picture) -> _Source:
+    """Return the source of the pipelines, as their Kustomizations name it; that of `flux bootstrap` before there is
+    a pipeline."""
+    path = f"/apis/kustomize.toolkit.fluxcd.io/v1/kustomizations?{OWN_SELECTOR}"
+    for item in picture.list(path):
+        home, ref = str(item["metadata"]["namespace"]), item["spec"]["sourceRef"]
+        return _Source(home, str(ref.get("namespace") or home), str(ref["name"]))
+    return _Source()
+
+
 def _flux(picture: _Picture) -> Json:
+    named = _find_source(picture)
     source = picture.reader.get(
-        f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/{FLUX_SOURCE}"
+        f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{named.namespace}/gitrepositories/{named.name}"
     )
     tip = _commit(((source or {}).get("status", {}).get("artifact") or {}).get("revision"))
     kustomizations = picture.list(
-        f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations"
+        f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{named.home}/kustomizations"
     )
-    releases = picture.list(
-        f"/apis/helm.toolkit.fluxcd.io/v2/namespaces/{FLUX_NAMESPACE}/helmreleases"
-    )
+    releases = picture.list(f"/apis/helm.toolkit.fluxcd.io/v2/namespaces/{named.home}/helmreleases")
     refused, waiting, behind, own = [], [], None, 0
     for item in sorted(
         (*kustomizations, *releases), key=lambda each: str(each["metadata"]["name"])
@@ -201,7 +219,7 @@ def _flux(picture: _Picture) -> Json:
         name, status = item["metadata"]["name"], item.get("status", {})
         ready: Json = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
         # the platform's Kustomizations of other projects have commits of their own
-        follows = (item["spec"].get("sourceRef") or {}).get("name") == FLUX_SOURCE
+        follows = (item["spec"].get("sourceRef") or {}).get("name") == named.name
         applied = _commit(status.get("lastAppliedRevision")) if follows else tip
         own += follows
         if item["spec"].get("suspend"):

@@ -79,9 +79,9 @@ def find_action(snapshot: Snapshot, pipeline: str, key: str, given: Mapping[str,
     return build(snapshot, pipeline, given)
 
 
-def find_options(key: str, repository: str | None) -> tuple[str, ...]:
+def find_options(key: str, repository: str | None, on: str | None = None) -> tuple[str, ...]:
     """Return how the command of an action finds a cluster, whose repository is given where people may
-    commit to it. PipelineError for an action that is not done from there."""
+    commit to it, and its name there if it has several. PipelineError for an action that is not done from there."""
     if repository is None:
         raise PipelineError(
             "the console only reads a cluster", hint="Use the command line, with your own rights."
@@ -91,7 +91,8 @@ def find_options(key: str, repository: str | None) -> tuple[str, ...]:
             f"the console of a cluster commits, and does not {key}",
             hint="Use the command line, with your own rights.",
         )
-    return (*ON_CLUSTERS[key], f"--repository={repository}")
+    named = () if on is None else (f"--on={on}",)
+    return (*ON_CLUSTERS[key], f"--repository={repository}", *named)
 
 
 def _clean(text: str) -> str:

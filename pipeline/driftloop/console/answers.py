@@ -45,6 +45,8 @@ class Console:
     repository: str | None = None
     """Of a cluster: address of the repository that people may commit to from here; None for a
     cluster that is only read."""
+    on: str | None = None
+    """Name of the cluster in a repository that has several."""
 
     @property
     def key(self) -> AccessKey:
@@ -76,7 +78,7 @@ async def look(request: Request) -> Snapshot:
 
 def require_options(console: Console, action: str) -> tuple[str, ...]:
     """Return where the command of an action works; PipelineError for an action that is not done here."""
-    return () if console.state is not None else find_options(action, console.repository)
+    return () if console.state is not None else find_options(action, console.repository, console.on)
 
 
 def offer_actions(request: Request, snapshot: Snapshot, name: str) -> tuple[tuple[str, str], ...]:

@@ -33,6 +33,7 @@ def build_console(
     place: Sequence[str],
     environment: Mapping[str, str],
     repository: str | None = None,
+    on: str | None = None,
 ) -> Console:
     """Return a console of a source; `place` are the options by which commands find it."""
 
@@ -41,7 +42,7 @@ def build_console(
 
     collector = Collector(source, read_counts=read_counts)
     runner = CommandRunner(place, collector.tell_change)
-    return Console(access, collector, runner, state, environment, repository)
+    return Console(access, collector, runner, state, environment, repository, on)
 
 
 def build_local_console(state: StateFolder, key: AccessKey) -> Console:

@@ -78,7 +78,8 @@ def render_tree(
         release = record.empty_release(names.pipeline, names.namespace)
         release_text = record.dump_release(release)
     else:
-        release = record.load_release(release_text, path=release_path(names.pipeline))
+        place = plan.ground.layout.place(release_path(names.pipeline))
+        release = record.load_release(release_text, path=place)
     _belongs(plan, release)
     require_signatures(plan, release)
     return build_tree(
@@ -105,7 +106,7 @@ def require_signatures(plan: Plan, release: Release) -> None:
         if version.signature is None:
             pipeline = f"{release.namespace}/{release.name}"
             raise RenderError(
-                f"{release_path(release.name)}: "
+                f"{plan.ground.layout.place(release_path(release.name))}: "
                 + describe_distrust(version.id, pipeline, "it has no signature")
                 + ", and the spec says `signatures: require`",
                 hint="`signatures: write` serves it until a run has made a release that is signed; if it had a signature "

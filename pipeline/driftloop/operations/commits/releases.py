@@ -15,6 +15,7 @@ from driftloop import render, spec
 from driftloop.check import Severity, check_files
 from driftloop.contract import trees
 from driftloop.contract.approvals import APPROVED_BY_TRAILER
+from driftloop.contract.layout import Layout
 from driftloop.contract.outcomes import (
     OUTCOME_KINDS,
     OUTCOME_TRAILER,
@@ -117,16 +118,22 @@ def read_pipeline(tree: Tree, name: str) -> CommittedPipeline:
     text = files.get(release_path(name))
     if text is None:
         raise GitError(
-            f"{release_path(name)} does not exist", hint="`git revert` the commit that removed it"
+            f"{_place(tree, release_path(name))} does not exist",
+            hint="`git revert` the commit that removed it",
         )
     return CommittedPipeline(
         name,
         files[spec_path(name)],
-        record.load_release(text, path=release_path(name)),
+        record.load_release(text, path=_place(tree, release_path(name))),
         clusters,
         read_platform(tree, tree.layout, clusters[0] if clusters else CLUSTER),
         files,
     )
+
+
+def _place(tree: Tree, path: str) -> str:
+    """Return where a file stands in the repository."""
+    return path if tree.layout is None else tree.layout.place(path)
 
 
 def check_rendered(base: CommittedPipeline) -> None:
@@ -152,13 +159,15 @@ def check_rendered(base: CommittedPipeline) -> None:
         )
 
 
-def _refuse_errors(tree: Mapping[str, str], cluster: str) -> None:
+def _refuse_errors(tree: Mapping[str, str], cluster: str, layout: Layout | None) -> None:
     """Raise RenderError for the first error of the check of a rendered tree, seen from one
     cluster."""
     here = {path: text for path, text in tree.items() if trees.cluster_of(path) in (None, cluster)}
     errors = [finding for finding in check_files(here) if finding.severity is Severity.ERROR]
     if errors:
         first = errors[0]
+        if layout is not None:
+            first = replace(first, path=layout.place(first.path))
         raise RenderError(
             f"{first.place} {first.code}: {first.text}"
             + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""),
@@ -205,7 +214,7 @@ def commit_spec(
         new = _render_clusters(text, release, name, clusters, platform, path=path)
         _remember_clusters(text, release, name, clusters, platform, path=path)
         check_reached(tree, tree.layout, own, name)
-        _refuse_errors(new, own)
+        _refuse_errors(new, own, tree.layout)
         if allow is not None:
             ours = {
                 path: files[path] for path in files if path in new or path in _list_generated(files)
@@ -313,7 +322,7 @@ def commit_carried(
         files = base.files if base is not None else _select_files(tree, name)
         check_reached(tree, layout, cluster, name)
         new = _render_clusters(new_text, after, name, [cluster], platform)
-        _refuse_errors(new, cluster)
+        _refuse_errors(new, cluster, layout)
         if base is not None:
             ours = {path: files[path] for path in files if path in new}
             full = find_room_surprises(tree, new, pipeline=name)
@@ -485,7 +494,8 @@ def _render_clusters(
     files: dict[str, str] = {}
     for cluster in clusters:
         own = platform_of(platform, cluster)
-        files |= _render_tree(text, release_text, path or spec_path(name), own)
+        shown = path or own.layout.place(spec_path(name))
+        files |= _render_tree(text, release_text, shown, own)
     return files
 
 

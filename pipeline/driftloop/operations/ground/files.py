@@ -28,8 +28,13 @@ def read_spec(file: Path) -> Document:
     return parse_spec(read_spec_text(file), path=str(file))
 
 
+_FOREIGN = frozenset({".git", ".venv", "node_modules"})
+"""Folders that hold many files and none of a cluster repository's."""
+
+
 class FolderTree(Mapping[str, str]):
-    """The files below a folder, path -> text, each read when it is asked for; those of git are left out."""
+    """The files below a folder, path -> text, each read when it is asked for; those of git and of installed packages
+    are left out."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -55,7 +60,7 @@ class FolderTree(Mapping[str, str]):
 
 def _list_paths(folder: Path) -> Iterator[str]:
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name != ".git")
+        folders[:] = sorted(name for name in folders if name not in _FOREIGN)
         inside = os.path.relpath(parent, folder)
         for name in sorted(names):
             yield name if inside == "." else f"{inside}/{name}"

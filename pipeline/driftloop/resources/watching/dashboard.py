@@ -128,7 +128,7 @@ def build_dashboard(plan: Plan) -> grafana.Dashboard:
             ),
             grafana.Link(
                 title="Commits of release.yaml",
-                url=f"$repository/commits/$branch/{release_path(names.pipeline)}",
+                url=f"$repository/commits/$branch/{plan.ground.layout.place(release_path(names.pipeline))}",
                 tooltip="Each release, rollback and weight; `git revert` takes one back",
             ),
         ),
