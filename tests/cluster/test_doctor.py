@@ -485,6 +485,7 @@ def test_a_platform_file_says_what_is_looked_for():
         "Gateway gateways/public does not exist",
         "EnvoyFilter ingress/request-id does not exist",
         "EnvoyFilter ingress/request-limits does not exist",
+        "EnvoyFilter ingress/login does not exist",
     ]
     assert texts(doctor.flux_objects(Answers({}), ground)) == [
         "GitRepository flux-system/fleet does not exist, driftloop/prod/platform.yaml names it",

@@ -19,9 +19,13 @@ def test_it_is_read_as_it_was_saved(tmp_path: Path) -> None:
             "a-workflows": AppliedKustomization("c1", (OBJECT,), "./workflows/a"),
             "a-monitors": AppliedKustomization(None, (), "./monitors/a"),
         },
+        ({**OBJECT, "kind": "AuthorizationPolicy"},),
     )
     record.save(file)
     assert AppliedRecord.load(file) == record
+    # one of a version that knew no login
+    (tmp_path / "old.json").write_text('{"complete": "c1", "kustomizations": {}}')
+    assert AppliedRecord.load(tmp_path / "old.json") == AppliedRecord("c1", {})
 
 
 @pytest.mark.parametrize(

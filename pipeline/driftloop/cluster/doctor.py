@@ -247,7 +247,7 @@ def users(reader: Reader) -> Findings:
 
 
 def gateway(reader: Reader, ground: PlatformFile = DEFAULT) -> Findings:
-    """The way in, and the filter that gives every request its id."""
+    """The way in, and the filters of the platform there: a request's id, its bound, 401 for who brings no login."""
     base = "/apis/networking.istio.io"
     own = ground.spec.gateway
     filters = f"{base}/v1alpha3/namespaces/{own.pods.namespace}/envoyfilters"
@@ -263,6 +263,10 @@ def gateway(reader: Reader, ground: PlatformFile = DEFAULT) -> Findings:
         (
             f"{filters}/request-limits",
             f"EnvoyFilter {own.pods.namespace}/request-limits",
+        ),
+        (
+            f"{filters}/login",
+            f"EnvoyFilter {own.pods.namespace}/login",
         ),
     ):
         if reader.get(path) is None:
