@@ -7,7 +7,7 @@ import click
 import pytest
 
 from driftloop.cli.lazy import SuggestingGroup
-from driftloop.cli.root import root
+from driftloop.cli.root import SECTIONS, root
 from tests.cli.reference import reference
 
 
@@ -33,6 +33,11 @@ def test_help_describes_the_command_its_options_and_shows_an_example(name: str) 
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter.name
+
+
+def test_sections_of_the_help_begin_at_commands() -> None:
+    assert set(SECTIONS) <= set(root.list_commands(click.Context(root)))
+    assert next(iter(SECTIONS)) == "init"
 
 
 def test_every_group_answers_a_mistyped_command() -> None:

@@ -144,6 +144,16 @@ def test_dead_things_are_rewritten_in_place(tree: Path) -> None:
     assert "0 left" in type_command("migrate", ".", folder=tree).stderr
 
 
+def test_the_guide_shows_what_is_printed(tree: Path) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "validate.md"
+    section = guide.read_text().partition("## Rewriting what is dead")[2]
+    shown = section.split("```")[3].strip().splitlines()
+    done = type_command("migrate", ".", "--dry-run", folder=tree, code=1)
+    printed = (done.stdout + done.stderr).splitlines()
+    assert len(shown) > 10
+    assert [line for line in shown if line not in printed] == []
+
+
 def test_a_dry_run_shows_the_difference_and_writes_nothing(tree: Path) -> None:
     done = type_command("migrate", "argo.yaml", "--dry-run", folder=tree)
     assert (

@@ -1,6 +1,5 @@
 """`driftloop build`."""
 
-import json
 from pathlib import Path
 
 import click
@@ -117,8 +116,8 @@ def command(
     )
     if write and spec is not None:
         write_refs(spec, results)
-    if output == "json":
-        click.echo(json.dumps([_to_json(each) for each in results]))
+    if output != "text":
+        options.print_document([_to_json(each) for each in results], output)
         return
     for each in results:
         click.echo(_describe(each))

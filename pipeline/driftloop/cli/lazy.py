@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import click
@@ -28,11 +29,18 @@ class SuggestingGroup(click.Group):
 
 class LazyGroup(SuggestingGroup):
     """A group; `lazy` maps a name to (module, one-line help), and `command` in the module is the
-    click command."""
+    click command. `sections` maps the first command of each section of the help to its title."""
 
-    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        lazy: Mapping[str, tuple[str, str]],
+        sections: Mapping[str, str] = MappingProxyType({}),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._lazy = lazy
+        self._sections = sections
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._lazy)
@@ -45,8 +53,15 @@ class LazyGroup(SuggestingGroup):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in self._lazy.items()])
+        width = max(map(len, self._lazy))
+        parts: dict[str, list[tuple[str, str]]] = {}
+        title = "Commands"
+        for name, (_, text) in self._lazy.items():
+            title = self._sections.get(name, title)
+            parts.setdefault(title, []).append((name.ljust(width), text))
+        for title, rows in parts.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 def run_group(group: click.Group) -> None:

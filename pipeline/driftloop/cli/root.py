@@ -21,11 +21,12 @@ COMMANDS = {
     "commit": ("driftloop.cli.commit", "Render a spec and commit it to the cluster repository"),
     "up": ("driftloop.cli.up", "Run the cluster repository on this machine"),
     "down": ("driftloop.cli.down", "Stop everything `up` started"),
+    "env": ("driftloop.cli.env", "Print addresses and keys of the local platform"),
     "list": ("driftloop.cli.list_", "List the pipelines of a repository or a cluster"),
     "status": ("driftloop.cli.status", "Show releases, weights, verdicts, runs and processes"),
     "console": ("driftloop.cli.console", "Serve pages where the loop can be watched and steered"),
     "logs": ("driftloop.cli.logs", "Print the log of one part, or the timeline"),
-    "env": ("driftloop.cli.env", "Print addresses and keys of the local platform"),
+    "why": ("driftloop.cli.why", "Explain what the loop waits for"),
     "data": ("driftloop.cli.data", "Put labelled batches into a pipeline's data folder"),
     "access": ("driftloop.cli.access", "Make, list and revoke the keys of a pipeline's callers"),
     "predict": ("driftloop.cli.predict", "Ask the model of a pipeline"),
@@ -37,8 +38,9 @@ COMMANDS = {
     "report": ("driftloop.cli.report", "Write what happened and why as one page"),
     "traffic": ("driftloop.cli.traffic", "List and export the recorded requests and answers"),
     "tracking": ("driftloop.cli.tracking", "Tell a tracking server what it was not told yet"),
+    "releases": ("driftloop.cli.releases", "List the releases of a pipeline"),
+    "history": ("driftloop.cli.releases", "Another name of `releases`"),
     "trigger": ("driftloop.cli.trigger", "Start a training run through the webhook"),
-    "why": ("driftloop.cli.why", "Explain what the loop waits for"),
     "events": ("driftloop.cli.events", "List and replay the events that nobody took"),
     "approve": ("driftloop.cli.approve", "Approve what waits for a person"),
     "cancel": ("driftloop.cli.cancel", "Cancel a run, or the rollout it led to"),
@@ -46,8 +48,6 @@ COMMANDS = {
     "resume": ("driftloop.cli.resume", "Resume retraining"),
     "release": ("driftloop.cli.release", "Release a model that is registered in MLflow"),
     "promote": ("driftloop.cli.promote", "Make the candidate production"),
-    "releases": ("driftloop.cli.releases", "List the releases of a pipeline"),
-    "history": ("driftloop.cli.releases", "Another name of `releases`"),
     "rollback": ("driftloop.cli.rollback", "Restore the previous version by one commit"),
     "prune": ("driftloop.cli.prune", "Remove what runs have left and nothing needs"),
     "remove": ("driftloop.cli.remove", "Remove a pipeline from the cluster repository"),
@@ -60,6 +60,19 @@ COMMANDS = {
     "version": ("driftloop.cli.version", "Print the version and which extras are installed"),
     "step": ("driftloop.cli.step", "Run one step of a workflow"),
 }
+SECTIONS = {
+    "init": "Write and check",
+    "plan": "Commit",
+    "up": "Run on this machine",
+    "list": "See what runs",
+    "data": "Give it data, requests and labels",
+    "runs": "Look back",
+    "trigger": "Steer the loop",
+    "prune": "Clean up",
+    "seal": "Set up a cluster",
+    "demo": "Other commands",
+}
+"""First command of each section of the help -> the section's title."""
 
 EXAMPLES = """\b
 Examples:
@@ -71,6 +84,7 @@ Examples:
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
+    sections=SECTIONS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog=EXAMPLES,
 )
