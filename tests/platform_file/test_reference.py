@@ -58,6 +58,12 @@ spec:
     host: models.acme.example
     url: http://ingress.gateways.svc.cluster.local
     pods: {namespace: gateways, labels: {app: ingress}, serviceAccount: ingress}
+  notifications:
+    receivers:
+      - {type: slack, name: ops, secret: slack-address, channel: "#ml-alerts"}
+      - {type: teams, name: science, secret: teams-address}
+      - {type: webhook, name: pager, secret: pager-address}
+      - {type: mail, name: mail, to: [ml@acme.example], sender: driftloop@acme.example, server: "smtp.acme.example:587"}
 ```
 
 A cluster without a platform file has all defaults, `spec.path` `cluster/NAME` and the trees at the repository's root.

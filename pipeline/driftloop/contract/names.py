@@ -369,6 +369,15 @@ class Names:
         """Issuer of the pipeline's own keys."""
         return f"{OWN_ISSUER}{self.namespace}:{self.pipeline}"
 
+    def receiver(self, name: str) -> str:
+        """Flux' Provider and Alert of one receiver of a platform file, beside the Kustomizations."""
+        return f"{self.pipeline}-tell-{name}"
+
+    @property
+    def watching(self) -> str:
+        """AlertmanagerConfig: who gets the pipeline's alerts."""
+        return f"{self.pipeline}-watching"
+
     @property
     def mirror(self) -> str:
         """VirtualService that copies requests to the candidate in shadow, with a SeldonDeployment."""

@@ -14,6 +14,7 @@ from driftloop.contract.names import (
     ISTIO_NAMESPACE,
     STORAGE_URL,
 )
+from driftloop.platform.notices import Notifications
 from driftloop.platform.values import (
     BranchName,
     BucketName,
@@ -159,6 +160,8 @@ class PlatformSpec(SpecModel):
     """Object store of runs and models."""
     gateway: Gateway = Gateway()
     """Door of the predictions."""
+    notifications: Notifications = Notifications()
+    """People who are told of what goes wrong."""
 
 
 class PlatformMetadata(SpecModel):

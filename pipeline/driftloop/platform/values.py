@@ -51,6 +51,27 @@ def _host(text: str) -> str:
     return text
 
 
+def _mail(text: str) -> str:
+    if not re.fullmatch(r"[^@\s,<>]+@[A-Za-z0-9.-]+", text):
+        raise ValueError("must be a mail address, such as ml-oncall@acme.example")
+    return text
+
+
+def _smtp(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not re.fullmatch(r"[A-Za-z0-9.-]+", host) or not port.isdigit():
+        raise ValueError("must be a host and a port, such as smtp.acme.example:587")
+    return text
+
+
+def _receiver(text: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9]{0,17}", text):
+        raise ValueError(
+            "must be at most 18 lower-case letters and digits, beginning with a letter"
+        )
+    return text
+
+
 RepositoryFolder = Annotated[str, AfterValidator(_folder), Field(min_length=1, max_length=300)]
 BranchName = Annotated[str, AfterValidator(_branch), Field(min_length=1, max_length=200)]
 ClusterName = NamespaceName
@@ -59,4 +80,8 @@ ObjectName = SecretName
 ImagePrefix = Annotated[str, AfterValidator(_prefix), Field(min_length=1, max_length=300)]
 """Start of an image reference that ends with a whole part of it."""
 BucketName = Annotated[str, AfterValidator(_bucket), Field(max_length=63)]
+MailAddress = Annotated[str, AfterValidator(_mail), Field(max_length=200)]
+SmtpHost = Annotated[str, AfterValidator(_smtp), Field(max_length=260)]
+ReceiverName = Annotated[str, AfterValidator(_receiver), Field(max_length=64)]
+"""Short enough for the names of objects, `P-tell-NAME`."""
 Host = Annotated[str, AfterValidator(_host), Field(min_length=1, max_length=253)]

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from driftloop.contract import trees
 from driftloop.plan import Plan
 from driftloop.release.record import Release
-from driftloop.resources import broker, decision, detector, flux, judge, recorder, retrain
+from driftloop.resources import broker, decision, detector, flux, judge, notices, recorder, retrain
 from driftloop.resources.guarding import access, entry, mesh, network
 from driftloop.resources.manifest import Manifest
 from driftloop.resources.serving import disruption_budget, seldon, serving_backend
@@ -53,7 +53,8 @@ def pipeline_entry(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """cluster/<cluster>/access/P.yaml: the namespace, and what the pipeline's own account may not
     write."""
     path = trees.access_path(plan.ground.cluster, plan.names.pipeline)
-    return tuple(Manifest(path, item) for item in entry.pipeline_entry(plan))
+    items = (*entry.pipeline_entry(plan), *notices.flux_notices(plan))
+    return tuple(Manifest(path, item) for item in items)
 
 
 def workflow_access(plan: Plan, release: Release) -> tuple[Manifest, ...]:
@@ -262,6 +263,7 @@ def watching_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
             scraping.model_monitor(plan) if release.production is not None else None
         )
         objects["alerts.prometheusrule"] = alerts.alert_rules(plan, release)
+        objects["notices.alertmanagerconfig"] = notices.alert_routes(plan)
     if plan.observability.dashboard:
         objects["dashboard.configmap"] = dashboard.config_map(plan)
     return _name_files(plan, trees.MONITORS, objects)

@@ -108,7 +108,7 @@ def _flux_role(plan: Plan) -> rbac.Role:
         rules=(
             *(
                 rbac.PolicyRule(api_groups=(group,), resources=resources, verbs=APPLY)
-                for group, *resources in APPLIED
+                for group, *resources in _list_applied(plan)
             ),
             build_rule("", "namespaces", "get"),
             build_rule("", "pods", "get", "list"),
@@ -118,6 +118,18 @@ def _flux_role(plan: Plan) -> rbac.Role:
             ),
             bind,
         ),
+    )
+
+
+def _list_applied(plan: Plan) -> tuple[tuple[str, ...], ...]:
+    """Return the kinds that Flux applies; those of alerts' routes where the cluster has receivers."""
+    if not plan.ground.spec.notifications.receivers:
+        return APPLIED
+    return tuple(
+        (group, *kinds, "alertmanagerconfigs")
+        if group == "monitoring.coreos.com"
+        else (group, *kinds)
+        for group, *kinds in APPLIED
     )
 
 
