@@ -122,15 +122,16 @@ def closed(name: str, keys: str) -> dict[str, str]:
 
 
 async def test_a_token_of_the_issuer_for_this_pipeline_gets_in(
-    gateway: tuple[Gateway, int],
+    gateway: tuple[Gateway, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, model = gateway
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     issuer, forger = Issuer(ISSUER), Issuer(ISSUER)
 
     def bearer(token: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {token}"}
 
-    with issuer.publish_keys() as keys:
+    with issuer.publish_keys(tmp_path) as keys:
         await asked.apply(model, [closed("shop", keys), closed("bank", keys), tree("plain")])
         # of two answers of one issuer's two pipelines the gateway gives the last: not whether, but how
         either = (401, 403)

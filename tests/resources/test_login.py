@@ -70,6 +70,7 @@ def test_pages_alone_are_no_login() -> None:
 @pytest.mark.parametrize(
     ("access", "words"),
     [
+        ("{apiKeys: {a: {public: " + "A" * 42 + "B, made: '2026-11-30T08:00:00Z', by: x}}}", "43 letters of Base64"),
         ("{}", "must have `jwt`, `apiKeys` or `cors`: an empty"),
         (f"{{{CORS}}}", "spec.access.cors needs `backend: plain`: with `seldon`"),
         (f"{{{JWT.replace('[digits]', '[]')}}}", "spec.access.jwt.audiences"),

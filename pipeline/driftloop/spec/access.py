@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from driftloop.contract.keys import decode_part, encode_part
 from driftloop.contract.names import OWN_ISSUER
 from driftloop.spec.base import SpecModel
 from driftloop.spec.values import KeyName, PersonName, PositiveDuration
@@ -44,6 +45,16 @@ def _origin(text: str) -> str:
     return text
 
 
+def _public_half(text: str) -> str:
+    try:
+        whole = encode_part(decode_part(text)) == text
+    except ValueError:
+        whole = False
+    if not whole:  # the gateway would refuse the keys of all pipelines with it
+        raise ValueError("must be what `driftloop access add` wrote: 43 letters of Base64")
+    return text
+
+
 def _header(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9-]+", text):
         raise ValueError("must be the name of a header in lower case, such as x-request-id")
@@ -58,7 +69,7 @@ Audience = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[!-)+-~
 """The claim `aud` of tokens."""
 Origin = Annotated[str, AfterValidator(_origin), Field(max_length=300)]
 """Scheme, host and port of a page."""
-PublicHalf = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
+PublicHalf = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$"), AfterValidator(_public_half)]
 """An Ed25519 public key, as JSON Web Keys have it."""
 Moment = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
 """A time (UTC), such as 2026-11-30T08:00:00Z."""

@@ -1,15 +1,23 @@
 """The programs that come inside wheels: their own files are run, not pip's launchers, which would
-stay in between.
+stay in between. And what of the machine itself these need.
 """
 
 import os
 import shutil
+import ssl
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 from driftloop.errors import InstallationError
 from driftloop.extras import build_missing_error, write_install_command
+
+_CERTIFICATES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
 
 
 def find_nats_server() -> str:
@@ -62,3 +70,16 @@ def _find_script(name: str) -> str:
                 hint=f"install it with `{write_install_command('local')}`",
             )
     return str(file)
+
+
+def find_certificates() -> str:
+    """Return the file with the certificates of the authorities that are trusted here: OpenSSL's own, or
+    where a distribution has it."""
+    own = ssl.get_default_verify_paths().cafile
+    for file in (own, *_CERTIFICATES):
+        if file is not None and Path(file).is_file():
+            return file
+    raise InstallationError(
+        f"no file of trusted certificates, looked for {', '.join(_CERTIFICATES)}",
+        hint="name one in SSL_CERT_FILE",
+    )

@@ -13,6 +13,7 @@ from driftloop.contract.names import ISTIO_NAMESPACE
 from driftloop.contract.trees import ACCESS, CLUSTER
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
+from driftloop.local.ground.binaries import find_certificates
 
 Resource = dict[str, Any]
 Object = Mapping[str, Any]
@@ -40,7 +41,6 @@ _TYPE = "type.googleapis.com/envoy"
 VERIFY_TYPE = f"{_TYPE}.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
 GUARD_TYPE = f"{_TYPE}.extensions.filters.http.rbac.v3.RBAC"
 _FETCH = {"seconds": 5 * 60}
-_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 # As cluster/infrastructure/configs/login.envoyfilter.yaml: who brings no token is told to bring one.
 UNKNOWN_CALLER: Resource = {
@@ -250,18 +250,6 @@ def _build_server(uri: str) -> tuple[str, Resource]:
     port = url.port or (443 if secure else 80)
     name = f"keys|{port}||{host}"
     address = {"socket_address": {"address": host, "port_value": port}}
-    validation = {
-        "trusted_ca": {"filename": _CERTIFICATES},
-        "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": host}}],
-    }
-    wrapped = {
-        "name": "tls",
-        "typed_config": {
-            "@type": f"{_TYPE}.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-            "sni": host,
-            "common_tls_context": {"validation_context": validation},
-        },
-    }
     return name, {
         "@type": f"{_TYPE}.config.cluster.v3.Cluster",
         "name": name,
@@ -272,7 +260,23 @@ def _build_server(uri: str) -> tuple[str, Resource]:
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
-        **({"transport_socket": wrapped} if secure else {}),
+        **({"transport_socket": _wrap_transport(host)} if secure else {}),
+    }
+
+
+def _wrap_transport(host: str) -> Resource:
+    """Build TLS to a host, whose certificate must be its own and of an authority that is trusted here."""
+    validation = {
+        "trusted_ca": {"filename": find_certificates()},
+        "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": host}}],
+    }
+    return {
+        "name": "tls",
+        "typed_config": {
+            "@type": f"{_TYPE}.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": host,
+            "common_tls_context": {"validation_context": validation},
+        },
     }
 
 
