@@ -119,6 +119,37 @@ def test_images_come_from_the_registry_that_is_named(repository: Path) -> None:
     assert type_command("platform", "diff", folder=repository).stdout == ""
 
 
+def test_a_registry_is_that_of_pipelines_and_each_cluster_has_a_platform_file(
+    tmp_path: Path,
+) -> None:
+    registry = "registry.acme.example:5443/loop"
+    git(tmp_path, "init", "-q")
+    words = ("platform", "init", "--registry", registry)
+    said = type_command(*words, folder=tmp_path)
+    assert "wrote platform.yaml, yours to edit" in said.stderr
+    said = type_command("platform", "init", "--cluster", "prod", folder=tmp_path)
+    assert "wrote driftloop/prod/platform.yaml, yours to edit" in said.stderr
+    spec = str(ROOT / "examples" / "digits" / "plain.yaml")
+    for cluster, root in (("dev", ""), ("prod", "driftloop/prod/")):
+        type_command("render", spec, "--into", ".", "--cluster", cluster, folder=tmp_path)
+        text = (tmp_path / f"{root}workflows/digits/train.workflowtemplate.yaml").read_text()
+        assert f"image: {registry}/driftloop:{__version__}" in text
+        flux = tmp_path / f"cluster/{cluster}/pipelines/digits.yaml"
+        assert f"path: ./{root}workflows/digits\n" in flux.read_text()
+    assert "0 errors" in type_command("validate", ".", folder=tmp_path).stderr
+    commit(tmp_path)
+    kept = git(tmp_path, "ls-files", "-c", "-i", "--exclude-from=.sourceignore")
+    assert {path.split("/")[0] for path in kept.split()} == {"platform.yaml", ".sourceignore"}
+
+
+def test_a_platform_file_of_another_cluster_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "platform.yaml").write_text("apps: []\n")
+    words = ("platform", "init", "--registry", "ghcr.io/acme")
+    said = type_command(*words, folder=tmp_path, code=1).stderr
+    assert "platform.yaml must not be overwritten: it is another cluster's, or no platform" in said
+    assert not (tmp_path / "cluster").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -92,7 +92,9 @@ def init(
 ) -> None:
     """Write the platform's files into the repository at PATH, or those of one more cluster.
 
-    Files that are there already are never overwritten. What is written is committed by you.
+    Files that are there already are never overwritten. What is written is committed by you. With
+    --registry, and for each cluster beside one that has it, a platform file (platform.yaml) is
+    written, too: pipelines take the images that driftloop runs from there.
     """
     change = plan_platform(folder, cluster=cluster, profile=profile, registry=registry, adopt=adopt)
     change.write_files()
@@ -102,6 +104,8 @@ def init(
     options.print_progress(
         f"wrote {count_noun(len(change.changes), 'file')} into {folder} (driftloop {__version__})"
     )
+    if change.platform_file is not None:
+        options.print_progress(f"wrote {folder / change.platform_file.path}, yours to edit")
     for path in change.patched:
         options.print_progress(f"kept as it is, as your change: {folder / path}")
     where = "" if folder == Path() else f"-C {folder} "
@@ -199,6 +203,7 @@ def _to_json(change: PlatformChange, *, written: bool) -> dict[str, object]:
         "written": written,
         "changes": [{"path": each.path, "change": each.kind} for each in change.changes],
         "patched": list(change.patched),
+        "platformFile": None if change.platform_file is None else change.platform_file.path,
         "conflicts": [
             {
                 "path": each.path,

@@ -8,16 +8,21 @@ from typing import Literal
 
 from driftloop import __version__
 from driftloop.contract import trees
+from driftloop.contract.layout import PLATFORM_FILE
 from driftloop.errors import GitError, RenderError
 from driftloop.git.merging import Favour, find_marker, merge_texts
 from driftloop.git.working_copy import find_root, list_uncommitted
-from driftloop.operations.ground.files import write_changes
+from driftloop.operations.ground.files import FolderTree, write_changes
 from driftloop.operations.platform.layout import PlatformSettings
 from driftloop.operations.platform.upstream import UPSTREAM, Upstream, read_upstream
+from driftloop.platform import find_platforms, parse_platform
 from driftloop.render import FileChange, compare_trees
+from driftloop.text.dump import dump_yaml
 
 LISTED = 10
 """Files that a message names at most."""
+
+_PLATFORM_HEAD = "# What driftloop knows of this cluster: docs/reference/platform.md has all that can stand here.\n"
 
 Resolution = Literal["refuse", "markers", "mine", "theirs"]
 """What becomes of lines that a person and the new version both changed."""
@@ -54,6 +59,8 @@ class PlatformChange:
     patched: tuple[str, ...] = ()
     """Files that a person has changed, and that keep the change."""
     conflicts: tuple[Conflict, ...] = ()
+    platform_file: FileChange | None = None
+    """Platform file of a new cluster, which a person edits from then on: no upgrade looks at it."""
 
     @property
     def refused(self) -> tuple[Conflict, ...]:
@@ -62,7 +69,8 @@ class PlatformChange:
 
     def write_files(self) -> None:
         """Write the files, the record last: what was interrupted is done again by the same command."""
-        write_changes(self.changes, self.root)
+        own = () if self.platform_file is None else (self.platform_file,)
+        write_changes([*self.changes, *own], self.root)
         write_changes([FileChange(UPSTREAM, None, self.upstream.format())], self.root)
 
 
@@ -95,7 +103,41 @@ def plan_platform(
             hint="`--adopt` keeps them as they are, as your changes to it",
         )
     new = {path: text for path, text in wanted.items() if path not in present}
-    return PlatformChange(folder, None, compare_trees({}, new), upstream, tuple(other))
+    return PlatformChange(
+        folder,
+        None,
+        compare_trees({}, new),
+        upstream,
+        tuple(other),
+        platform_file=_make_platform_file(folder, cluster, upstream.registry),
+    )
+
+
+def _make_platform_file(folder: Path, cluster: str, registry: str | None) -> FileChange | None:
+    """Return the platform file of a new cluster; None where the defaults do, or it has one.
+
+    Where one cluster has a file, each needs one, with trees of its own.
+    """
+    found = find_platforms(FolderTree(folder))
+    if any(each.cluster == cluster for each in found) or (registry is None and not found):
+        return None
+    here = f"driftloop/{cluster}/" if found else ""
+    images = {"images": {"registry": registry}} if registry is not None else {}
+    document = {
+        "apiVersion": "driftloop.dev/v1alpha1",
+        "kind": "Platform",
+        "metadata": {"name": cluster},
+        "spec": {"path": f"{trees.CLUSTER}/{cluster}", **images},
+    }
+    text = f"{_PLATFORM_HEAD}{dump_yaml(document)}"
+    path = f"{here}{PLATFORM_FILE}"
+    parse_platform(text, path=path)
+    if (folder / path).exists():
+        raise RenderError(
+            f"{folder / path} must not be overwritten: it is another cluster's, or no platform file",
+            hint=f"move it, or write the platform file of `{cluster}` yourself:\n{text}",
+        )
+    return FileChange(path, None, text)
 
 
 def _add_cluster(
