@@ -248,6 +248,9 @@ def test_what_one_cluster_has_proved_goes_to_the_next(engineer: Engineer) -> Non
     engineer.types("commit", "pipeline.yaml", *WHERE, "--cluster", "staging")
     done = engineer.types(*promote, code=1)
     assert "`digits` has no release on `staging` yet" in done.stderr
+    engineer.pulls()
+    done = engineer.types("render", "--into", "copy", "--check")
+    assert done.stderr.count(" in copy match ") == 1
     engineer.move_release("staging", lambda release: record.release_first(release, A))
     assert "--from is `qa`, must be one of: staging" in (
         engineer.types(*promote, "--from", "qa", code=1).stderr
@@ -329,6 +332,11 @@ def commit_time(engineer: Engineer, commit: str) -> str:
             "resources: [apps.yaml, flux-system]\n",
             "clusters/staging/kustomization.yaml does not list access/digits.yaml, pipelines/digits.yaml",
         ),
+        (
+            "driftloop/staging/platform.yaml",
+            PLATFORM.format(cluster="staging").replace("clusters/staging", "clusters/stage"),
+            "spec.path is `clusters/stage`, which Flux does not read; it reads: clusters/production, clusters/staging",
+        ),
         (".sourceignore", "/*\n!/apps\n!/clusters\n", ".sourceignore leaves out driftloop/staging/workflows/digits"),
     ],
 )  # fmt: skip
@@ -376,6 +384,8 @@ LAYOUTS = {
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_repository_of_another_layout_is_joined(engineer: Engineer, layout: str) -> None:
     given, expected = LAYOUTS[layout]
+    if layout == "team":
+        subprocess.run(["git", "-C", engineer.copy, "rm", "-rq", "."], check=True)
     for path, text in given.items():
         engineer.writes(path, text)
     engineer.pushes()

@@ -13,7 +13,6 @@ from driftloop.operations.commits.render import (
     RenderedSpec,
     check_spec,
     choose_cluster,
-    choose_platforms,
     find_specs,
     render_spec,
 )
@@ -98,11 +97,7 @@ def _choose_places(
     if specs:
         platform = choose_cluster(folder, cluster)
         return tuple((spec, platform) for spec in specs)
-    return tuple(
-        (spec, platform)
-        for platform in choose_platforms(folder, cluster)
-        for spec in find_specs(folder, platform)
-    )
+    return find_specs(folder, cluster)
 
 
 def _to_json(result: RenderedSpec, folder: Path) -> dict[str, object]:

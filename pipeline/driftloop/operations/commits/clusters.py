@@ -22,7 +22,8 @@ class SeveralClustersError(GitError):
     def __init__(self, clusters: tuple[str, ...]) -> None:
         listed = ", ".join(clusters)
         super().__init__(
-            f"the cluster repository has several clusters: {listed}", hint="name one of them"
+            f"the cluster repository has several clusters: {listed}",
+            hint="name it: `--cluster NAME` of commit, plan, render and secrets, `--on NAME` of others",
         )
         self.clusters = clusters
 
@@ -57,6 +58,7 @@ def choose_platform(tree: Mapping[str, str], cluster: str | None) -> PlatformFil
         if not known:
             _refuse_foreign(tree, cluster)
     if cluster in declared:
+        _check_followed(tree, declared[cluster])
         return declared[cluster]
     if known and cluster not in known:
         raise GitError(
@@ -95,10 +97,35 @@ def _list_undeclared(tree: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted({each for each in found if each and each not in _OTHERS}))
 
 
+def _check_followed(tree: Mapping[str, str], platform: PlatformFile) -> None:
+    """Raise GitError when Flux reads folders of the repository, and neither that of a platform file nor one above it,
+    and nothing in them leads there. A repository without folders of Flux, or a folder with files, may be read by one
+    that is set up elsewhere."""
+    own = platform.layout.path
+    folders = _list_followed(tree)
+    if not folders or any(f"{own}/".startswith(f"{folder}/") for folder in folders):
+        return
+    if any(path.startswith(f"{own}/") for path in tree):
+        return
+    leads = re.compile(rf"path: *[\"']?(\./)?{re.escape(own)}/?[\"']? *$", re.MULTILINE)
+    inside = tuple(f"{folder}/" for folder in folders)
+    if any(leads.search(tree[path]) for path in tree if path.startswith(inside)):
+        return
+    raise GitError(
+        f"{platform.path}: spec.path is `{own}`, which Flux does not read; it reads: {', '.join(folders)}",
+        hint="name one of these, a folder below one, or one that a Flux Kustomization in them has as its `path`; where a Flux "
+        f"that is set up elsewhere reads it, put a file there, such as {own}/.gitkeep",
+    )
+
+
+def _list_followed(tree: Mapping[str, str]) -> list[str]:
+    """Return the folders that `flux bootstrap` was given."""
+    return sorted({match[1] for path in tree if (match := _FLUX_FOLDER.fullmatch(path))})
+
+
 def _refuse_foreign(tree: Mapping[str, str], cluster: str) -> None:
     """Raise GitError for a repository that Flux reads elsewhere: files below `cluster/` would never be seen."""
-    folders = sorted({match[1] for path in tree if (match := _FLUX_FOLDER.fullmatch(path))})
-    folders = folders or sorted(
+    folders = _list_followed(tree) or sorted(
         {match[1] for path in tree if (match := _CLUSTERS_FOLDER.fullmatch(path))}
     )
     if not folders:

@@ -36,13 +36,19 @@ def choose_platforms(folder: Path, cluster: str | None) -> Sequence[PlatformFile
     return declared or (choose_platform(tree, cluster),)
 
 
-def find_specs(folder: Path, platform: PlatformFile) -> Sequence[Path]:
-    """Return the specs of all pipelines of a cluster in a folder; RenderError when it has none."""
-    pattern = platform.layout.place(trees.SPECS)
-    specs = sorted(folder.glob(pattern))
+def find_specs(folder: Path, cluster: str | None) -> Sequence[tuple[Path, PlatformFile]]:
+    """Return the specs of all pipelines of a cluster in a folder, of all its clusters when none is named, each with its
+    cluster's platform; RenderError when there is none."""
+    platforms = choose_platforms(folder, cluster)
+    patterns = {each.layout.place(trees.SPECS): each for each in platforms}
+    specs = [
+        (spec, platform)
+        for pattern, platform in patterns.items()
+        for spec in sorted(folder.glob(pattern))
+    ]
     if not specs:
         raise RenderError(
-            f"{folder} has no pipeline: {pattern} does not exist",
+            f"{folder} has no pipeline: {', '.join(patterns)} does not exist",
             hint="name a spec: `driftloop render pipeline.yaml --into FOLDER`",
         )
     return specs
