@@ -43,6 +43,8 @@ SPECS = {COMMIT: MINIMAL, NEWER: MINIMAL.replace("Digits}", f"Digits, graph: {GR
 
 
 class History:
+    layout = None
+
     def contains(self, commit, *, ancestor):
         return (commit, ancestor) in {(COMMIT, COMMIT), (NEWER, COMMIT)}
 
