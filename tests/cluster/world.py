@@ -67,19 +67,27 @@ class World:
     def driftloop(self, *args, stdin="", **env):
         """What the command prints; what it says besides is told to the timeline."""
         command = [sys.executable, "-m", "driftloop.cli", *map(str, args)]
-        full = {
-            **os.environ,
-            "DRIFTLOOP_GIT_USERNAME": "bot",
-            "DRIFTLOOP_GIT_PASSWORD": self.passwords["bot"],
-            **env,
-        }
         result = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, check=False, env=full
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self.environment(**env),
         )
         for line in result.stderr.splitlines():
             self.say(f"  driftloop {args[0]}: {line}")
         assert result.returncode == 0, f"driftloop {' '.join(map(str, args))}: {result.stderr}"
         return result.stdout
+
+    def environment(self, **more):
+        """Variables of a command: git's credential is the bot's."""
+        return {
+            **os.environ,
+            "DRIFTLOOP_GIT_USERNAME": "bot",
+            "DRIFTLOOP_GIT_PASSWORD": self.passwords["bot"],
+            **more,
+        }
 
     def tip(self):
         return self.git("rev-parse", "main")
@@ -139,6 +147,10 @@ class World:
         file = project / "pipeline.yaml"
         file.write_text(text)
         return file
+
+    def commit(self, spec):
+        """Commit a spec as who means it, also where it watches less than before."""
+        self.driftloop("commit", spec, "--repository", self.url, "--allow", "detector-removed")
 
     def certificate(self):
         """The Sealed Secrets controller's newest, by the way `kubeseal --fetch-cert` takes."""

@@ -22,11 +22,8 @@ LABELLED = 120
 def test_the_commit_says_what_moved(it):
     second = it.release()["production"]["id"]
     it.remember(second=second)
-    said = it.git("log", "--format=%B", f"--grep=Driftloop-Release: {second}", "main")
-    (cause,) = set(re.findall(r"Driftloop-Cause: (.*)", said))
-    moved = re.findall(r"x\[\d+\][^\n]*? -?[\d.e]+ -> -?[\d.e]+", said)
-    it.say(f"the commits of {second}: {cause}; {moved[:3]}")
-    assert moved, said
+    _, moved = read_explanation(it, second)
+    assert moved
 
 
 def test_every_answer_is_recorded_once(it):
@@ -79,12 +76,7 @@ def test_every_answer_is_recorded_once(it):
 
 def test_every_request_leads_to_all_that_it_comes_of(it):
     for role, (id, release) in it.known("asked").items():
-        links = trace(it, id)
-        it.say(f"{role} request {id}: {', '.join(dict.fromkeys(link['kind'] for link in links))}")
-        kinds = {link["kind"] for link in links}
-        assert {"request", "release", "model", "run", "parameters", "data", "commit"} <= kinds
-        assert release in {link["id"] for link in links if link["kind"] == "release"}
-        assert role == "broken" or "answer" in kinds
+        check_trace(it, role, id, release)
 
 
 def test_the_reference_data_of_detectors_are_stored_once(it):
@@ -158,9 +150,8 @@ def test_worse_answers_go_back_to_the_release_before(it):
         timeout=120,
         every=5,
     )
-    links = trace(it, answer.id)
-    it.say(f"a request after it: {[link['text'] for link in links if link['kind'] == 'release']}")
-    assert first in {link["id"] for link in links if link["kind"] == "release"}
+    it.remember(asked=it.known("asked") | {"after a rollback": [answer.id, first]})
+    check_trace(it, "after a rollback", answer.id, first)
     it.say(f"{len(steps(it, second))} commits of {second}; {it.troubles()}")
     # nobody is to train on labels that were made up
     it.forget(P)
@@ -181,6 +172,15 @@ def test_pruning_by_its_schedule_runs_through(it):
     store = ObjectStore.from_environment(it.s3())
     said = json.loads(store.read_object(StoreLocation(BUCKET, f"pipelines/{P}/pruned.json")))
     it.say(f"pruned: {said}")
+
+
+def read_explanation(it, release):
+    """The cause that the commits of a release name, and what moved by their words."""
+    said = it.git("log", "--format=%B", f"--grep=Driftloop-Release: {release}", "main")
+    (cause,) = set(re.findall(r"Driftloop-Cause: (.*)", said))
+    moved = re.findall(r"x\[\d+\][^\n]*? -?[\d.e]+ -> -?[\d.e]+", said)
+    it.say(f"the commits of {release}: {cause}; {moved[:3]}")
+    return cause, moved
 
 
 def ask_more(it, kind, number):
@@ -248,9 +248,21 @@ def read_table(store, at):
     return pq.read_table(pa.BufferReader(store.read_object(at)))
 
 
-def trace(it, id):
-    """The links of a request's trace, as a person asks for it."""
+def check_trace(it, role, id, release):
+    """Trace a request as a person does, to all that it comes of; the notes of the trace."""
+    found = trace_request(it, id)
+    links = found["links"]
+    it.say(f"{role} request {id}: {', '.join(dict.fromkeys(link['kind'] for link in links))}")
+    kinds = {link["kind"] for link in links}
+    assert {"request", "release", "model", "run", "parameters", "data", "commit"} <= kinds
+    assert release in {link["id"] for link in links if link["kind"] == "release"}
+    assert role == "broken" or "answer" in kinds
+    return found["notes"]
+
+
+def trace_request(it, id):
+    """A request's trace, by its id alone."""
     said = it.driftloop(
-        "trace", id, "--as", "request", "--pipeline", P, "--cluster", "--repository", it.url, "-o", "json"
-    )  # fmt: skip
-    return json.loads(said)["links"]
+        "trace", id, "--as", "request", "--cluster", "-n", N, "--repository", it.url, "-o", "json"
+    )
+    return json.loads(said)

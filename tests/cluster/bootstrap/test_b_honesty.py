@@ -179,7 +179,7 @@ def commit_replicas(it, replicas):
     (document,) = load_documents(it.file(f"workflows/{P}/pipeline.yaml"), "pipeline.yaml")
     document["spec"]["serve"]["replicas"] = replicas
     (project / "pipeline.yaml").write_text(json.dumps(document))
-    it.driftloop("commit", project / "pipeline.yaml", "--repository", it.url)
+    it.commit(project / "pipeline.yaml")
 
 
 def rollback(it, *options):
@@ -332,7 +332,7 @@ def change_fault(it, fault):
         text = text.replace(known, wanted)
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("search:")]
     (project / "pipeline.yaml").write_text("\n".join(lines) + "\n")
-    it.driftloop("commit", project / "pipeline.yaml", "--repository", it.url)
+    it.commit(project / "pipeline.yaml")
     it.ready(PIPELINE, timeout=300)
     return it.tip()
 

@@ -236,6 +236,6 @@ def commit_intruder(it):
         text = text.replace(known, wanted)
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("search:")]
     (project / "pipeline.yaml").write_text("\n".join(lines) + "\n")
-    it.driftloop("commit", project / "pipeline.yaml", "--repository", it.url)
+    it.commit(project / "pipeline.yaml")
     it.ready(PIPELINE, timeout=300)
     return it.tip()

@@ -62,7 +62,8 @@ def _read_settings(
     if settings is None:
         raise PipelineError(
             f"namespace `{namespace}` has no {kind} {PLATFORM}",
-            hint=f"`driftloop secrets init --namespace {namespace} …` writes it",
+            hint=f"`driftloop secrets init --namespace {namespace} …` writes it; when its last pipeline has just been "
+            "removed, Flux makes it again within 10 minutes, or at once by `flux reconcile kustomization platform`",
         )
     content: Mapping[str, Any] = settings.get("data") or {}
     return content
