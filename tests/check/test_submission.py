@@ -19,6 +19,8 @@ spec:
 """
 USE = "  - {name: use, container: {image: 'acme/use:1', command: [use]}}\n"
 RAW = "raw: {data: x}"
+ASK = "  - {name: ask, inputs: {parameters: [{name: x, value: y}]}, container: {image: 'acme/use:1', command: [use]}}\n"
+READ = "  - {name: read, inputs: {artifacts: [{name: x, path: /x}]}, container: {image: 'acme/use:1', command: [use]}}\n"
 
 
 def steps(fields: str) -> str:
@@ -70,6 +72,57 @@ CASES: tuple[tuple[str, str | None], ...] = (
     (dag("name: a, template: ''"), "DL334"),
     (dag("name: a, inline: {container: {image: 'acme/use:1'}}"), None),
     (dag("name: a, template: use, hooks: {exit: {template: use}}"), None),
+    (dag("name: '{{inputs.parameters.day}}-a', template: use").replace("dag:", "inputs: {parameters: [{name: day, value: '1'}]}\n    dag:"), None),
+    (dag("name: a, template: use, depends: b.AnySucceeded}, {name: b, template: use"), "DL304"),
+    (dag("name: a, template: use, depends: b.AnySucceeded}, {name: b, template: use, withItems: [1]"), None),
+    (dag("name: 5-a, template: use, dependencies: [b]}, {name: b, template: use"), "DL321"),
+    (main("script: {command: [sh], source: x}\n  templateDefaults: {script: {command: [sh]}}").replace("  templateDefaults", "    timeout: 10s\n  templateDefaults"), "DL324"),
+    (container("inputs: {parameters: [{name: a.b, value: x}]}"), "DL335"),
+    (container("inputs: {parameters: [{name: '', value: x}]}"), "DL335"),
+    (container("inputs: {parameters: [{name: a_b-C, value: x}]}"), None),
+    (container("outputs: {artifacts: [{name: '!a', path: /a}]}"), "DL335"),
+    (dag("name: a, template: ask, arguments: {parameters: [{name: x}]}") + ASK, "DL336"),
+    (dag("name: a, template: ask, arguments: {parameters: [{name: x, value: ''}]}") + ASK, None),
+    (dag("name: a, template: read, arguments: {artifacts: [{name: x}]}") + READ, "DL336"),
+    (dag("name: a, template: read, arguments: {artifacts: [{name: x, raw: {data: rows}}]}") + READ, None),
+    (container("") + "  arguments: {parameters: [{name: x, value: a, enum: [b, c]}]}\n", "DL337"),
+    (container("") + "  arguments: {parameters: [{name: x, value: a, enum: []}]}\n", "DL337"),
+    (container("") + "  arguments: {parameters: [{name: x, value: a, enum: [a, c]}]}\n", None),
+    (container("") + "  arguments: {parameters: [{name: x, enum: [a, c]}]}\n", None),
+    (container("inputs: {parameters: [{name: x}]}"), "DL338"),
+    (container("inputs: {parameters: [{name: x}]}") + "  arguments: {parameters: [{name: x, value: y}]}\n", None),
+    (container("inputs: {artifacts: [{name: x, path: /x}]}"), "DL338"),
+    (container("inputs: {artifacts: [{name: x, path: /x, optional: true}]}"), None),
+    (container("parallelism: 2"), "DL339"),
+    (container("activeDeadlineSeconds: -1"), "DL339"),
+    (container("activeDeadlineSeconds: 60\n    timeout: 1m"), None),
+    (container("timeout: '60'"), "DL339"),
+    (dag("name: a, template: use").replace("dag:", "activeDeadlineSeconds: 60\n    dag:"), "DL339"),
+    (dag("name: a, template: use").replace("dag:", "timeout: 60s\n    dag:"), "DL339"),
+    (dag("name: a, template: use").replace("dag:", "parallelism: 2\n    dag:"), None),
+    (steps("name: a, template: use, withSequence: {count: '2', end: '2'}"), "DL340"),
+    (steps("name: a, template: use, withSequence: {start: '1', end: '2'}"), None),
+    *((container(f"metrics: {{prometheus: [{{{fields}}}]}}"), code) for fields, code in (
+        ("name: rows, help: x, gauge: {value: '1'}", None), ("name: rows.a, help: x, gauge: {value: '1'}", "DL341"),
+        ("name: rows, gauge: {value: '1'}", "DL341"), ("name: rows, help: x, gauge: {}", "DL341"),
+        ("name: rows, help: x, counter: {value: 1}", "DL341"), ("name: rows, help: x, histogram: {buckets: [1], value: '{{duration}}'}", None),
+        ("name: rows, help: x, labels: [{key: a-b, value: c}], gauge: {value: '1'}", "DL341"),
+        ("name: rows, help: x, gauge: {realtime: true, value: '{{resourcesDuration.cpu}}'}", "DL341"),
+        ("name: rows, help: x, gauge: {realtime: true, value: '{{duration}}'}", None),
+    )),
+    (main("containerSet: {containers: [{name: a, image: 'acme/use:1'}]}\n    outputs: {artifacts: [{name: x, path: /x}]}"), "DL342"),
+    (main("containerSet: {containers: [{name: main, image: 'acme/use:1'}]}\n    outputs: {artifacts: [{name: x, path: /x}]}"), None),
+    (container("initContainers: [{image: 'acme/use:1'}]"), "DL343"),
+    (container("initContainers: [{name: a, image: 'acme/use:1'}]"), None),
+    (main("resource: {action: apply, manifest: 'a: [b'}"), "DL344"),
+    (main("resource: {action: apply}"), "DL344"),
+    (main("resource: {action: delete, flags: [pod, x]}"), None),
+    (main("resource: {action: apply, manifest: 'a: {{inputs.parameters.b}}'}\n    inputs: {parameters: [{name: b, value: c}]}"), None),
+    (container("metadata: {labels: {x: '{{workflow.failures}}'}}"), "DL345"),
+    (container("") + "  onExit: end\n" + "", "DL307"),
+    (container("") + "  - {name: end, container: {image: 'acme/use:1', args: ['{{workflow.failures}}']}}\n  onExit: end\n", None),
+    (container("") + "  - {name: end, container: {image: 'acme/use:1', args: ['{{workflow.outputs.parameters.rows}}']}}\n  onExit: end\n", "DL314"),
+    (dag("name: a, template: give") + "  - {name: give, container: {image: 'acme/use:1'}, outputs: {parameters: [{name: r, globalName: rows, valueFrom: {path: /r}}]}}\n  - {name: end, container: {image: 'acme/use:1', args: ['{{workflow.outputs.parameters.rows}}']}}\n  onExit: end\n", None),
 )  # fmt: skip
 
 

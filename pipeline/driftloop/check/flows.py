@@ -12,6 +12,7 @@ from driftloop.text.node import YamlNode
 _TAG = re.compile(r"\{\{([^{}]*)\}\}")
 _DEST = re.compile(r"(?:^|\.)spec\.arguments\.(parameters|artifacts)(?:\.(-?\d+)(?:\.(\w+))?.*)?$")
 _DEPENDS = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_]*)(?:\.([A-Za-z]+))?")
+LOOPS = ("withItems", "withParam", "withSequence")
 _LOCATIONS = ("s3", "git", "http", "raw", "hdfs", "gcs", "oss", "azure", "artifactory", "plugin")
 
 
@@ -92,7 +93,7 @@ class TemplateCall:
 
     @property
     def looped(self) -> bool:
-        return any(field in self.node.map for field in ("withItems", "withParam", "withSequence"))
+        return any(field in self.node.map for field in LOOPS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,17 +4,17 @@ import re
 from collections.abc import Iterator
 
 from driftloop.check.finding import RuleMatch, rule
-from driftloop.check.flows import calls, every_call, every_template, flows
+from driftloop.check.flows import LOOPS, calls, every_call, every_template, flows
 from driftloop.check.rules.templates import types_of
 from driftloop.check.world import World
 from driftloop.text.node import YamlNode
 from driftloop.text.words import list_names, suggest_names
 
-_LOOPS = ("withItems", "withParam", "withSequence")
 _CALLS = ("template", "templateRef", "inline")
 _ACTIONS = ("get", "create", "apply", "delete", "replace", "patch")
 _POLICIES = ("Always", "OnFailure", "OnError", "OnTransientError")
 _NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
+_TAG = re.compile(r"\{\{[^{}]*\}\}")
 LONGEST_NAME = 128
 _WITHOUT_FILES = ("steps", "dag")
 """Types of templates that pass artifacts on; the others write them to a path."""
@@ -24,7 +24,7 @@ _WITHOUT_FILES = ("steps", "dag")
 def two_loops(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted: no pod starts."""
     for flow, call in every_call(world):
-        loops = [name for name in _LOOPS if _is_loop(call.node.get(name))]
+        loops = [name for name in LOOPS if _is_loop(call.node.get(name))]
         if len(loops) > 1:
             yield flow.object.at(call.node.get(loops[1]), f"it loops by {' and '.join(loops)}")
 
@@ -52,7 +52,7 @@ def name_form(world: World) -> Iterator[RuleMatch]:
                 continue
             if not name:
                 yield flow.object.at(node, f"the {noun} has no name", fix="name it")
-            elif not _NAME.fullmatch(name.text):
+            elif not _NAME.fullmatch(_TAG.sub("x", name.text)):
                 yield flow.object.at(name, f"{noun} {name.shown} is not a name")
             elif len(name.text) > LONGEST_NAME:
                 yield flow.object.at(

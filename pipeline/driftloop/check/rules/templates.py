@@ -115,19 +115,19 @@ def mixed_depends(world: World) -> Iterator[RuleMatch]:
     and no `continueOn` in the DAG, and no name of a task begins with a digit."""
     for flow, template in every_template(world):
         tasks = template.get("dag", "tasks").list
-        if not any(task.get("depends") for task in tasks):
-            continue
+        depends = any(task.get("depends") for task in tasks)
         for task in tasks:
-            for field in ("dependencies", "continueOn"):
+            for field in ("dependencies", "continueOn") if depends else ():
                 if task.get(field):
                     yield flow.object.at(
                         task.get(field), f"`{field}` stands in a DAG that uses `depends`"
                     )
             name = task.get("name")
-            if name.text[:1].isdigit():
+            if name.text[:1].isdigit() and (depends or task.get("dependencies")):
+                what = "in a DAG that uses `depends`" if depends else "and has `dependencies`"
                 yield flow.object.at(
                     name,
-                    f"{name.shown} begins with a digit in a DAG that uses `depends`",
+                    f"{name.shown} begins with a digit {what}",
                     fix="begin the name with a letter",
                 )
 
@@ -175,7 +175,7 @@ def no_image(world: World) -> Iterator[RuleMatch]:
         for template in flow.every():
             for kind in ("container", "script"):
                 node = template.get(kind)
-                if node.map and not node.get("image") and not defaults:
+                if node.map and not node.get("image") and not defaults.get(kind, "image"):
                     yield flow.object.at(node, f"the {kind} has no `image`")
 
 

@@ -25,6 +25,7 @@ _REFERENCE = re.compile(
 )
 _STEP = re.compile(r"(tasks|steps)\.([-A-Za-z0-9_]+)\.\w")
 _WORKFLOW = re.compile(r"workflow\.([A-Za-z]+)")
+_OUTPUT = re.compile(r"workflow\.outputs\.(parameters|artifacts)\.([-A-Za-z0-9_]+)$")
 _PARAMETER = re.compile(r"workflow\.parameters\.([-A-Za-z0-9_]+)$")
 _KNOWN = (
     "name", "namespace", "uid", "serviceAccountName", "parameters", "labels", "annotations", "creationTimestamp",
@@ -225,6 +226,34 @@ def workflow_tag(world: World) -> Iterator[RuleMatch]:
                     f"`{{{{{tag}}}}}` is not a variable; {list_names(_KNOWN, 'there are')}",
                     fix=suggest_names(match[1], _KNOWN),
                 )
+        yield from _undeclared_outputs(flow)
+
+
+def _undeclared_outputs(flow: Flow) -> Iterator[RuleMatch]:
+    """Outputs of the workflow are those that a template of it gives a `globalName`."""
+    if flow.reference or any(
+        call.node.get("templateRef") for template in flow.every() for call in calls(template)
+    ):
+        return
+    names = {
+        what: {
+            item.get("globalName").text
+            for template in flow.every()
+            for item in template.get("outputs", what).list
+        }
+        - {""}
+        for what in ("parameters", "artifacts")
+    }
+    for tag, node in tags(flow.spec):
+        match = _OUTPUT.match(tag)
+        if not match or any("{{" in name for name in names[match[1]]):
+            continue
+        if match[2] not in names[match[1]]:
+            yield flow.object.at(
+                node,
+                f"`{{{{{tag}}}}}` leads nowhere; {list_names(names[match[1]], 'outputs with a `globalName`')}",
+                fix=suggest_names(match[2], names[match[1]]),
+            )
 
 
 @rule(
@@ -258,3 +287,29 @@ def _undeclared(one: Object, flow: Flow, names: set[str], tail: str = "") -> Ite
                 f"`{{{{{tag}}}}}` leads nowhere; {list_names(names, 'parameters')}{tail}",
                 fix=suggest_names(match[1], names),
             )
+
+
+@rule(
+    "DL345",
+    "What runs before the end of a workflow uses the list of its failures",
+    fix="use it in the template of `onExit` alone",
+)
+def failures_tag(world: World) -> Iterator[RuleMatch]:
+    """Argo refuses the workflow when it is submitted: `failed to resolve {{workflow.failures}}`.
+    There are failures once everything else has ended."""
+    for flow in _flows(world):
+        reached: dict[str, YamlNode] = {}
+        open_ = [flow.spec.get("entrypoint").text]
+        while open_:
+            name = open_.pop()
+            if name in reached or name not in flow.templates:
+                continue
+            reached[name] = flow.templates[name]
+            open_ += [call.template.text for call in calls(reached[name]) if not call.hook]
+        for template in reached.values():
+            for tag, node in _tags(template):
+                if tag == "workflow.failures":
+                    yield flow.object.at(
+                        node,
+                        f"`{{{{{tag}}}}}` stands in what `{flow.spec.get('entrypoint').text}` runs",
+                    )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from driftloop.check.finding import RuleMatch, rule
 from driftloop.check.flows import (
+    LOOPS,
     Flow,
     TemplateCall,
     called,
@@ -21,6 +22,7 @@ from driftloop.check.world import CLUSTER_TEMPLATE, CRON, TEMPLATE, WORKFLOW, Wo
 from driftloop.text.node import YamlNode
 from driftloop.text.words import list_names, suggest_names
 
+_STATES_OF_LOOPS = ("AnySucceeded", "AllFailed")
 _STATES = (
     "Succeeded",
     "Failed",
@@ -28,8 +30,7 @@ _STATES = (
     "Skipped",
     "Omitted",
     "Daemoned",
-    "AnySucceeded",
-    "AllFailed",
+    *_STATES_OF_LOOPS,
 )
 
 
@@ -134,7 +135,7 @@ def _elsewhere(world: World, flow: Flow, reference: YamlNode) -> RuleMatch | Non
 
 @rule(
     "DL304",
-    "A task waits for a task that is not there, or for itself",
+    "A task waits for a task that is not there, for itself, or for a state that never comes",
     fix="name tasks of the same DAG, without a circle",
 )
 def dependencies(world: World) -> Iterator[RuleMatch]:
@@ -142,6 +143,7 @@ def dependencies(world: World) -> Iterator[RuleMatch]:
     for flow, template in every_template(world):
         tasks = template.get("dag", "tasks").list
         names = {task.get("name").text for task in tasks}
+        looped = {task.get("name").text for task in tasks if any(map(task.get, LOOPS))}
         for task in tasks:
             for name, state, node in depends_on(task):
                 if "{{" in node.text:
@@ -157,6 +159,12 @@ def dependencies(world: World) -> Iterator[RuleMatch]:
                         node,
                         f"`{name}.{state}` is not a state; {list_names(_STATES, 'states')}",
                         fix=suggest_names(state, _STATES),
+                    )
+                elif state in _STATES_OF_LOOPS and name not in looped:
+                    yield flow.object.at(
+                        node,
+                        f"`{name}.{state}` is a state of loops, and `{name}` is none",
+                        fix=f"wait for `{name}.Succeeded` or `{name}.Failed`",
                     )
         yield from _circle(flow, template)
 
