@@ -124,8 +124,10 @@ def kustomization(
     message="Applied revision",
     source="flux-system",
 ):
+    ours = name.rpartition("-")[2] in ("workflows", "deployments", "monitors")
+    labels = {"app.kubernetes.io/managed-by": "driftloop"} if ours else {}
     return {
-        "metadata": {"name": name, "namespace": "flux-system", "generation": 1},
+        "metadata": {"name": name, "namespace": "flux-system", "generation": 1, "labels": labels},
         "spec": {
             "interval": "1m",
             "path": f"./{name}",
@@ -391,6 +393,7 @@ def test_the_source_is_the_one_that_pipelines_name():
         f"{base}/kustomizations?labelSelector=app.kubernetes.io/managed-by%3Ddriftloop": {
             "items": [ours]
         },
+        f"{base}/namespaces/flux-system/kustomizations": {"items": []},
         f"{base}/namespaces/team-fraud/kustomizations": {"items": [ours]},
         "/apis/source.toolkit.fluxcd.io/v1/namespaces/team-fraud/gitrepositories/fleet": {
             "status": {"artifact": {"revision": f"main@sha1:{COMMIT}"}}

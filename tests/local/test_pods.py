@@ -140,7 +140,7 @@ def test_mount_paths_become_folders_wherever_they_stand(image: LocalImage, tmp_p
         ({"tty": True}, "`container.tty` is not supported"),
         (
             {"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "own", "key": "k"}}}]},
-            "own/k does not exist",
+            "env X takes key `k` of the Secret `own`, of which this machine has no value",
         ),
         (
             {"env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]},
@@ -149,7 +149,7 @@ def test_mount_paths_become_folders_wherever_they_stand(image: LocalImage, tmp_p
         ({"volumeMounts": [{"name": "gone", "mountPath": "/x"}]}, "volume gone is not defined"),
         (
             {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]},
-            "`persistentVolumeClaim` is not supported",
+            "takes the PersistentVolumeClaim `c`, for which this machine has no folder",
         ),
         (
             {"readinessProbe": {"exec": {"command": ["true"]}}},

@@ -138,6 +138,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (named(deployment("x"), progressDeadlineSeconds=5), "`spec.progressDeadlineSeconds`"),
     (named(service("x"), externalName="y"), "spec.externalName"),
     (
+        manifest("security.istio.io/v1", "RequestAuthentication", {"jwtRules": []}),
+        "is not the gateway's",
+    ),
+    (
         manifest(
             "machinelearning.seldon.io/v1", "SeldonDeployment", {"predictors": [], "novelty": 1}
         ),

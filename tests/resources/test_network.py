@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from driftloop.cluster import platform
+from driftloop.contract.names import PLATFORM as SETTINGS
 from driftloop.contract.names import Names
 from driftloop.render import render_tree
 from tests.golden.trees import NAMES, UNLISTED, documents, release_text, spec_text
@@ -206,7 +207,9 @@ class Cluster:
         for entry in container.get("env", []):
             source = entry.get("valueFrom", {})
             reference = source.get("configMapKeyRef")
-            words.append(ADDRESSES[reference["key"]] if reference else entry.get("value", ""))
+            # of a person's own ConfigMap nobody knows what it holds
+            ours = reference and reference["name"] == SETTINGS
+            words.append(ADDRESSES[reference["key"]] if ours else entry.get("value", ""))
             # a user's URL, with its password, is a secret
             if source.get("secretKeyRef", {}).get("key", "").startswith("nats-"):
                 words.append(ADDRESSES["nats-url"])

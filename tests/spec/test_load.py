@@ -47,7 +47,7 @@ def test_everything_has_a_default_but_names_images_and_functions() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("train: {run", "trian: {run", "p.yaml:9:3: spec.trian is not a known key, must be one of: `approveWithin`,"),
+        ("train: {run", "trian: {run", "p.yaml:9:3: spec.trian is not a known key, must be one of: `access`, `approveWithin`,"),
         ("kind: Pipeline", "kind: Pipe", "p.yaml:2:7: kind is `Pipe`, must be `Pipeline`"),
         ("{name: digits}", "{name: Digits}", "p.yaml:3:18: metadata.name is `Digits`, must be at most 34 lower-case"),
         ("{name: digits}", "{name: " + "d" * 35 + "}", "p.yaml:3:18: metadata.name is `ddddd"),

@@ -22,8 +22,10 @@ from driftloop.contract.names import (
     COMPONENT_LABEL,
     FLUX_NAMESPACE,
     FLUX_SOURCE,
+    MANAGED_BY_LABEL,
     NAME_LABEL,
     OWN_SELECTOR,
+    OWNER,
     SERVICE_PORT,
     Names,
 )
@@ -194,11 +196,16 @@ class _Source:
 
 def _find_source(picture: _Picture) -> _Source:
     """Return the source of the pipelines, as their Kustomizations name it; that of `flux bootstrap` before there is
-    a pipeline."""
-    path = f"/apis/kustomize.toolkit.fluxcd.io/v1/kustomizations?{OWN_SELECTOR}"
-    for item in picture.list(path):
-        home, ref = str(item["metadata"]["namespace"]), item["spec"]["sourceRef"]
-        return _Source(home, str(ref.get("namespace") or home), str(ref["name"]))
+    a pipeline. Other namespaces than its own are looked at last: the console may not list there."""
+    kind = "/apis/kustomize.toolkit.fluxcd.io/v1"
+    for path in (
+        f"{kind}/namespaces/{FLUX_NAMESPACE}/kustomizations",
+        f"{kind}/kustomizations?{OWN_SELECTOR}",
+    ):
+        for item in picture.list(path):
+            if (item["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == OWNER:
+                home, ref = str(item["metadata"]["namespace"]), item["spec"]["sourceRef"]
+                return _Source(home, str(ref.get("namespace") or home), str(ref["name"]))
     return _Source()
 
 

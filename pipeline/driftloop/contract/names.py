@@ -43,6 +43,8 @@ MODEL_DIGEST_ANNOTATION = f"{API_GROUP}/model-digest"
 """Annotation: digest of the model that a predictor serves."""
 EXTERNAL_ANNOTATION = f"{API_GROUP}/external"
 """Annotation: objects of others that an object needs, such as `Secret/registry, ConfigMap/settings`."""
+SBOM_LABEL = "dev.driftloop.sbom"
+"""Label of an image: digest of the list of its packages."""
 OWN_LABELS = {MANAGED_BY_LABEL: OWNER}
 """Labels of objects that belong to no single part of a pipeline."""
 OWN_SELECTOR = f"labelSelector={MANAGED_BY_LABEL}%3D{OWNER}"

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from driftloop import __version__
+from driftloop.contract.names import SBOM_LABEL
 from driftloop.errors import InstallationError, SpecError
 from driftloop.operations.ground.files import read_spec
 from driftloop.plan import images
@@ -98,7 +99,7 @@ class ImageRecipe:
             if digests.get(base):
                 labels[f"{_LABEL}.base.digest"] = digests[base]
         if sbom is not None:
-            labels["dev.driftloop.sbom"] = f"sha256:{sha256(sbom.read_bytes()).hexdigest()}"
+            labels[SBOM_LABEL] = f"sha256:{sha256(sbom.read_bytes()).hexdigest()}"
         said = " ".join(f'{key}="{_quote(value)}"' for key, value in sorted(labels.items()))
         file.write_text(f"{text.rstrip()}\nLABEL {said}\n", "utf-8")
         return tuple(dict.fromkeys(loose))
