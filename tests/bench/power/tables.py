@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pyarrow import csv
+from pyarrow import ChunkedArray, csv
 
 from driftloop.contract.columns import FileColumns
 from driftloop.services.detector.fitting.learning import LearntTable, learn_table
@@ -30,15 +30,15 @@ def read_csv(file: Path, names: tuple[str, ...], folder: Path) -> Table:
             file = Path(archive.extract(archive.namelist()[0], folder))
     options = csv.ConvertOptions(include_columns=list(names), strings_can_be_null=True)
     read = csv.read_csv(file, convert_options=options)
-    return {
-        name: column.to_numpy() if column.null_count == 0 else _fill_gaps(column)
-        for name, column in zip(names, read.columns, strict=True)
-    }
+    return {name: _read_values(column) for name, column in zip(names, read.columns, strict=True)}
 
 
-def _fill_gaps(column: object) -> Values:
-    values = column.to_pandas()  # type: ignore[attr-defined]
-    return values.to_numpy(dtype=float if values.dtype.kind in "fiu" else object)
+def _read_values(column: ChunkedArray) -> Values:
+    """Return numbers with NaN, and anything else with None, where a row has no value."""
+    values = column.to_numpy()
+    if not column.null_count:
+        return values
+    return values.astype(float if values.dtype.kind in "fiu" else object)
 
 
 def draw_from(table: Table) -> Draw:

@@ -1,6 +1,7 @@
 """Columns that are not tested because their counts say enough: verdicts are those of tests of all."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from driftloop.contract.budgets import AlarmBudget
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
+from driftloop.services.detector.detectors import WindowVerdict
 from driftloop.services.detector.detectors.calibration import Calibration, OrderEffect
 from driftloop.services.detector.detectors.edges import CellFinder
 from driftloop.services.detector.detectors.tabular import TabularDetector
@@ -88,6 +90,12 @@ def test_values_are_counted_where_halving_finds_them(
         assert np.array_equal(counts[head : head + len(wanted)], wanted)
 
 
+def keep_moved(verdict: WindowVerdict) -> WindowVerdict:
+    """The verdict without the columns that have not moved at all: of these a quiet one names those that were tested."""
+    columns = [column for column in verdict.details["columns"] if column["score"]]
+    return replace(verdict, details={**verdict.details, "columns": columns})
+
+
 @pytest.mark.parametrize("calibration", [None, CALIBRATION], ids=["random", "ordered"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_verdict_is_the_one_that_tests_of_all_columns_give(
@@ -106,7 +114,7 @@ def test_a_verdict_is_the_one_that_tests_of_all_columns_give(
             if number % 7 == 0:
                 window[0, -1] = np.nan
             verdict = screened.score_window(window)
-            assert verdict == whole.score_window(window)
+            assert keep_moved(verdict) == keep_moved(whole.score_window(window))
             alarms += verdict.alarm
     assert 0 < alarms < 100
 

@@ -114,7 +114,7 @@ class TabularDetector:
         }
         shown = sorted(changed, key=lambda n: -worst[n].effect)[:MOST_SHOWN]
         if not changed:
-            shown = _list_highest(scores)
+            shown = sorted(results, key=lambda n: -scores[n])[:MOST_QUIET]
         columns = [
             self._columns[number].describe_change(
                 worst[number], float(scores[number]), alarm=number in changed
@@ -137,8 +137,8 @@ class TabularDetector:
     def _test_columns(
         self, rows: Rows, cells: Counts
     ) -> tuple[dict[int, list[TestResult]], Rows, float]:
-        """Return the results of the columns that may have moved, and of the first ones, which a verdict shows
-        when none has; the part of the rate that each column has, 0 where no test could alarm; and what all scores
+        """Return the results of the columns that may have moved, or of the first one, which a verdict shows
+        when none may; the part of the rate that each column has, 0 where no test could alarm; and what all scores
         are lowered by."""
         bounds = self._screen.bound_tests(cells, len(rows))
         results = self._run_tests(rows, np.flatnonzero(~bounds.plain))
@@ -151,8 +151,10 @@ class TabularDetector:
         if bounds.plain.any():
             most = float(parts[bounds.plain].max())
             wanted = ~bounds.find_quiet(shared - math.log10(most), self._rows)
-        wanted[:MOST_QUIET] = True
-        results |= self._run_tests(rows, np.flatnonzero(wanted & bounds.plain))
+        wanted &= bounds.plain
+        if not results and not wanted.any():
+            wanted[0] = True
+        results |= self._run_tests(rows, np.flatnonzero(wanted))
         return dict(sorted(results.items())), parts, shared
 
     def _run_tests(self, rows: Rows, numbers: Counts) -> dict[int, list[TestResult]]:
@@ -248,8 +250,3 @@ def _combine(some: Sequence[TestResult], every: Sequence[TestResult]) -> float:
     return combine_scores(
         [result.score for result in some], [result.weight / total for result in some]
     )
-
-
-def _list_highest(scores: Rows) -> list[int]:
-    """Return the columns with the highest scores, the first ones of equal scores."""
-    return [int(number) for number in np.argsort(-scores, kind="stable")[:MOST_QUIET]]
