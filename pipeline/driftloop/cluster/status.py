@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from driftloop.cluster.following import read_applied
 from driftloop.cluster.pods import describe_unplaced, describe_unstarted, find_altered
 from driftloop.cluster.qualities import describe_quality
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
@@ -20,12 +21,8 @@ from driftloop.contract.approvals import describe_hold, list_holds
 from driftloop.contract.documents import DocumentError, parse_json, to_json
 from driftloop.contract.names import (
     COMPONENT_LABEL,
-    FLUX_NAMESPACE,
-    FLUX_SOURCE,
-    MANAGED_BY_LABEL,
     NAME_LABEL,
     OWN_SELECTOR,
-    OWNER,
     SERVICE_PORT,
     Names,
 )
@@ -43,7 +40,6 @@ Json = dict[str, Any]
 
 FAILED = "the user's function failed on it: the detector's log says why"
 _STEP = "workflows.argoproj.io/workflow"
-_ONGOING = ("DependencyNotReady", "Progressing", "ProgressingWithRetry", "")
 
 
 @dataclass
@@ -97,7 +93,7 @@ def overview(
     with picture.part("nodes"):
         document["disk"] = list(_full(picture))
     with picture.part("Flux"):
-        document |= _flux(picture)
+        document |= read_applied(reader)
     for names in _pipelines(picture, tuple(namespaces)):
         home = f"{names.namespace}/{names.pipeline}"
         with picture.part(f"pods of {home}"):
@@ -183,68 +179,6 @@ def _full(picture: _Picture) -> Iterator[str]:
         for condition in node.get("status", {}).get("conditions") or []:
             if condition["type"] == "DiskPressure" and condition["status"] == "True":
                 yield f"node {node['metadata']['name']}: {condition.get('message', 'DiskPressure')}"
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where Flux has the pipelines' Kustomizations, and the source that they are from."""
-
-    home: str = FLUX_NAMESPACE
-    namespace: str = FLUX_NAMESPACE
-    name: str = FLUX_SOURCE
-
-
-def _find_source(picture: _Picture) -> _Source:
-    """Return the source of the pipelines, as their Kustomizations name it; that of `flux bootstrap` before there is
-    a pipeline. Other namespaces than its own are looked at last: the console may not list there."""
-    kind = "/apis/kustomize.toolkit.fluxcd.io/v1"
-    for path in (
-        f"{kind}/namespaces/{FLUX_NAMESPACE}/kustomizations",
-        f"{kind}/kustomizations?{OWN_SELECTOR}",
-    ):
-        for item in picture.list(path):
-            if (item["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == OWNER:
-                home, ref = str(item["metadata"]["namespace"]), item["spec"]["sourceRef"]
-                return _Source(home, str(ref.get("namespace") or home), str(ref["name"]))
-    return _Source()
-
-
-def _flux(picture: _Picture) -> Json:
-    named = _find_source(picture)
-    source = picture.reader.get(
-        f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{named.namespace}/gitrepositories/{named.name}"
-    )
-    tip = _commit(((source or {}).get("status", {}).get("artifact") or {}).get("revision"))
-    kustomizations = picture.list(
-        f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{named.home}/kustomizations"
-    )
-    releases = picture.list(f"/apis/helm.toolkit.fluxcd.io/v2/namespaces/{named.home}/helmreleases")
-    refused, waiting, behind, own = [], [], None, 0
-    for item in sorted(
-        (*kustomizations, *releases), key=lambda each: str(each["metadata"]["name"])
-    ):
-        name, status = item["metadata"]["name"], item.get("status", {})
-        ready: Json = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
-        # the platform's Kustomizations of other projects have commits of their own
-        follows = (item["spec"].get("sourceRef") or {}).get("name") == named.name
-        applied = _commit(status.get("lastAppliedRevision")) if follows else tip
-        own += follows
-        if item["spec"].get("suspend"):
-            waiting.append(f"{name} is suspended")
-        elif ready.get("status") == "False" and ready.get("reason", "") not in _ONGOING:
-            refused.append(f"{name}: {ready.get('message', '')}")
-        elif ready.get("status") != "True":
-            waiting.append(f"{name}: {ready.get('message') or 'no controller has reconciled it'}")
-        elif tip is not None and applied != tip:
-            waiting.append(f"{name} has applied {(applied or 'nothing')[:12]}")
-        if applied != tip:
-            behind = behind or applied
-    return {
-        "tip": tip,
-        "applied": behind or (tip if own else None),
-        "refused": "\n".join(refused) or None,
-        "waiting": waiting,
-    }
 
 
 def _pipelines(picture: _Picture, wanted: tuple[str, ...]) -> Iterator[Names]:
@@ -570,11 +504,6 @@ def _asked(picture: _Picture, names: Names, service: str, path: str) -> str | No
             f"{error.message} (it is not ready, or a NetworkPolicy blocks the API server; "
             f"`kubectl -n {names.namespace} port-forward service/{service} {SERVICE_PORT}` makes /{path} reachable)"
         ) from error
-
-
-def _commit(revision: str | None) -> str | None:
-    """`main@sha1:<commit>` -> the commit."""
-    return revision.rpartition(":")[2] if revision else None
 
 
 def _age(now: datetime, since: str | None) -> float:
