@@ -429,3 +429,22 @@ def test_a_platform_file_at_the_root_moves_no_file(engineer: Engineer) -> None:
     changed = engineer.git("show", "--format=", "-U0", "main").splitlines()
     told = [line for line in changed if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     assert {line[1:].split(":")[0].strip("- ") for line in told} <= {"name", "value"}
+
+
+def test_a_spec_that_comes_along_is_looked_at_for_surprises(engineer: Engineer) -> None:
+    for cluster in ("production", "staging"):
+        engineer.writes(f"driftloop/{cluster}/platform.yaml", PLATFORM.format(cluster=cluster))
+    engineer.pushes()
+    for cluster in ("production", "staging"):
+        engineer.types("commit", "pipeline.yaml", *WHERE, "--cluster", cluster)
+        engineer.move_release(cluster, lambda release: record.release_first(release, A))
+    (engineer.folder / "pipeline.yaml").write_text(SPEC.partition("  monitors:")[0])
+    removed = ("--allow", "detector-removed")
+    engineer.types("commit", "pipeline.yaml", *WHERE, "--cluster", "staging", *removed)
+    tip = engineer.git("rev-parse", "main")
+    promote = ("promote", "digits", *WHERE, "--to", "production")
+    done = engineer.types(*promote, code=1)
+    assert "detector-removed" in done.stderr
+    assert engineer.git("rev-parse", "main") == tip
+    engineer.types(*promote, *removed)
+    assert "monitors" not in engineer.show("driftloop/production/workflows/digits/pipeline.yaml")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from driftloop.platform import Platform, parse_platform, platform_schema
+from driftloop.platform import parse_platform, platform_schema
+from driftloop.platform.model import Platform
 from tests.spec.reference import describe_fields
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference"

@@ -15,7 +15,13 @@ from driftloop.check.shapes import (
     find_obstacle,
     find_paths,
 )
-from driftloop.text.layout import EntryPlace, MappingPlace, locate_entries
+from driftloop.text.layout import (
+    EntryPlace,
+    MappingPlace,
+    find_line_end,
+    find_line_start,
+    locate_entries,
+)
 from driftloop.text.node import YamlNode
 from driftloop.text.read import read
 
@@ -205,11 +211,10 @@ def _drop(text: str, place: MappingPlace, entry: EntryPlace) -> _Edit:
             return _Edit(entry.start, place.entries[index + 1].start, "")
         start = place.entries[index - 1].content_end if index else entry.start
         return _Edit(start, entry.content_end, "")
-    line = text.rfind("\n", 0, entry.start) + 1
+    line = find_line_start(text, entry.start)
     if text[line : entry.start].strip() or len(place.entries) == 1:
         raise _LeftError("nothing would be left where it stands")
-    end = text.find("\n", entry.content_end)
-    return _Edit(line, len(text) if end < 0 else end + 1, "")
+    return _Edit(line, find_line_end(text, entry.content_end), "")
 
 
 def _list_value(text: str, place: MappingPlace, entry: EntryPlace, new: str) -> list[_Edit]:

@@ -3,11 +3,13 @@
 import click
 
 from driftloop.cli import options
-from driftloop.cli.clusters import ClusterChoice, cluster_options, open_runtime
+from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.completing import complete_pipeline
+from driftloop.cli.reaching import open_runtime
 from driftloop.errors import LocalError
-from driftloop.operations.commits.target import follows_here, read_person
+from driftloop.operations.commits.target import read_person
 from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.ground.runtime import follows_here
 from driftloop.operations.runs.approvals import approve_hold
 from driftloop.operations.runs.runs import find_pipeline_namespace, require_runtime
 

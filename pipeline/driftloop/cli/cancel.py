@@ -3,7 +3,8 @@
 import click
 
 from driftloop.cli import options
-from driftloop.cli.clusters import ClusterChoice, cluster_options, open_runtime
+from driftloop.cli.clusters import ClusterChoice, cluster_options
+from driftloop.cli.reaching import open_runtime
 from driftloop.cli.trigger import print_outcome
 from driftloop.contract.outcomes import exit_code
 from driftloop.operations.ground.place import StateChoice

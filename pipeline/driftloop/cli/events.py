@@ -5,9 +5,10 @@ import sys
 import click
 
 from driftloop.cli import options
-from driftloop.cli.clusters import ClusterChoice, cluster_options, open_decision, url_option
+from driftloop.cli.clusters import ClusterChoice, cluster_options, url_option
 from driftloop.cli.completing import complete_pipeline
 from driftloop.cli.lazy import SuggestingGroup
+from driftloop.cli.reaching import open_decision
 from driftloop.contract.documents import to_json
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.watching.deadletters import list_letters, replay_letters

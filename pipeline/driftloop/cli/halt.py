@@ -3,8 +3,9 @@
 import click
 
 from driftloop.cli import options
-from driftloop.cli.clusters import ClusterChoice, cluster_options, open_decision, url_option
+from driftloop.cli.clusters import ClusterChoice, cluster_options, url_option
 from driftloop.cli.completing import complete_pipeline
+from driftloop.cli.reaching import open_decision
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.watching.suspend import SuspensionState, suspend_decision
 

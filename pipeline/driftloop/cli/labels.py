@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options
-from driftloop.cli.clusters import ClusterChoice, cluster_options, open_decision, url_option
+from driftloop.cli.clusters import ClusterChoice, cluster_options, url_option
 from driftloop.cli.completing import complete_pipeline
 from driftloop.cli.lazy import SuggestingGroup
+from driftloop.cli.reaching import open_decision
 from driftloop.clients.label_files import LABEL, REQUEST
 from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.traces.labels import load_labels

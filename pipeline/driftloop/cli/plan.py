@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from driftloop.cli import allowed, impacts, options, pinning, target, terminal
+from driftloop.contract.layout import CLUSTER
 from driftloop.operations.commits.impact import refuse_surprises
 from driftloop.operations.commits.preview import (
     preview_commit,
@@ -27,7 +28,6 @@ from driftloop.operations.project.code import (
 from driftloop.operations.project.project import validate_project
 from driftloop.operations.watching.budgets import describe_budgets
 from driftloop.plan import make_plan
-from driftloop.plan.plan import CLUSTER
 from driftloop.platform import PlatformFile, default_platform
 from driftloop.spec import Document
 

@@ -8,14 +8,9 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options, target
-from driftloop.cli.clusters import (
-    ClusterChoice,
-    cluster_options,
-    open_runtime,
-    open_webhook,
-    webhook_option,
-)
+from driftloop.cli.clusters import ClusterChoice, cluster_options, webhook_option
 from driftloop.cli.completing import complete_pipeline
+from driftloop.cli.reaching import open_runtime, open_webhook
 from driftloop.cli.runs import open_runs
 from driftloop.cli.trigger import print_outcome
 from driftloop.clients.mlflow import MlflowClient

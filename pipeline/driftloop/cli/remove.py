@@ -3,8 +3,9 @@
 import click
 
 from driftloop.cli import options, target
-from driftloop.cli.clusters import ClusterChoice, cluster_options, open_runtime
+from driftloop.cli.clusters import ClusterChoice, cluster_options
 from driftloop.cli.completing import complete_pipeline
+from driftloop.cli.reaching import open_runtime
 from driftloop.operations.commits.remove import remove_pipeline
 from driftloop.operations.ground.place import StateChoice
 

@@ -5,12 +5,15 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
 from driftloop.cli.options import print_progress
 from driftloop.pages.terminal_text import format_line, has_colors, mark_words
-from driftloop.render import FileChange
+
+if TYPE_CHECKING:
+    from driftloop.render import FileChange
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -22,7 +25,7 @@ def print_lines(lines: Iterable[str]) -> None:
     click.echo(text)
 
 
-def print_diff(change: FileChange) -> None:
+def print_diff(change: "FileChange") -> None:
     """Print a unified diff to stdout; lines are coloured on a terminal."""
     colours = {"+": "green", "-": "red", "@": "cyan"}
     for line in change.lines():

@@ -6,20 +6,16 @@ from typing import Any, assert_never
 import click
 
 from driftloop.cli import options, terminal
-from driftloop.cli.clusters import (
-    ClusterChoice,
-    cluster_options,
-    open_runtime,
-    open_webhook,
-    webhook_option,
-)
+from driftloop.cli.clusters import ClusterChoice, cluster_options, webhook_option
 from driftloop.cli.completing import complete_pipeline
+from driftloop.cli.reaching import open_runtime, open_webhook
 from driftloop.contract.documents import to_json
 from driftloop.contract.names import Names
 from driftloop.contract.outcomes import RunOutcome, exit_code
 from driftloop.local.ground.addresses import BRANCH
-from driftloop.operations.commits.target import find_runtime, open_target
+from driftloop.operations.commits.target import open_target
 from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.ground.runtime import find_runtime
 from driftloop.operations.runs.runs import (
     StartedRollout,
     follow_run,

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from driftloop.cluster.reader import ClusterError, TextReader, items
-from driftloop.contract.names import NAME_LABEL
+from driftloop.contract.names import NAME_LABEL, WORKFLOW_LABEL
 from driftloop.errors import LocalError
-
-_RUN = "workflows.argoproj.io/workflow"
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ def read_pod_logs(reader: TextReader, namespace: str, name: str, last: int) -> I
         pod
         for pod in pods
         if (pod["metadata"].get("labels") or {}).get(NAME_LABEL) == name
-        or (pod["metadata"].get("labels") or {}).get(_RUN) == name
+        or (pod["metadata"].get("labels") or {}).get(WORKFLOW_LABEL) == name
         or pod["metadata"]["name"].startswith(name)
     ]
     if not chosen:

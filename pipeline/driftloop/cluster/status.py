@@ -24,6 +24,7 @@ from driftloop.contract.names import (
     NAME_LABEL,
     OWN_SELECTOR,
     SERVICE_PORT,
+    WORKFLOW_LABEL,
     Names,
 )
 from driftloop.contract.outcomes import clean_reason, describe_end
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 FAILED = "the user's function failed on it: the detector's log says why"
-_STEP = "workflows.argoproj.io/workflow"
 
 
 @dataclass
@@ -245,7 +245,9 @@ def _predictor(names: Names, destination: Json) -> str:
 
 def _pods(picture: _Picture, names: Names) -> Iterator[Json]:
     """Every pod that is to stay, in the shape of a local process."""
-    for pod in picture.list(f"/api/v1/namespaces/{names.namespace}/pods?labelSelector=%21{_STEP}"):
+    for pod in picture.list(
+        f"/api/v1/namespaces/{names.namespace}/pods?labelSelector=%21{WORKFLOW_LABEL}"
+    ):
         status = pod.get("status", {})
         containers = [
             *(status.get("initContainerStatuses") or []),

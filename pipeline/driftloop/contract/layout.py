@@ -14,6 +14,8 @@ from driftloop.contract.names import FLUX_NAMESPACE
 
 LAYOUT_VARIABLE = "DRIFTLOOP_LAYOUT"
 """Environment variable that carries a declared layout into pods, as JSON."""
+CLUSTER = "dev"
+"""Name of the cluster of those who name none."""
 PLATFORM_FILE = "platform.yaml"
 """Name of a platform file; its folder holds the trees of its cluster."""
 _OWN_FOLDERS = ("pipelines/", f"{trees.ACCESS}/")

@@ -50,6 +50,8 @@ OWN_LABELS = {MANAGED_BY_LABEL: OWNER}
 OWN_SELECTOR = f"labelSelector={MANAGED_BY_LABEL}%3D{OWNER}"
 """Query that lists driftloop's own objects at the API server."""
 
+WORKFLOW_LABEL = "workflows.argoproj.io/workflow"
+"""Label of Argo on the pods of a Workflow: its name."""
 TOKEN_SUFFIX = ".service-account-token"  # noqa: S105 - the end of a name
 """End of the names of Secrets with an account's token, where Argo looks for them."""
 TOKEN_SECRET = "kubernetes.io/service-account-token"  # noqa: S105 - a type

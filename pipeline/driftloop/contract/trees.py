@@ -12,6 +12,8 @@ TREES = (WORKFLOWS, DEPLOYMENTS, MONITORS)
 """Trees of the cluster repository, in the order in which Flux applies them."""
 CLUSTER = "cluster"
 """Folder with one folder per cluster, and with the infrastructure."""
+SOURCE_IGNORE = ".sourceignore"
+"""File at the repository's root that says, as .gitignore does, what Flux does not download."""
 INFRASTRUCTURE = f"{CLUSTER}/infrastructure"
 ACCESS = "access"
 """Folder of a cluster with what its pipelines may not write themselves."""

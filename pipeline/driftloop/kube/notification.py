@@ -5,12 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from driftloop.kube.base import KubernetesObject, ObjectPart
-
-
-class SecretName(ObjectPart):
-    """A Secret as a whole."""
-
-    name: str
+from driftloop.kube.core import KeySelector, LocalReference
 
 
 class ProviderSpec(ObjectPart):
@@ -18,7 +13,7 @@ class ProviderSpec(ObjectPart):
 
     type: Literal["slack", "msteams", "generic"]
     channel: str | None = None
-    secret_ref: SecretName
+    secret_ref: LocalReference
     """Its key `address` is the URL."""
 
 
@@ -42,7 +37,7 @@ class EventSource(ObjectPart):
 class AlertSpec(ObjectPart):
     """Which events go to which place."""
 
-    provider_ref: SecretName
+    provider_ref: LocalReference
     event_severity: Literal["info", "error"]
     event_sources: tuple[EventSource, ...]
 
@@ -57,17 +52,10 @@ class Alert(KubernetesObject):
     spec: AlertSpec
 
 
-class SecretKey(ObjectPart):
-    """A key of a Secret."""
-
-    name: str
-    key: str
-
-
 class SlackConfig(ObjectPart):
     """A Slack channel."""
 
-    api_url: SecretKey = Field(alias="apiURL")
+    api_url: KeySelector = Field(alias="apiURL")
     channel: str | None = None
     send_resolved: bool = True
 
@@ -75,14 +63,14 @@ class SlackConfig(ObjectPart):
 class TeamsConfig(ObjectPart):
     """A workflow of Microsoft Teams that takes posts."""
 
-    webhook_url: SecretKey = Field(alias="webhookURL")
+    webhook_url: KeySelector = Field(alias="webhookURL")
     send_resolved: bool = True
 
 
 class WebhookConfig(ObjectPart):
     """Any HTTP endpoint."""
 
-    url_secret: SecretKey
+    url_secret: KeySelector
     send_resolved: bool = True
 
 
@@ -93,7 +81,7 @@ class EmailConfig(ObjectPart):
     from_: str = Field(alias="from")
     smarthost: str
     auth_username: str | None = None
-    auth_password: SecretKey | None = None
+    auth_password: KeySelector | None = None
     send_resolved: bool = True
 
 

@@ -14,13 +14,15 @@ from driftloop.spec import Pipeline
 from driftloop.spec.detector import AlibiDetect, UserFunction
 from driftloop.spec.graph import own_nodes
 
-DRIFTLOOP = f"ghcr.io/driftloop/driftloop:{__version__}"
+REGISTRY = "ghcr.io/driftloop"
+"""Where the platform's own images are published."""
+DRIFTLOOP = f"{REGISTRY}/driftloop:{__version__}"
 """The command line: workflow steps, decision and judge services."""
-MONITOR = f"ghcr.io/driftloop/monitor:{__version__}"
+MONITOR = f"{REGISTRY}/monitor:{__version__}"
 """The detector service, and the recorder."""
-ALIBI = f"ghcr.io/driftloop/alibi:{__version__}"
+ALIBI = f"{REGISTRY}/alibi:{__version__}"
 """The detector service with all of alibi-detect, for monitors that name a class of it."""
-TRAINER = f"ghcr.io/driftloop/trainer:{__version__}"
+TRAINER = f"{REGISTRY}/trainer:{__version__}"
 """What a user's trainer image is built from."""
 ENVOY = "docker.io/envoyproxy/envoy:v1.40.0"
 """The request logger beside a model server."""

@@ -21,6 +21,7 @@ from driftloop.contract.handovers import (
     RetrainPolicy,
     write_gates,
 )
+from driftloop.contract.layout import CLUSTER
 from driftloop.contract.names import Names
 from driftloop.contract.quality import EstimateMethod
 from driftloop.errors import SpecError
@@ -66,8 +67,6 @@ from driftloop.spec.values import S3Uri, memory_bytes
 
 REFERENCE_ROWS = 2000
 """Held-out rows that a rehearsal asks for monitors of answers, unless the spec says how many."""
-CLUSTER = "dev"
-"""Name of the cluster of those who name none."""
 DEFAULT_GPU = "default"
 """The kind of GPU of those who name none."""
 

@@ -7,12 +7,9 @@ from driftloop.platform.file import (
     parse_platform,
     platform_schema,
 )
-from driftloop.platform.model import Platform, PlatformSpec
 
 __all__ = [
-    "Platform",
     "PlatformFile",
-    "PlatformSpec",
     "default_platform",
     "find_platforms",
     "parse_platform",

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from driftloop.contract import trees
 from driftloop.contract.layout import PLATFORM_FILE, Layout, default_layout
 from driftloop.errors import SpecError
-from driftloop.platform.model import Platform, PlatformMetadata, PlatformSpec
-from driftloop.spec.load import build_schema, read_model
-from driftloop.spec.problem import InvalidSpec
-from driftloop.spec.source import Location
+
+if TYPE_CHECKING:
+    from driftloop.platform.model import Platform, PlatformSpec
+    from driftloop.spec.source import Location
 
 _START = "the reference of the platform file has one to start from"
 
@@ -22,38 +23,41 @@ class PlatformFile:
     path: str
     """Its path in the repository; empty without a file."""
     text: str
-    platform: Platform = field(compare=False)
     layout: Layout
     """Where the cluster's files stand."""
+    read: "Platform | None" = field(default=None, compare=False)
+    """What a file says; None without one."""
 
     @property
     def cluster(self) -> str:
         """Name of the cluster."""
-        return self.platform.metadata.name
+        return self.layout.cluster
 
-    @property
-    def spec(self) -> PlatformSpec:
-        """What the file says of the cluster."""
-        return self.platform.spec
+    @cached_property
+    def spec(self) -> "PlatformSpec":
+        """What the file says of the cluster; without one what holds then, for which the models are loaded when it is
+        asked."""
+        from driftloop.platform.model import PlatformSpec
+
+        if self.read is not None:
+            return self.read.spec
+        # the path has the name of an option in it, and is not held to what a file may say
+        return PlatformSpec.model_construct(path=self.layout.path)
 
 
 def default_platform(cluster: str) -> PlatformFile:
     """Return what holds for a cluster without a platform file."""
-    layout = default_layout(cluster)
-    # the name comes from an option, and is not held to what a file may say
-    metadata = PlatformMetadata.model_construct(name=cluster)
-    platform = Platform.model_construct(
-        api_version="driftloop.dev/v1alpha1",
-        kind="Platform",
-        metadata=metadata,
-        spec=PlatformSpec.model_construct(path=layout.path),
-    )
-    return PlatformFile("", "", platform, layout)
+    return PlatformFile("", "", default_layout(cluster))
 
 
 def parse_platform(text: str, *, path: str, shown: str | None = None) -> PlatformFile:
     """Read a platform file; `path` is its path in the repository, and `shown` the one that messages have, if it is
     another. InvalidSpec lists every problem."""
+    # they load the models of specs, which a repository without platform files needs none of
+    from driftloop.platform.model import Platform
+    from driftloop.spec.load import read_model
+    from driftloop.spec.problem import InvalidSpec
+
     platform, source = read_model(text, Platform, path=shown or path, start=_START)
     root = path.rpartition("/")[0]
     problems = [
@@ -64,7 +68,7 @@ def parse_platform(text: str, *, path: str, shown: str | None = None) -> Platfor
         raise InvalidSpec(problems)
     spec = platform.spec
     layout = Layout(platform.metadata.name, spec.path, root, spec.flux.namespace)
-    return PlatformFile(path, text, platform, layout)
+    return PlatformFile(path, text, layout, platform)
 
 
 def find_platforms(tree: Mapping[str, str]) -> tuple[PlatformFile, ...]:
@@ -84,6 +88,9 @@ def refuse_shared(found: Sequence[PlatformFile]) -> None:
 
 def platform_schema() -> dict[str, Any]:
     """The JSON Schema of a platform file, for editors."""
+    from driftloop.platform.model import Platform
+    from driftloop.spec.load import build_schema
+
     return build_schema(Platform)
 
 
@@ -101,7 +108,7 @@ def is_platform(text: str) -> bool:
     return "kind: Platform" in lines
 
 
-def _find_problems(platform: Platform, root: str) -> Iterator[tuple[Location, str, str]]:
+def _find_problems(platform: "Platform", root: str) -> Iterator[tuple["Location", str, str]]:
     spec = platform.spec
     if f"{root}/".startswith(f"{spec.path}/"):
         yield (

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from driftloop.spec.base import matching
 from driftloop.spec.values import NamespaceName, SecretName
 
 _PREFIX = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
@@ -29,31 +30,9 @@ def _branch(text: str) -> str:
     return text
 
 
-def _prefix(text: str) -> str:
-    if not re.fullmatch(_PREFIX, text):
-        raise ValueError(
-            "must be a registry with folders in it and without a tag, such as registry.acme.example/mirror"
-        )
-    return text
-
-
-def _bucket(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text):
-        raise ValueError(
-            "must be the name of a bucket: 3 to 63 lower-case letters, digits, - and ."
-        )
-    return text
-
-
 def _host(text: str) -> str:
     if not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", text) or len(text) > 253:
         raise ValueError("must be a host name, such as models.acme.example")
-    return text
-
-
-def _mail(text: str) -> str:
-    if not re.fullmatch(r"[^@\s,<>]+@[A-Za-z0-9.-]+", text):
-        raise ValueError("must be a mail address, such as ml-oncall@acme.example")
     return text
 
 
@@ -64,24 +43,43 @@ def _smtp(text: str) -> str:
     return text
 
 
-def _receiver(text: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9]{0,17}", text):
-        raise ValueError(
-            "must be at most 18 lower-case letters and digits, beginning with a letter"
-        )
-    return text
-
-
 RepositoryFolder = Annotated[str, AfterValidator(_folder), Field(min_length=1, max_length=300)]
 BranchName = Annotated[str, AfterValidator(_branch), Field(min_length=1, max_length=200)]
 ClusterName = NamespaceName
 """Lower-case letters, digits and hyphens, as folders and options have them."""
 ObjectName = SecretName
-ImagePrefix = Annotated[str, AfterValidator(_prefix), Field(min_length=1, max_length=300)]
+ImagePrefix = Annotated[
+    str,
+    matching(
+        _PREFIX,
+        "must be a registry with folders in it and without a tag, such as registry.acme.example/mirror",
+    ),
+    Field(min_length=1, max_length=300),
+]
 """Start of an image reference that ends with a whole part of it."""
-BucketName = Annotated[str, AfterValidator(_bucket), Field(max_length=63)]
-MailAddress = Annotated[str, AfterValidator(_mail), Field(max_length=200)]
+BucketName = Annotated[
+    str,
+    matching(
+        r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        "must be the name of a bucket: 3 to 63 lower-case letters, digits, - and .",
+    ),
+    Field(max_length=63),
+]
+MailAddress = Annotated[
+    str,
+    matching(
+        r"[^@\s,<>]+@[A-Za-z0-9.-]+", "must be a mail address, such as ml-oncall@acme.example"
+    ),
+    Field(max_length=200),
+]
 SmtpHost = Annotated[str, AfterValidator(_smtp), Field(max_length=260)]
-ReceiverName = Annotated[str, AfterValidator(_receiver), Field(max_length=64)]
+ReceiverName = Annotated[
+    str,
+    matching(
+        r"[a-z][a-z0-9]{0,17}",
+        "must be at most 18 lower-case letters and digits, beginning with a letter",
+    ),
+    Field(max_length=64),
+]
 """Short enough for the names of objects, `P-tell-NAME`."""
 Host = Annotated[str, AfterValidator(_host), Field(min_length=1, max_length=253)]

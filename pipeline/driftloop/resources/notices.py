@@ -4,7 +4,7 @@ from typing import assert_never
 
 from driftloop.contract.names import Names
 from driftloop.contract.trees import TREES
-from driftloop.kube import notification
+from driftloop.kube import core, notification
 from driftloop.kube.base import KubernetesObject, ObjectMeta
 from driftloop.plan import Plan
 from driftloop.platform.notices import (
@@ -33,7 +33,7 @@ def flux_notices(plan: Plan) -> tuple[KubernetesObject, ...]:
             notification.Alert(
                 metadata=_about(plan, receiver),
                 spec=notification.AlertSpec(
-                    provider_ref=notification.SecretName(name=plan.names.receiver(receiver.name)),
+                    provider_ref=core.LocalReference(name=plan.names.receiver(receiver.name)),
                     event_severity="info" if told.flux == "everything" else "error",
                     event_sources=tuple(
                         notification.EventSource(name=plan.names.kustomization_name(tree))
@@ -76,15 +76,15 @@ def _about(plan: Plan, receiver: Receiver) -> ObjectMeta:
 def _describe_provider(receiver: Receiver) -> notification.ProviderSpec | None:
     match receiver:
         case SlackReceiver():
-            secret = notification.SecretName(name=receiver.secret)
+            secret = core.LocalReference(name=receiver.secret)
             return notification.ProviderSpec(
                 type="slack", channel=receiver.channel, secret_ref=secret
             )
         case TeamsReceiver():
-            secret = notification.SecretName(name=receiver.secret)
+            secret = core.LocalReference(name=receiver.secret)
             return notification.ProviderSpec(type="msteams", secret_ref=secret)
         case WebhookReceiver():
-            secret = notification.SecretName(name=receiver.secret)
+            secret = core.LocalReference(name=receiver.secret)
             return notification.ProviderSpec(type="generic", secret_ref=secret)
         case MailReceiver():
             return None
@@ -108,7 +108,7 @@ def _describe_receiver(receiver: Receiver) -> notification.AlertReceiver:
         case MailReceiver():
             password = None
             if receiver.secret is not None:
-                password = notification.SecretKey(name=receiver.secret, key=PASSWORD)
+                password = core.KeySelector(name=receiver.secret, key=PASSWORD)
             mail = notification.EmailConfig(
                 to=", ".join(receiver.to),
                 from_=receiver.sender,
@@ -121,5 +121,5 @@ def _describe_receiver(receiver: Receiver) -> notification.AlertReceiver:
             assert_never(receiver)
 
 
-def _find_address(secret: str) -> notification.SecretKey:
-    return notification.SecretKey(name=secret, key=ADDRESS)
+def _find_address(secret: str) -> core.KeySelector:
+    return core.KeySelector(name=secret, key=ADDRESS)

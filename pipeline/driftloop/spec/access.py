@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from driftloop.contract.keys import decode_part, encode_part
 from driftloop.contract.names import OWN_ISSUER
-from driftloop.spec.base import SpecModel
+from driftloop.spec.base import SpecModel, matching
 from driftloop.spec.values import KeyName, PersonName, PositiveDuration
 
 _NEAR = ("localhost", "127.0.0.1")
@@ -55,12 +55,6 @@ def _public_half(text: str) -> str:
     return text
 
 
-def _header(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9-]+", text):
-        raise ValueError("must be the name of a header in lower case, such as x-request-id")
-    return text
-
-
 Issuer = Annotated[str, AfterValidator(_issuer), Field(min_length=1, max_length=300)]
 """The claim `iss` of tokens."""
 KeySetUrl = Annotated[str, AfterValidator(_key_set), Field(max_length=500)]
@@ -73,7 +67,11 @@ PublicHalf = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$"), AfterValidato
 """An Ed25519 public key, as JSON Web Keys have it."""
 Moment = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$")]
 """A time (UTC), such as 2026-11-30T08:00:00Z."""
-HeaderName = Annotated[str, AfterValidator(_header), Field(min_length=1, max_length=100)]
+HeaderName = Annotated[
+    str,
+    matching(r"[a-z0-9-]+", "must be the name of a header in lower case, such as x-request-id"),
+    Field(min_length=1, max_length=100),
+]
 """Name of a header."""
 
 

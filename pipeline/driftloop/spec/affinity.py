@@ -4,8 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from driftloop.spec.base import SpecModel
-from driftloop.spec.environment import take_list
+from driftloop.spec.base import SpecModel, take_list
 from driftloop.spec.values import LabelName, LabelValue, Word
 
 

@@ -1,8 +1,9 @@
 """Base of every part of a spec."""
 
+import re
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator
 from pydantic.alias_generators import to_camel
 
 
@@ -18,6 +19,23 @@ class SpecModel(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+
+def take_list(value: Any) -> Any:
+    """Return a list as the tuple that strict validation wants of what is no text of JSON any more."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def matching(pattern: str, words: str) -> AfterValidator:
+    """Takes texts that match a pattern as a whole; `words` say what they must be."""
+    whole = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not whole.fullmatch(text):
+            raise ValueError(words)
+        return text
+
+    return AfterValidator(check)
 
 
 TAGS = ("detector", "server", "type")

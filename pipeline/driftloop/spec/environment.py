@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from driftloop.contract.variables import find_owner
-from driftloop.spec.base import SpecModel
+from driftloop.spec.base import SpecModel, matching, take_list
 from driftloop.spec.values import OwnObjectName
 from driftloop.spec.volumes import Volume
 
@@ -34,19 +34,18 @@ def _value(text: str) -> str:
     return text
 
 
-def _data_key(text: str) -> str:
-    if not re.fullmatch(r"[-._A-Za-z0-9]+", text):
-        raise ValueError(
-            "must be a key of a Secret or ConfigMap: letters, digits, `-`, `_` and `.`"
-        )
-    return text
-
-
 VariableName = Annotated[str, AfterValidator(_variable), Field(min_length=1, max_length=250)]
 """Name of an environment variable that is not driftloop's own."""
 VariableText = Annotated[str, AfterValidator(_value), Field(max_length=32_768)]
 """Value of an environment variable; of `$(NAME)` Kubernetes makes the value of another one, and of `$$` a `$`."""
-DataKey = Annotated[str, AfterValidator(_data_key), Field(min_length=1, max_length=253)]
+DataKey = Annotated[
+    str,
+    matching(
+        r"[-._A-Za-z0-9]+",
+        "must be a key of a Secret or ConfigMap: letters, digits, `-`, `_` and `.`",
+    ),
+    Field(min_length=1, max_length=253),
+]
 """A key of a Secret or ConfigMap."""
 
 
@@ -105,11 +104,6 @@ def _check_source(value: Any) -> Any:
     ):
         raise ValueError("must be `{secret: NAME}` or `{config: NAME}`")
     return value
-
-
-def take_list(value: Any) -> Any:
-    """Return a list as the tuple that strict validation wants of what is no text of JSON any more."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 VariableValue = Annotated[

@@ -10,7 +10,15 @@ from typing import Any
 
 from driftloop.errors import SpecError
 from driftloop.spec.source import parse
-from driftloop.text.layout import EntryPlace, MappingPlace, locate_mapping
+from driftloop.text.layout import (
+    EntryPlace,
+    MappingPlace,
+    end_line,
+    find_line_end,
+    find_line_start,
+    find_newline,
+    locate_mapping,
+)
 
 ACCESS, KEYS = "access", "apiKeys"
 
@@ -72,25 +80,25 @@ def _list_edits(text: str, keys: Records, own: Records | None) -> Iterator[str]:
 
 def _edit_lines(text: str, held: MappingPlace, keys: Records, own: Records) -> str:
     """Take the lines of keys out that are gone, and add those that are new below the last one."""
-    newline = _find_newline(text)
+    newline = find_newline(text)
     indent = " " * held.entries[0].column
     added = [
         f"{indent}{name}: {_write_flow(record)}{newline}"
         for name, record in keys.items()
         if own.get(name) != record
     ]
-    at = _end_line(text, held.entries[-1].content_end)
-    new = _with_break(text[:at], newline) + "".join(added) + text[at:]
+    at = find_line_end(text, held.entries[-1].content_end)
+    new = end_line(text[:at], newline) + "".join(added) + text[at:]
     for entry in reversed(held.entries):
         if own.get(entry.key) != keys.get(entry.key):
-            start, end = _start_line(text, entry.start), _end_line(text, entry.content_end)
+            start, end = find_line_start(text, entry.start), find_line_end(text, entry.content_end)
             new = new[:start] + new[end:]
     return new
 
 
 def _replace_lines(text: str, entry: EntryPlace, keys: Records) -> str:
-    newline = _find_newline(text)
-    start, end = _start_line(text, entry.start), _end_line(text, entry.content_end)
+    newline = find_newline(text)
+    start, end = find_line_start(text, entry.start), find_line_end(text, entry.content_end)
     lines = _write_block(keys, indent=entry.column)
     return text[:start] + "".join(f"{line}{newline}" for line in lines) + text[end:]
 
@@ -100,13 +108,13 @@ def _append(text: str, place: MappingPlace, key: str, value: Mapping[str, Any]) 
     last = place.entries[-1]
     if place.flow:
         return f"{text[: last.value_end]}, {key}: {_write_flow(value)}{text[last.value_end :]}"
-    newline, at = _find_newline(text), _end_line(text, last.content_end)
+    newline, at = find_newline(text), find_line_end(text, last.content_end)
     keys = value if key == KEYS else value[KEYS]
     lines = _write_block(keys, indent=last.column if key == KEYS else last.column + 2)
     if key == ACCESS:
         lines.insert(0, f"{' ' * last.column}{ACCESS}:")
     block = "".join(f"{line}{newline}" for line in lines)
-    return _with_break(text[:at], newline) + block + text[at:]
+    return end_line(text[:at], newline) + block + text[at:]
 
 
 def _write_block(keys: Records, *, indent: int) -> list[str]:
@@ -126,21 +134,3 @@ def _write_flow(value: Mapping[str, Any]) -> str:
         for key, inner in value.items()
     )
     return "{" + ", ".join(parts) + "}"
-
-
-def _find_newline(text: str) -> str:
-    return "\r\n" if "\r\n" in text else "\n"
-
-
-def _with_break(text: str, newline: str) -> str:
-    return text if text.endswith("\n") else text + newline
-
-
-def _start_line(text: str, index: int) -> int:
-    return text.rfind("\n", 0, index) + 1
-
-
-def _end_line(text: str, index: int) -> int:
-    """Behind the line break of the line that `index` is in."""
-    end = text.find("\n", index)
-    return len(text) if end < 0 else end + 1

@@ -12,7 +12,14 @@ from typing import Any
 from driftloop.errors import SpecError
 from driftloop.spec.source import parse
 from driftloop.text.dump import dump_yaml
-from driftloop.text.layout import EntryPlace, locate_mapping
+from driftloop.text.layout import (
+    EntryPlace,
+    end_line,
+    find_line_end,
+    find_line_start,
+    find_newline,
+    locate_mapping,
+)
 
 KEY = "pins"
 WHY = "  # what each tag stood for; `driftloop render --pin` writes this block"
@@ -55,7 +62,7 @@ def _edited(text: str, pins: Mapping[str, str]) -> Iterator[str]:
     spec = locate_mapping(text, "spec")
     if spec is None or not spec.entries:
         return
-    newline = "\r\n" if "\r\n" in text else "\n"
+    newline = find_newline(text)
     indent = spec.entries[0].column
     for entry in spec.entries:
         if entry.key == KEY and entry.value_start >= entry.key_end:
@@ -68,9 +75,8 @@ def _edited(text: str, pins: Mapping[str, str]) -> Iterator[str]:
                 f"{line}{newline}" for line in _block(pins, indent=indent, newline=newline)
             )
             # where `images` ends in an alias, its end is not where it stands
-            for at in (_line_end(text, entry.content_end), _line_start(text, entry.start)):
-                head = text[:at] if text[:at].endswith("\n") else text[:at] + newline
-                yield head + block + text[at:]
+            for at in (find_line_end(text, entry.content_end), find_line_start(text, entry.start)):
+                yield end_line(text[:at], newline) + block + text[at:]
 
 
 def _replaced(
@@ -78,23 +84,13 @@ def _replaced(
 ) -> str:
     if flow:
         return text[: entry.value_start] + _flow(pins) + text[entry.value_end :]
-    start, end = _line_start(text, entry.start), _line_end(text, entry.content_end)
+    start, end = find_line_start(text, entry.start), find_line_end(text, entry.content_end)
     if not pins:
         return text[:start] + text[end:]
     # the key's line stays, with its comment, when it holds nothing of the value
-    first = text[start : _line_end(text, entry.start)] if entry.below else None
+    first = text[start : find_line_end(text, entry.start)] if entry.below else None
     block = _block(pins, indent=indent, newline=newline, first=first)
     return text[:start] + "".join(f"{line}{newline}" for line in block) + text[end:]
-
-
-def _line_start(text: str, index: int) -> int:
-    return text.rfind("\n", 0, index) + 1
-
-
-def _line_end(text: str, index: int) -> int:
-    """Behind the line break of the line that `index` is in."""
-    end = text.find("\n", index)
-    return len(text) if end < 0 else end + 1
 
 
 def _block(

@@ -6,8 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from driftloop.contract.marks import find_mark_owner
 from driftloop.spec.affinity import Affinity, Toleration
-from driftloop.spec.base import SpecModel
-from driftloop.spec.environment import take_list
+from driftloop.spec.base import SpecModel, take_list
 from driftloop.spec.values import LabelName, LabelValue, SecretName, Word
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from driftloop.contract.variables import find_folder_owner
-from driftloop.spec.base import SpecModel
+from driftloop.spec.base import SpecModel, take_list
 from driftloop.spec.values import OwnObjectName, SecretName
 
 
@@ -94,13 +94,9 @@ _Volume = Annotated[
 Volume = SecretFiles | ConfigFiles | ClaimFolder
 
 
-def _take_list(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
 Volumes = Annotated[
     tuple[Annotated[_Volume, BeforeValidator(_check_kind, json_schema_input_type=_Volume)], ...],
     Field(max_length=20),
-    BeforeValidator(_take_list),
+    BeforeValidator(take_list),
 ]
 """Folders of a container."""

@@ -94,3 +94,24 @@ def _find_end(node: yaml.Node, text: str) -> int:
         return _find_end(last[1] if isinstance(last, tuple) else last, text)
     start, end = node.start_mark.index, node.end_mark.index
     return int(start + len(text[start:end].rstrip()))
+
+
+def find_newline(text: str) -> str:
+    """Return the line break of a text."""
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+def find_line_start(text: str, index: int) -> int:
+    """Return where the line begins that `index` is in."""
+    return text.rfind("\n", 0, index) + 1
+
+
+def find_line_end(text: str, index: int) -> int:
+    """Return what is behind the line break of the line that `index` is in."""
+    end = text.find("\n", index)
+    return len(text) if end < 0 else end + 1
+
+
+def end_line(text: str, newline: str) -> str:
+    """Return the text with a line break at its end."""
+    return text if text.endswith("\n") else text + newline

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from driftloop.check.finding import RuleMatch, rule
 from driftloop.check.flows import (
-    LOOPS,
     Flow,
     TemplateCall,
     called,
@@ -143,7 +142,7 @@ def dependencies(world: World) -> Iterator[RuleMatch]:
     for flow, template in every_template(world):
         tasks = template.get("dag", "tasks").list
         names = {task.get("name").text for task in tasks}
-        looped = {task.get("name").text for task in tasks if any(map(task.get, LOOPS))}
+        looped = {call.name for call in calls(template) if call.looped}
         for task in tasks:
             for name, state, node in depends_on(task):
                 if "{{" in node.text:

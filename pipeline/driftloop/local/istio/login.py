@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from driftloop.contract.names import ISTIO_NAMESPACE
+from driftloop.contract.names import GATEWAY_LABELS, ISTIO_NAMESPACE, KEY_HEADER, TOKEN_HEADER
 from driftloop.contract.trees import ACCESS, CLUSTER
 from driftloop.errors import LocalError
 from driftloop.local.ground import kinds
@@ -22,7 +22,7 @@ LOGIN_KINDS = (
     ("security.istio.io", "RequestAuthentication"),
     ("security.istio.io", "AuthorizationPolicy"),
 )
-SELECTOR = {"matchLabels": {"istio": "ingressgateway"}}
+SELECTOR = {"matchLabels": GATEWAY_LABELS}
 
 AUTHENTICATION = frozenset({"selector", "jwtRules"})
 JWT_RULE = frozenset(
@@ -66,7 +66,7 @@ UNKNOWN_CALLER: Resource = {
                             "header": {"name": name, "present_match": True, "invert_match": True}
                         }
                     }
-                    for name in ("authorization", "x-api-key")
+                    for name in (TOKEN_HEADER, KEY_HEADER)
                 ),
                 # a token that was verified is not among the headers any more
                 {

@@ -1,16 +1,14 @@
 """Build images, push them, and tell what they became."""
 
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from driftloop.errors import SpecError
 from driftloop.operations.building.recipes import DOCKERFILE, ImageRecipe
 from driftloop.operations.building.tools import BuildTool, BuiltImage
 from driftloop.operations.building.wheel import make_wheel
-from driftloop.operations.project.edited import EditedSpec
+from driftloop.operations.project.edited import EditedSpec, replace_ref
 
 Report = Callable[[str], None]
 
@@ -79,11 +77,10 @@ def write_refs(spec: Path, results: Iterable[BuildResult]) -> None:
 
     SpecError when one is not in the file as it is in the spec.
     """
-    with spec.open(encoding="utf-8", newline="") as stream:
-        before = text = stream.read()
-    for result in list_renamed(results):
-        old, new = result.recipe.named, result.recipe.ref
-        text, count = re.subn(rf"{re.escape(old)}(?![\w.@-])", new, text)
-        if count == 0:
-            raise SpecError(f"{spec} does not hold `{old}` as one text", hint=f"write `{new}`")
-    EditedSpec(spec, before, text).write_file()
+
+    def rename(text: str) -> str:
+        for result in list_renamed(results):
+            text = replace_ref(text, result.recipe.named, result.recipe.ref, file=spec)
+        return text
+
+    EditedSpec.edit(spec, rename).write_file()

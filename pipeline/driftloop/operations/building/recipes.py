@@ -20,8 +20,6 @@ from driftloop.spec import Document
 
 ROLES = Path(images.__file__).resolve().parents[1] / "images"
 """Folders of the platform's own images."""
-HOME = "ghcr.io/driftloop"
-"""Where they are published."""
 DOCKERFILE, REQUIREMENTS = "Dockerfile", "requirements.txt"
 PLATFORM_ROLES = ("driftloop", "monitor", "trainer", "server", "alibi")
 TITLES = {
@@ -81,7 +79,7 @@ class ImageRecipe:
 
         def replace(match: "re.Match[str]") -> str:
             base = match[2]
-            if base.startswith(f"{HOME}/"):
+            if base.startswith(f"{images.REGISTRY}/"):
                 return match[1] + place_ref(base, registry)
             if digests.get(base):
                 return f"{match[1]}{base}@{digests[base]}"
@@ -94,7 +92,7 @@ class ImageRecipe:
         labels = dict(self.labels)
         if bases and bases[-1] != "scratch":
             base = bases[-1]
-            ours = base.startswith(f"{HOME}/")
+            ours = base.startswith(f"{images.REGISTRY}/")
             labels[f"{_LABEL}.base.name"] = place_ref(base, registry) if ours else base
             if digests.get(base):
                 labels[f"{_LABEL}.base.digest"] = digests[base]
@@ -191,7 +189,7 @@ def list_platform_recipes(roles: Sequence[str], registry: str | None) -> tuple[I
     """Return the platform's own images of these roles, of this version."""
     return tuple(
         ImageRecipe(
-            place_ref(f"{HOME}/{role}:{__version__}", registry),
+            place_ref(f"{images.REGISTRY}/{role}:{__version__}", registry),
             ROLES / role,
             {
                 f"{_LABEL}.title": TITLES[role],
@@ -200,7 +198,7 @@ def list_platform_recipes(roles: Sequence[str], registry: str | None) -> tuple[I
                 f"{_LABEL}.source": "https://github.com/driftloop/driftloop",
             },
             role=role,
-            named=f"{HOME}/{role}:{__version__}",
+            named=f"{images.REGISTRY}/{role}:{__version__}",
         )
         for role in roles
     )

@@ -1,6 +1,5 @@
 """This package as a wheel, from what is installed: images get the very files that run here."""
 
-import base64
 import hashlib
 import json
 import subprocess
@@ -9,6 +8,7 @@ from importlib.metadata import Distribution, distribution
 from pathlib import Path
 
 from driftloop import __version__
+from driftloop.contract.keys import encode_part
 from driftloop.errors import InstallationError
 from driftloop.extras import require_extra
 
@@ -65,7 +65,7 @@ def _pack_installed(installed: Distribution, folder: Path) -> Path:
             if ".." in file.parts or file.suffix == ".pyc" or file.name in OF_INSTALLERS:
                 continue
             content = Path(str(file.locate())).read_bytes()
-            digest = _encode_digest(content)
+            digest = encode_part(hashlib.sha256(content).digest())
             if file.hash is not None and file.hash.value != digest:
                 raise InstallationError(
                     f"{file.locate()} was changed after its installation",
@@ -82,7 +82,3 @@ def _add_file(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, content)
-
-
-def _encode_digest(content: bytes) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()

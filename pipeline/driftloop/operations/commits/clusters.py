@@ -4,10 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 
 from driftloop.contract import trees
-from driftloop.contract.layout import PLATFORM_FILE, Layout
+from driftloop.contract.layout import CLUSTER, PLATFORM_FILE, Layout
 from driftloop.errors import GitError
 from driftloop.git.repository import Tree
-from driftloop.plan.plan import CLUSTER
 from driftloop.platform import PlatformFile, default_platform, find_platforms, parse_platform
 
 _FLUX_FOLDER = re.compile(r"(.+)/flux-system/[^/]+\.yaml")
@@ -34,8 +33,10 @@ def choose_layout(cluster: str | None, branch: str | None) -> Callable[[Tree], L
 
     def find(tree: Tree) -> Layout:
         platform = choose_platform(tree, cluster)
+        if not platform.layout.is_declared:
+            return platform.layout
         follows = platform.spec.branch
-        if platform.layout.is_declared and branch not in (None, follows):
+        if branch not in (None, follows):
             raise GitError(
                 f"{platform.path}: Flux follows branch `{follows}` on cluster `{platform.cluster}`, this is `{branch}`",
                 hint=f"`--branch {follows}` writes where Flux looks",

@@ -11,8 +11,6 @@ from driftloop.contract.layout import Layout, default_layout
 from driftloop.errors import RenderError
 from driftloop.text.load import load_documents
 
-SOURCES = ".sourceignore"
-"""File at a repository's root that says, as .gitignore does, what Flux does not download."""
 _LISTS = (trees.KUSTOMIZATION, "kustomization.yml", "Kustomization")
 
 
@@ -21,13 +19,13 @@ def check_reached(tree: Mapping[str, str], layout: Layout | None, cluster: str, 
     reads does not list them, or `.sourceignore` leaves them out. `tree` has the names that the layout gives."""
     layout = layout or default_layout(cluster)
     _check_listed(tree, layout, trees.cluster_paths(layout.cluster, name))
-    if SOURCES in tree:
+    if trees.SOURCE_IGNORE in tree:
         paths = (*trees.cluster_paths(layout.cluster, name), trees.spec_path(name))
-        hidden = _list_ignored(tree[SOURCES], map(layout.place, paths))
+        hidden = _list_ignored(tree[trees.SOURCE_IGNORE], map(layout.place, paths))
         if hidden:
             raise RenderError(
-                f"{SOURCES} leaves out {', '.join(hidden)}: Flux would not see what is committed there",
-                hint=f"let them through, such as `!/{hidden[0].partition('/')[0]}` at the end of {SOURCES}",
+                f"{trees.SOURCE_IGNORE} leaves out {', '.join(hidden)}: Flux would not see what is committed there",
+                hint=f"let them through, such as `!/{hidden[0].partition('/')[0]}` at the end of {trees.SOURCE_IGNORE}",
             )
 
 

@@ -15,7 +15,7 @@ from driftloop import render, spec
 from driftloop.check import Severity, check_files
 from driftloop.contract import trees
 from driftloop.contract.approvals import APPROVED_BY_TRAILER
-from driftloop.contract.layout import Layout
+from driftloop.contract.layout import CLUSTER, Layout
 from driftloop.contract.outcomes import (
     OUTCOME_KINDS,
     OUTCOME_TRAILER,
@@ -32,7 +32,6 @@ from driftloop.operations.commits.clusters import platform_of, read_platform
 from driftloop.operations.commits.impact import SpecImpact, assess_impact, refuse_surprises
 from driftloop.operations.commits.reach import check_reached
 from driftloop.operations.commits.room import find_room_surprises
-from driftloop.plan.plan import CLUSTER
 from driftloop.platform import PlatformFile
 from driftloop.release import record
 from driftloop.release.record import Release, Version
@@ -216,12 +215,7 @@ def commit_spec(
         check_reached(tree, tree.layout, own, name)
         _refuse_errors(new, own, tree.layout)
         if allow is not None:
-            ours = {
-                path: files[path] for path in files if path in new or path in _list_generated(files)
-            }
-            impact = assess_impact(ours, new, pipeline=name) if exists else SpecImpact()
-            full = find_room_surprises(tree, new, pipeline=name)
-            refuse_surprises(replace(impact, surprises=(*impact.surprises, *full)), allow)
+            _refuse_surprises(tree, new, name, files if exists else None, allow)
         return RepositoryChange(
             _overlay_files(files, new),
             subject or f"{verb} pipeline {name}",
@@ -233,6 +227,24 @@ def commit_spec(
         )
 
     return repository.change(build_change)
+
+
+def _refuse_surprises(
+    tree: Tree,
+    new: Mapping[str, str],
+    name: str,
+    files: Mapping[str, str] | None,
+    allow: frozenset[str],
+) -> None:
+    """Raise SurpriseError for what a rendered tree does beside that of a pipeline's files, None for a new pipeline, and
+    `allow` does not name."""
+    impact = SpecImpact()
+    if files is not None:
+        generated = _list_generated(files)
+        ours = {path: files[path] for path in files if path in new or path in generated}
+        impact = assess_impact(ours, new, pipeline=name)
+    full = find_room_surprises(tree, new, pipeline=name)
+    refuse_surprises(replace(impact, surprises=(*impact.surprises, *full)), allow)
 
 
 def commit_transition(
@@ -324,10 +336,7 @@ def commit_carried(
         new = _render_clusters(new_text, after, name, [cluster], platform)
         _refuse_errors(new, cluster, layout)
         if base is not None:
-            ours = {path: files[path] for path in files if path in new}
-            full = find_room_surprises(tree, new, pipeline=name)
-            impact = assess_impact(ours, new, pipeline=name)
-            refuse_surprises(replace(impact, surprises=(*impact.surprises, *full)), allow)
+            _refuse_surprises(tree, new, name, files, allow)
         why = message(before, after)
         return RepositoryChange(
             _overlay_files(files, new), why.subject, why.body, _build_trailers(name, after, why)

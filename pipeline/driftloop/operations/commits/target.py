@@ -9,15 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from driftloop.clients.kubernetes import KubernetesClient
+from driftloop.contract.layout import CLUSTER
 from driftloop.contract.names import person_cause
 from driftloop.errors import GitError
 from driftloop.git.repository import Author, Credentials, Repository, Tree, refuse_writes
-from driftloop.local.ground.state import StateFolder
 from driftloop.operations.commits.clusters import choose_layout, read_platform
 from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.ground.place import StateChoice, choose_repository
-from driftloop.plan.plan import CLUSTER
 from driftloop.platform import PlatformFile, find_platforms
 
 
@@ -124,31 +122,10 @@ def open_reading(
     )
 
 
-def find_runtime(
-    state: StateFolder, environment: Mapping[str, str], *, repository: str | None = None
-) -> KubernetesClient | None:
-    """Return the API that shows what is applied: of the running `up`, or
-    DRIFTLOOP_KUBERNETES_URL; None without.
-
-    An `up` that follows another repository than `repository` is left out.
-    """
-    port = state.known_ports().get("api")
-    follows = repository in (None, state.repository_url)
-    if follows and port is not None and state.find_holder() is not None:
-        return KubernetesClient.from_url(f"http://127.0.0.1:{port}")
-    url = environment.get("DRIFTLOOP_KUBERNETES_URL")
-    return KubernetesClient.from_url(url) if url else None
-
-
 def read_person() -> str:
     """Return who types a command here: by git's settings, else the user of the machine. Nothing proves it."""
     author = _read_author()
     return author.name if author is not None else getpass.getuser()
-
-
-def follows_here(state: StateFolder, api: KubernetesClient) -> bool:
-    """Return True if an API is that of the `up` of this state folder, which knows no users."""
-    return api.url == f"http://127.0.0.1:{state.known_ports().get('api')}"
 
 
 def _read_author() -> Author | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from driftloop.contract import trees
 from driftloop.errors import RenderError
+from driftloop.plan.images import REGISTRY
 
 PACKAGED = Path(__file__).resolve().parent / "files"
 CHECKOUT = Path(__file__).resolve().parents[4]
@@ -16,14 +17,12 @@ CHECKOUT = Path(__file__).resolve().parents[4]
 PROFILES = ("lite", "standard")
 SHARED = (trees.INFRASTRUCTURE, f"{trees.CLUSTER}/optional")
 """Folders that all clusters of a repository share."""
-SOURCES = ".sourceignore"
-"""What Flux downloads of a repository."""
 EXAMPLE = f"{trees.CLUSTER}/dev"
 """The cluster whose files each new one is made from."""
 OF_CLUSTER = ("infrastructure.yaml", "flux-system/")
 """Its files that are not a pipeline's."""
 RESERVED = ("infrastructure", "optional", "platform")
-IMAGES = "newName: ghcr.io/driftloop/"
+IMAGES = f"newName: {REGISTRY}/"
 
 _CLUSTER = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _REGISTRY = re.compile(
@@ -83,7 +82,7 @@ def _read_files() -> Mapping[str, str]:
 
 
 def _list_files(root: Path) -> Iterator[Path]:
-    yield root / SOURCES
+    yield root / trees.SOURCE_IGNORE
     for folder in SHARED:
         yield from sorted(file for file in (root / folder).rglob("*") if file.is_file())
     for name in OF_CLUSTER:

@@ -15,6 +15,7 @@ from driftloop.git.working_copy import find_root, list_uncommitted
 from driftloop.operations.ground.files import FolderTree, write_changes
 from driftloop.operations.platform.layout import PlatformSettings
 from driftloop.operations.platform.upstream import UPSTREAM, Upstream, read_upstream
+from driftloop.plan.images import REGISTRY
 from driftloop.platform import find_platforms, parse_platform
 from driftloop.render import FileChange, compare_trees
 from driftloop.text.dump import dump_yaml
@@ -295,4 +296,4 @@ def _list_files(folder: Path, paths: Iterable[str]) -> str:
 
 
 def _name_registry(registry: str | None) -> str:
-    return "ghcr.io/driftloop" if registry is None else f"`{registry}`"
+    return REGISTRY if registry is None else f"`{registry}`"

@@ -18,7 +18,7 @@ from driftloop.contract.documents import (
     to_json,
 )
 from driftloop.errors import RenderError
-from driftloop.operations.platform.layout import PROFILES, SOURCES, PlatformSettings, write_layout
+from driftloop.operations.platform.layout import PROFILES, PlatformSettings, write_layout
 
 UPSTREAM = f"{trees.CLUSTER}/upstream.json"
 
@@ -34,7 +34,7 @@ def _is_files(value: object) -> bool:
 
 
 def _is_path(path: str) -> bool:
-    inside = path == SOURCES or path.startswith(f"{trees.CLUSTER}/")
+    inside = path == trees.SOURCE_IGNORE or path.startswith(f"{trees.CLUSTER}/")
     return inside and not {"", ".", ".."} & set(path.split("/"))
 
 

@@ -4,7 +4,6 @@ An image reference never changes its content, so code that changed needs a new t
 runs would go on with the old code, and nothing would tell.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from driftloop.local.kubelet import images
 from driftloop.local.seldon import serving
 from driftloop.operations.ground import files
 from driftloop.operations.project.columns import check_columns
-from driftloop.operations.project.edited import EditedSpec
+from driftloop.operations.project.edited import EditedSpec, replace_ref
 from driftloop.plan import make_plan
 from driftloop.plan.environments import list_environments
 from driftloop.plan.findings import format_location
@@ -91,23 +90,21 @@ def bump_tags(state: StateFolder, spec: Path, report: Callable[[str], None]) -> 
     """
     document = files.read_spec(spec)
     changes = find_code_changes(state, document, spec.parent)
-    with spec.open(encoding="utf-8", newline="") as stream:
-        before = text = stream.read()
-    for change in changes:
-        if change.kind == "new":
-            continue
-        if change.ref in document.pipeline.spec.pins:
-            raise SpecError(
-                f"{spec}: `{change.ref}` is pinned, and a new tag has no digest yet",
-                hint="push the image under the new tag, write the tag, and use --pin",
-            )
-        text, count = re.subn(rf"{re.escape(change.ref)}(?![\w.@-])", change.next, text)
-        if count == 0:
-            raise SpecError(
-                f"{spec} does not hold `{change.ref}` as one text", hint=f"write `{change.next}`"
-            )
-        report(f"{spec}: images.{change.image} is `{change.next}` now, it was `{change.ref}`")
-    EditedSpec(spec, before, text).write_file()
+
+    def bump(text: str) -> str:
+        for change in changes:
+            if change.kind == "new":
+                continue
+            if change.ref in document.pipeline.spec.pins:
+                raise SpecError(
+                    f"{spec}: `{change.ref}` is pinned, and a new tag has no digest yet",
+                    hint="push the image under the new tag, write the tag, and use --pin",
+                )
+            text = replace_ref(text, change.ref, change.next, file=spec)
+            report(f"{spec}: images.{change.image} is `{change.next}` now, it was `{change.ref}`")
+        return text
+
+    EditedSpec.edit(spec, bump).write_file()
 
 
 def refuse_local(state: StateFolder, document: Document) -> None:

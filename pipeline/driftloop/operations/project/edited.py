@@ -1,11 +1,21 @@
 """A spec file and its new text."""
 
 import os
+import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop.errors import SpecError
+
+
+def replace_ref(text: str, old: str, new: str, *, file: Path) -> str:
+    """Return the text of a spec with another reference of an image; SpecError when it does not hold the old one."""
+    text, count = re.subn(rf"{re.escape(old)}(?![\w.@-])", new, text)
+    if count == 0:
+        raise SpecError(f"{file} does not hold `{old}` as one text", hint=f"write `{new}`")
+    return text
 
 
 @dataclass(frozen=True)
@@ -16,6 +26,13 @@ class EditedSpec:
     before: str
     text: str
     """Line breaks as they are in the file."""
+
+    @classmethod
+    def edit(cls, file: Path, change: Callable[[str], str]) -> "EditedSpec":
+        """Return a spec whose text is changed, line breaks as they are."""
+        with file.open(encoding="utf-8", newline="") as stream:
+            text = stream.read()
+        return cls(file, text, change(text))
 
     def write_file(self) -> None:
         """Replace the file whole, or leave it as it is; SpecError when it can't be written."""

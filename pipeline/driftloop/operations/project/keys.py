@@ -128,6 +128,4 @@ def _to_records(keys: Mapping[str, ApiKey]) -> Records:
 
 
 def _write_keys(spec: Path, keys: Records) -> None:
-    with spec.open(encoding="utf-8", newline="") as stream:
-        text = stream.read()
-    EditedSpec(spec, text, write_keys(text, keys, path=str(spec))).write_file()
+    EditedSpec.edit(spec, lambda text: write_keys(text, keys, path=str(spec))).write_file()

@@ -57,6 +57,4 @@ def _pin_spec(
             )
     for ref in before.keys() - digests.keys():
         report(f"{spec}: removed the pin of `{ref}`, which is not used any more")
-    with spec.open(encoding="utf-8", newline="") as stream:
-        text = stream.read()
-    return EditedSpec(spec, text, pins.written(text, digests, path=str(spec)))
+    return EditedSpec.edit(spec, lambda text: pins.written(text, digests, path=str(spec)))

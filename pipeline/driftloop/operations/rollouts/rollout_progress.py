@@ -12,8 +12,8 @@ from driftloop.contract.names import SERVICE_PORT
 from driftloop.contract.outcomes import read_moment
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations.commits.target import find_runtime
 from driftloop.operations.ground import endpoints
+from driftloop.operations.ground.runtime import find_runtime
 from driftloop.operations.runs.run_workflows import Json, read_options
 from driftloop.release.judgement import Fail, Limits, Measured, Verdict, analyze_step
 from driftloop.release.record import Release

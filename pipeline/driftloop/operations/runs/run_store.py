@@ -19,9 +19,9 @@ from driftloop.local.ground import addresses
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.commits.guard import refuse_harm
-from driftloop.operations.commits.target import find_runtime
 from driftloop.operations.ground.cluster_store import open_cluster_bucket
 from driftloop.operations.ground.environment import read_environment
+from driftloop.operations.ground.runtime import find_runtime
 from driftloop.operations.runs.run_reports import KnownRun, RunFolder, read_report
 from driftloop.operations.runs.run_workflows import Json
 from driftloop.operations.runs.runs import find_namespace

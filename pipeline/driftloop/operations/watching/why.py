@@ -14,8 +14,8 @@ from driftloop.contract.names import Names
 from driftloop.contract.windows import OpenWindow
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
-from driftloop.operations.commits.target import find_runtime
 from driftloop.operations.ground import endpoints
+from driftloop.operations.ground.runtime import find_runtime
 from driftloop.operations.runs.approvals import list_pipeline_holds
 from driftloop.operations.watching.suspend import DecisionEndpoint
 from driftloop.operations.watching.windows import ask_windows

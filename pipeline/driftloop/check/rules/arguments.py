@@ -32,18 +32,28 @@ def handed_name(world: World) -> Iterator[RuleMatch]:
                         continue
                     if name.value in (None, ""):
                         yield flow.object.at(
-                            name if name else item, f"{noun} without a name", fix="name it"
+                            _name_or_item(item), f"{noun} without a name", fix="name it"
                         )
                     elif name.text and not _NAME.fullmatch(name.text):
                         yield flow.object.at(name, f"the name of {noun} {name.shown} is not one")
 
 
 def _holders(flow: Flow) -> Iterator[YamlNode]:
-    yield flow.spec.get("arguments")
+    yield from _arguments(flow)
     for template in flow.every():
         yield template.get("inputs")
         yield template.get("outputs")
+
+
+def _arguments(flow: Flow) -> Iterator[YamlNode]:
+    yield flow.spec.get("arguments")
+    for template in flow.every():
         yield from (call.node.get("arguments") for call in calls(template))
+
+
+def _name_or_item(item: YamlNode) -> YamlNode:
+    name = item.get("name")
+    return name if name else item
 
 
 @rule(
@@ -61,13 +71,13 @@ def handed_nothing(world: World) -> Iterator[RuleMatch]:
             if item.map and "value" not in item.map and not item.get("valueFrom"):
                 name = item.get("name")
                 yield flow.object.at(
-                    name if name else item, f"parameter {name.shown} is handed over without a value"
+                    _name_or_item(item), f"parameter {name.shown} is handed over without a value"
                 )
         for item in call.node.get("arguments", "artifacts").list:
             if item.map and not (item.map.keys() - set(_NOT_SOURCES)):
                 name = item.get("name")
                 yield flow.object.at(
-                    name if name else item, f"artifact {name.shown} is handed over from nowhere"
+                    _name_or_item(item), f"artifact {name.shown} is handed over from nowhere"
                 )
 
 
@@ -75,10 +85,7 @@ def handed_nothing(world: World) -> Iterator[RuleMatch]:
 def enumerated(world: World) -> Iterator[RuleMatch]:
     """Argo refuses the workflow when it is submitted, whoever starts it without another value."""
     for flow in flows(world):
-        holders = [flow.spec.get("arguments")]
-        for template in flow.every():
-            holders += [call.node.get("arguments") for call in calls(template)]
-        for item in (item for holder in holders for item in holder.get("parameters").list):
+        for item in (item for held in _arguments(flow) for item in held.get("parameters").list):
             allowed, value = item.get("enum"), item.get("value")
             if not isinstance(allowed.value, list):
                 continue
