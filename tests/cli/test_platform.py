@@ -317,4 +317,38 @@ def test_without_a_record_nothing_is_merged(tmp_path: Path) -> None:
     (tmp_path / "cluster").mkdir()
     (tmp_path / UPSTREAM).write_text('{"version": "1", "clusters": {}, "files": {"../x": []}}')
     said = type_command("platform", "diff", folder=tmp_path, code=1).stderr
-    assert "must be lists of lines by path below cluster/" in said
+    assert "must be lists of lines by path" in said
+
+
+def test_a_cluster_may_have_the_folder_that_flux_reads_already(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    for cluster in ("staging", "prod"):
+        place = tmp_path / "clusters" / cluster / "flux-system"
+        place.mkdir(parents=True)
+        (place / "gotk-sync.yaml").write_text("# by flux bootstrap\n")
+    commit(tmp_path)
+    done = type_command("platform", "init", folder=tmp_path, code=1)
+    assert "Flux reads other folders of . than those below `cluster/`: clusters/prod" in done.stderr
+    words = ("platform", "init", "--registry", "registry.acme.example/loop", "--cluster")
+    done = type_command(*words, "staging", "--path", "clusters/staging/", folder=tmp_path, code=1)
+    assert "clusters/staging/flux-system/gotk-sync.yaml must not be overwritten" in done.stderr
+    words = ("platform", "init", "--adopt", "--registry", "registry.acme.example/loop", "--cluster")
+    for cluster in ("staging", "prod"):
+        path = f"clusters/{cluster}"
+        done = type_command(*words, cluster, "--path", path, folder=tmp_path)
+        assert f"--path=clusters/{cluster}" in done.stderr
+        stages = (tmp_path / path / "infrastructure.yaml").read_text()
+        assert "./cluster/infrastructure/base" in stages
+        file = yaml.safe_load((tmp_path / f"driftloop/{cluster}/platform.yaml").read_text())
+        assert file["spec"]["path"] == path
+        assert file["spec"]["images"] == {"registry": "registry.acme.example/loop"}
+    assert not (tmp_path / ".sourceignore").exists()
+    commit(tmp_path)
+    assert "0 errors" in type_command("validate", ".", folder=tmp_path).stderr
+    assert "nothing to change" in type_command("platform", "upgrade", folder=tmp_path).stderr
+
+
+@pytest.mark.parametrize("path", ["cluster/x", "/clusters", "../clusters", "clusters//x", "."])
+def test_a_folder_that_flux_can_not_read_is_refused(path: str, tmp_path: Path) -> None:
+    done = type_command("platform", "init", "--path", path, folder=tmp_path, code=1)
+    assert f"--path is `{path}`, must be a folder of the repository" in done.stderr

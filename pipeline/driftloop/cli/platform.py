@@ -11,7 +11,12 @@ from driftloop import __version__
 from driftloop.cli import options, terminal
 from driftloop.cli.lazy import SuggestingGroup
 from driftloop.errors import RenderError
-from driftloop.operations.platform.layout import PROFILES, check_cluster, check_registry
+from driftloop.operations.platform.layout import (
+    PROFILES,
+    check_cluster,
+    check_path,
+    check_registry,
+)
 from driftloop.operations.platform.repository import (
     Conflict,
     PlatformChange,
@@ -31,6 +36,7 @@ INIT_EXAMPLES = """\b
 Examples:
   driftloop platform init
   driftloop platform init --cluster prod --profile standard
+  driftloop platform init --cluster staging --path clusters/staging
   driftloop platform init --registry registry.acme.example/driftloop
   driftloop platform init --adopt"""
 DIFF_EXAMPLES = """\b
@@ -71,7 +77,13 @@ def command() -> None:
     default="dev",
     show_default=True,
     callback=lambda _context, _parameter, value: check_cluster(value),
-    help="Folder below cluster/ to bootstrap Flux with.",
+    help="Name of the cluster; its folder is cluster/NAME unless --path names another.",
+)
+@click.option(
+    "--path",
+    metavar="FOLDER",
+    callback=lambda _context, _parameter, value: value and check_path(value),
+    help="Folder of the repository that Flux reads for this cluster, such as clusters/staging.",
 )
 @click.option(
     "--profile",
@@ -88,15 +100,25 @@ def command() -> None:
 )
 @options.output
 def init(
-    *, folder: Path, cluster: str, profile: str, registry: str | None, adopt: bool, output: str
+    *,
+    folder: Path,
+    cluster: str,
+    path: str | None,
+    profile: str,
+    registry: str | None,
+    adopt: bool,
+    output: str,
 ) -> None:
     """Write the platform's files into the repository at PATH, or those of one more cluster.
 
     Files that are there already are never overwritten. What is written is committed by you. With
-    --registry, and for each cluster beside one that has it, a platform file (platform.yaml) is
-    written, too: pipelines take the images that driftloop runs from there.
+    --registry or --path, and for each cluster beside one that has it, a platform file
+    (platform.yaml) is written, too: it says where Flux reads, and where pipelines take the images
+    from that driftloop runs.
     """
-    change = plan_platform(folder, cluster=cluster, profile=profile, registry=registry, adopt=adopt)
+    change = plan_platform(
+        folder, cluster=cluster, profile=profile, registry=registry, adopt=adopt, path=path
+    )
     change.write_files()
     if output != "text":
         options.print_document(_to_json(change, written=True), output)
@@ -106,11 +128,11 @@ def init(
     )
     if change.platform_file is not None:
         options.print_progress(f"wrote {folder / change.platform_file.path}, yours to edit")
-    for path in change.patched:
-        options.print_progress(f"kept as it is, as your change: {folder / path}")
+    for each in change.patched:
+        options.print_progress(f"kept as it is, as your change: {folder / each}")
     where = "" if folder == Path() else f"-C {folder} "
     options.print_progress(
-        f"\nnext: git {where}add -A && git {where}commit, push, then `flux bootstrap … --path=cluster/{cluster}`"
+        f"\nnext: git {where}add -A && git {where}commit, push, then `flux bootstrap … --path={change.upstream.settings.place(cluster)}`"
     )
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +25,7 @@ RESERVED = ("infrastructure", "optional", "platform")
 IMAGES = f"newName: {REGISTRY}/"
 
 _CLUSTER = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_PATH = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]*(/[A-Za-z0-9][-A-Za-z0-9_.]*)*")
 _REGISTRY = re.compile(
     r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
 )
@@ -38,6 +39,12 @@ class PlatformSettings:
     """Folder below `cluster/` -> profile of its infrastructure."""
     registry: str | None = None
     """Where the platform's own images are; None for ghcr.io/driftloop."""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Cluster -> folder that Flux reads, of those that are not below `cluster/`."""
+
+    def place(self, cluster: str) -> str:
+        """Return the folder that Flux reads for a cluster."""
+        return self.paths.get(cluster, f"{trees.CLUSTER}/{cluster}")
 
 
 def check_cluster(name: str) -> str:
@@ -47,6 +54,18 @@ def check_cluster(name: str) -> str:
             f"--cluster is `{name}`, must be lower-case letters, digits and hyphens, and none of: {', '.join(RESERVED)}"
         )
     return name
+
+
+def check_path(text: str) -> str:
+    """Return the folder that Flux reads for a cluster; RenderError when it can't be one."""
+    path = text.removeprefix("./").rstrip("/")
+    shared = path.startswith(f"{trees.CLUSTER}/") or path == trees.CLUSTER
+    if shared or not _PATH.fullmatch(path):
+        raise RenderError(
+            f"--path is `{text}`, must be a folder of the repository such as clusters/staging, and none below `{trees.CLUSTER}/`",
+            hint=f"without --path it is `{trees.CLUSTER}/NAME`",
+        )
+    return path
 
 
 def check_registry(text: str) -> str:
@@ -65,7 +84,10 @@ def write_layout(settings: PlatformSettings) -> dict[str, str]:
         if path.startswith(f"{EXAMPLE}/"):
             for cluster, profile in settings.clusters.items():
                 filled = text.replace("/profiles/lite/", f"/profiles/{profile}/")
-                texts[f"{trees.CLUSTER}/{cluster}{path.removeprefix(EXAMPLE)}"] = filled
+                texts[f"{settings.place(cluster)}{path.removeprefix(EXAMPLE)}"] = filled
+        elif path == trees.SOURCE_IGNORE and settings.paths:
+            # it would hide from Flux what else the clusters of such a repository have
+            continue
         elif settings.registry is not None:
             texts[path] = text.replace(IMAGES, f"newName: {settings.registry}/")
         else:

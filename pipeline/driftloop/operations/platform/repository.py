@@ -23,6 +23,9 @@ from driftloop.text.dump import dump_yaml
 LISTED = 10
 """Files that a message names at most."""
 
+FLUX_SYNC = "flux-system/gotk-sync.yaml"
+"""What `flux bootstrap` leaves in the folder that Flux reads."""
+
 _PLATFORM_HEAD = "# What driftloop knows of this cluster: docs/reference/platform.md has all that can stand here.\n"
 
 Resolution = Literal["refuse", "markers", "mine", "theirs"]
@@ -76,12 +79,18 @@ class PlatformChange:
 
 
 def plan_platform(
-    folder: Path, *, cluster: str, profile: str, registry: str | None, adopt: bool
+    folder: Path,
+    *,
+    cluster: str,
+    profile: str,
+    registry: str | None,
+    adopt: bool,
+    path: str | None = None,
 ) -> PlatformChange:
     """Return what writes the platform, or one more cluster of it, into a repository.
 
-    RenderError when a file is there already with another text, unless `adopt` takes it as a
-    person's change.
+    `path` is the folder that Flux reads for the cluster, if it is not `cluster/NAME`. RenderError
+    when a file is there already with another text, unless `adopt` takes it as a person's change.
     """
     root = find_root(folder) if folder.is_dir() else None
     if root is not None and root != folder.resolve():
@@ -90,10 +99,14 @@ def plan_platform(
             hint=f"name {root}, or make a repository of the folder with `git init {folder}`",
         )
     before = read_upstream(folder)
+    own = {} if path is None else {cluster: path}
     if before is None:
-        upstream = Upstream.make(PlatformSettings({cluster: profile}, registry))
+        upstream = Upstream.make(PlatformSettings({cluster: profile}, registry, own))
     else:
-        upstream = _add_cluster(before, folder, cluster, profile, registry)
+        upstream = _add_cluster(
+            before, folder, PlatformSettings({cluster: profile}, registry, own), cluster
+        )
+    _refuse_hidden(folder, upstream)
     known = before.files if before is not None else {}
     wanted = {path: text for path, text in upstream.files.items() if path not in known}
     present = _read_present(folder, wanted)
@@ -110,25 +123,41 @@ def plan_platform(
         compare_trees({}, new),
         upstream,
         tuple(other),
-        platform_file=_make_platform_file(folder, cluster, upstream.registry),
+        platform_file=_make_platform_file(folder, cluster, upstream),
     )
 
 
-def _make_platform_file(folder: Path, cluster: str, registry: str | None) -> FileChange | None:
+def _refuse_hidden(folder: Path, upstream: Upstream) -> None:
+    """Raise RenderError where Flux reads other folders, which `.sourceignore` would hide from it."""
+    known = {upstream.settings.place(cluster) for cluster in upstream.clusters}
+    found = {file.parent.parent.relative_to(folder).as_posix() for file in folder.rglob(FLUX_SYNC)}
+    if trees.SOURCE_IGNORE in upstream.files and (other := sorted(found - known)):
+        raise RenderError(
+            f"Flux reads other folders of {folder} than those below `{trees.CLUSTER}/`: {', '.join(other)}",
+            hint=f"name the one of this cluster, such as `--path {other[0]}`",
+        )
+
+
+def _make_platform_file(folder: Path, cluster: str, upstream: Upstream) -> FileChange | None:
     """Return the platform file of a new cluster; None where the defaults do, or it has one.
 
-    Where one cluster has a file, each needs one, with trees of its own.
+    Where one cluster has a file, each needs one, with trees of its own; so does a cluster that
+    Flux reads another folder for.
     """
+    registry, path_of = upstream.registry, upstream.settings.place(cluster)
+    is_moved = cluster in upstream.settings.paths
     found = find_platforms(FolderTree(folder))
-    if any(each.cluster == cluster for each in found) or (registry is None and not found):
+    if any(each.cluster == cluster for each in found) or (
+        registry is None and not found and not is_moved
+    ):
         return None
-    here = f"driftloop/{cluster}/" if found else ""
+    here = f"driftloop/{cluster}/" if found or is_moved else ""
     images = {"images": {"registry": registry}} if registry is not None else {}
     document = {
         "apiVersion": "driftloop.dev/v1alpha1",
         "kind": "Platform",
         "metadata": {"name": cluster},
-        "spec": {"path": f"{trees.CLUSTER}/{cluster}", **images},
+        "spec": {"path": path_of, **images},
     }
     text = f"{_PLATFORM_HEAD}{dump_yaml(document)}"
     path = f"{here}{PLATFORM_FILE}"
@@ -141,12 +170,11 @@ def _make_platform_file(folder: Path, cluster: str, registry: str | None) -> Fil
     return FileChange(path, None, text)
 
 
-def _add_cluster(
-    before: Upstream, folder: Path, cluster: str, profile: str, registry: str | None
-) -> Upstream:
+def _add_cluster(before: Upstream, folder: Path, new: PlatformSettings, cluster: str) -> Upstream:
+    registry = new.registry
     if cluster in before.clusters:
         raise RenderError(
-            f"{folder / trees.CLUSTER / cluster} is there already, written by driftloop {before.version}",
+            f"{folder / before.settings.place(cluster)} is there already, written by driftloop {before.version}",
             hint="`driftloop platform diff` shows what this version changes, `driftloop platform upgrade` does it",
         )
     if registry not in (None, before.registry):
@@ -154,8 +182,15 @@ def _add_cluster(
             f"--registry is `{registry}`, and the repository's is {_name_registry(before.registry)}",
             hint=f"`driftloop platform upgrade --registry {registry}` changes it for all clusters",
         )
-    grown = Upstream.make(PlatformSettings({**before.clusters, cluster: profile}, before.registry))
-    if {path: grown.files.get(path) for path in before.files} != before.files:
+    grown = Upstream.make(
+        PlatformSettings(
+            {**before.clusters, **new.clusters},
+            before.registry,
+            {**before.settings.paths, **new.paths},
+        )
+    )
+    kept = {path: text for path, text in before.files.items() if path != trees.SOURCE_IGNORE}
+    if {path: grown.files.get(path) for path in kept} != kept:
         raise RenderError(
             f"the platform of {folder} was written by driftloop {before.version}, and {__version__} writes other files",
             hint="`driftloop platform upgrade` first, then the new cluster",

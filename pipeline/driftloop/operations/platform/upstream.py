@@ -13,6 +13,7 @@ from driftloop.contract.documents import (
     document_key,
     from_json,
     is_text,
+    is_text_map,
     is_texts,
     parse_json,
     to_json,
@@ -29,13 +30,9 @@ def _is_clusters(value: object) -> bool:
 
 def _is_files(value: object) -> bool:
     return isinstance(value, dict) and all(
-        is_texts(lines) and _is_path(path) for path, lines in value.items()
+        is_texts(lines) and not {"", ".", ".."} & set(path.split("/"))
+        for path, lines in value.items()
     )
-
-
-def _is_path(path: str) -> bool:
-    inside = path == trees.SOURCE_IGNORE or path.startswith(f"{trees.CLUSTER}/")
-    return inside and not {"", ".", ".."} & set(path.split("/"))
 
 
 def _read_lines(files: dict[str, list[str]]) -> dict[str, str]:
@@ -60,9 +57,17 @@ class Upstream:
         "registry", "a registry, or null", lambda v: v is None or is_text(v), default=None
     )
     """Registry of the platform's own images."""
+    paths: dict[str, str] | None = document_key(
+        "paths",
+        "folders by cluster, or null",
+        lambda value: value is None or is_text_map(value),
+        default=None,
+        omits_none=True,
+    )
+    """Cluster -> folder that Flux reads, of those that are not below `cluster/`."""
     files: dict[str, str] = document_key(
         "files",
-        "lists of lines by path below cluster/",
+        "lists of lines by path",
         _is_files,
         read=_read_lines,
         write=_write_lines,
@@ -76,13 +81,14 @@ class Upstream:
             version=__version__,
             clusters=dict(settings.clusters),
             registry=settings.registry,
+            paths=dict(settings.paths) or None,
             files=write_layout(settings),
         )
 
     @property
     def settings(self) -> PlatformSettings:
         """What the files were filled in with."""
-        return PlatformSettings(self.clusters, self.registry)
+        return PlatformSettings(self.clusters, self.registry, self.paths or {})
 
     def format(self) -> str:
         """Return the record as JSON, one line of a file on a line."""
@@ -95,7 +101,7 @@ def read_upstream(folder: Path) -> Upstream | None:
     try:
         if file.stat().st_size > LONGEST_FILE:
             raise RenderError(f"{file} is larger than {LONGEST_FILE} bytes")
-        return from_json(
+        found = from_json(
             Upstream,
             parse_json(file.read_bytes(), label=UPSTREAM, longest=LONGEST_FILE),
             label=UPSTREAM,
@@ -107,5 +113,13 @@ def read_upstream(folder: Path) -> Upstream | None:
         raise RenderError(f"{file} can't be read: {error.strerror}") from error
     except DocumentError as error:
         raise RenderError(
-            f"{file}: {error.message}", hint="restore it from git: `git log -- " + UPSTREAM + "`"
+            f"{file}: {error.message}", hint=f"restore it from git: `git log -- {UPSTREAM}`"
         ) from error
+    homes = (trees.CLUSTER, *(found.paths or {}).values())
+    for path in found.files:
+        if path != trees.SOURCE_IGNORE and not path.startswith(tuple(f"{h}/" for h in homes)):
+            raise RenderError(
+                f"{file}: files has `{path}`, must be below: {', '.join(homes)}",
+                hint=f"restore it from git: `git log -- {UPSTREAM}`",
+            )
+    return found
