@@ -54,9 +54,48 @@ def test_images_keep_their_names_below_a_registry_and_start_from_what_is_there(
     type_command("validate", "pipeline.yaml", folder=project)
 
 
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    """A cluster repository whose cluster `prod` pulls by mirrors and from a registry."""
+    folder = tmp_path / "fleet"
+    (folder / "driftloop" / "prod").mkdir(parents=True)
+    (folder / "driftloop" / "prod" / "platform.yaml").write_text(
+        "apiVersion: driftloop.dev/v1alpha1\nkind: Platform\nmetadata: {name: prod}\n"
+        "spec:\n  path: clusters/prod\n  images:\n    registry: r.acme.example/loop\n"
+        "    mirrors: {registry.example: r.acme.example/acme, docker.io: r.acme.example/hub}\n"
+        "    pullSecrets: [acme-registry]\n"
+    )
+    author = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "change"]):
+        subprocess.run(["git", "-C", folder, *author, *words], check=True)
+    return folder
+
+
+def test_images_get_the_names_that_a_cluster_pulls_them_by(
+    project: Path, program: Path, fleet: Path, tmp_path: Path
+) -> None:
+    words = ("build", "--repository", str(fleet), "--cluster")
+    said = type_command(*words, "prod", "--role", "server", "--tool", str(program), folder=project)
+    assert said.stdout.splitlines() == [
+        f"r.acme.example/loop/server:{__version__}",
+        "r.acme.example/acme/shop-trainer:1.0.0",
+        "r.acme.example/acme/shop-server:1.0.0",
+    ]
+    assert "or use --write" not in said.stderr
+    text = (tmp_path / "said").read_text()
+    assert "FROM r.acme.example/hub/library/python:3.11-slim" in text
+    assert f"FROM r.acme.example/loop/trainer:{__version__}\n" in text
+    assert 'base.name="python:3.11-slim"' in text
+    refused = type_command(*words, "nowhere", folder=project, code=1).stderr
+    assert "no cluster `nowhere`, it has: prod" in refused
+    both = type_command(*words, "prod", "--registry", "ghcr.io/x", folder=project, code=2)
+    assert "--registry and --cluster both say where images belong" in both.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
+        (("--repository", "x"), 2, "--repository needs --cluster"),
         (("--tool", "nothing-like-it"), 1, "must be docker, podman, buildah, or the path"),
         (("--tool", "false"), 1, "ended with 1 on `registry.example/shop-trainer"),
         (("--tool", "true", "--push"), 2, "--push needs docker, podman or buildah, not true"),

@@ -109,7 +109,9 @@ def test_images_come_from_the_registry_that_is_named(repository: Path) -> None:
     )
     assert f"hint: `driftloop platform upgrade --registry {registry}`" in refused.stderr
     said = type_command("platform", "upgrade", "--registry", registry, folder=repository)
-    assert said.stdout == "changed  cluster/infrastructure/console/kustomization.yaml\n"
+    assert said.stdout == (
+        "changed  cluster/infrastructure/console/kustomization.yaml\nadded    platform.yaml\n"
+    )
     console = repository / "cluster/infrastructure/console"
     built = subprocess.run(
         ["kubectl", "kustomize", console], capture_output=True, text=True, check=True
@@ -140,6 +142,47 @@ def test_a_registry_is_that_of_pipelines_and_each_cluster_has_a_platform_file(
     commit(tmp_path)
     kept = git(tmp_path, "ls-files", "-c", "-i", "--exclude-from=.sourceignore")
     assert {path.split("/")[0] for path in kept.split()} == {"platform.yaml", ".sourceignore"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("  images:\n    # ours\n    registry: a.example/x # old\n", "    registry: b.example/y # old\n"),
+        ("  images: {pullSecrets: [acme]} # who\n", "  images: {registry: b.example/y, pullSecrets: [acme]} # who\n"),
+        ("  images:\n    pullSecrets: [acme]\n", "  images:\n    registry: b.example/y\n    pullSecrets: [acme]\n"),
+        ("  images: {}\n", "  images: {registry: b.example/y}\n"),
+        ("  branch: main", "  branch: main\n  images:\n    registry: b.example/y\n"),
+    ],
+)  # fmt: skip
+def test_another_registry_is_that_of_pipelines_too(
+    repository: Path, before: str, after: str
+) -> None:
+    head = "apiVersion: driftloop.dev/v1alpha1\nkind: Platform\nmetadata: {name: dev}\n"
+    (repository / "platform.yaml").write_text(
+        f"{head}spec: # the cluster\n  path: cluster/dev\n{before}"
+    )
+    words = ("platform", "upgrade", "--registry", "b.example/y")
+    refused = type_command(*words, folder=repository, code=1).stderr
+    assert "platform.yaml would change, and has changes that are not committed" in refused
+    commit(repository)
+    assert "changed  platform.yaml\n" in type_command(*words, folder=repository).stdout
+    text = (repository / "platform.yaml").read_text()
+    assert text.startswith(f"{head}spec: # the cluster\n  path: cluster/dev\n")
+    assert after in text
+    commit(repository)
+    assert type_command("platform", "diff", folder=repository).stdout == ""
+
+
+def test_clusters_that_share_trees_get_no_registry_that_pipelines_would_not_know(
+    repository: Path,
+) -> None:
+    type_command("platform", "init", "--cluster", "prod", folder=repository)
+    commit(repository)
+    words = ("platform", "upgrade", "--registry", "b.example/y")
+    said = type_command(*words, folder=repository, code=1).stderr
+    assert "`dev`, `prod` of 2 clusters: no platform file" in said
+    assert "such as driftloop/dev/platform.yaml" in said
+    assert git(repository, "status", "--short") == ""
 
 
 def test_a_platform_file_of_another_cluster_is_never_overwritten(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from driftloop.cli import options
+from driftloop.cli import options, target
 from driftloop.contract.trees import SPEC
 from driftloop.operations.building.build import (
     BuildResult,
@@ -12,6 +12,7 @@ from driftloop.operations.building.build import (
     list_renamed,
     write_refs,
 )
+from driftloop.operations.building.places import ImagePlaces
 from driftloop.operations.building.recipes import (
     PLATFORM_ROLES,
     ImageRecipe,
@@ -20,6 +21,7 @@ from driftloop.operations.building.recipes import (
     list_project_recipes,
 )
 from driftloop.operations.building.tools import find_tool
+from driftloop.operations.ground.place import StateChoice
 from driftloop.operations.platform.layout import check_registry
 
 EXAMPLES = """\b
@@ -27,6 +29,7 @@ Examples:
   driftloop build
   driftloop build pipeline.yaml --push
   driftloop build --platform --registry registry.acme.example/loop --push
+  driftloop build --platform --cluster prod --repository https://github.com/acme/cluster.git --push
   driftloop build --role driftloop --tool buildah -- --network host"""
 
 
@@ -51,6 +54,13 @@ Examples:
     callback=lambda _context, _parameter, value: value and check_registry(value),
     help="Where the images belong: each keeps its name and tag, below HOST/PATH.",
 )
+@options.repository_place
+@click.option(
+    "--cluster",
+    metavar="NAME",
+    help="Give the images the names that this cluster pulls them by: `images` of its platform file in the cluster "
+    "repository, in place of --registry.",
+)
 @click.option("--push", is_flag=True, help="Push the images, and tell their digests.")
 @click.option("--write", is_flag=True, help="Write the names below --registry into SPEC.")
 @click.option(
@@ -72,6 +82,10 @@ def command(
     platform: bool,
     roles: tuple[str, ...],
     registry: str | None,
+    repository: str | None,
+    branch: str,
+    state: StateChoice,
+    cluster: str | None,
     push: bool,
     write: bool,
     tool: str | None,
@@ -90,12 +104,19 @@ def command(
         spec = Path(SPEC)
     if write and (registry is None or spec is None):
         raise click.UsageError("--write needs --registry and a SPEC")
+    if repository is not None and cluster is None:
+        raise click.UsageError("--repository needs --cluster: the platform file of which one?")
+    if registry is not None and cluster is not None:
+        raise click.UsageError("--registry and --cluster both say where images belong: use one")
+    places = ImagePlaces(registry)
+    if cluster is not None:
+        places = _find_places(repository, branch, state, cluster)
     recipes: list[ImageRecipe] = []
     if platform or roles:
         wanted = roles or list_platform_roles(spec)
-        recipes += list_platform_recipes(wanted, registry)
+        recipes += list_platform_recipes(wanted, places)
     if spec is not None:
-        recipes += list_project_recipes(spec, registry)
+        recipes += list_project_recipes(spec, places)
     if not recipes:
         raise click.UsageError(
             f"nothing to build: no image of {spec} has a `context`"
@@ -108,7 +129,6 @@ def command(
     results = build_images(
         recipes,
         chosen,
-        registry=registry,
         push=push,
         sbom=sbom,
         words=words,
@@ -135,6 +155,23 @@ def command(
         options.print_progress(
             f"next: `driftloop commit {spec} --pin` keeps the digests in the spec"
         )
+    if push and places.cluster is not None:
+        for name in places.cluster.spec.images.pull_secrets:
+            options.print_progress(
+                f"note: cluster `{cluster}` pulls with Secret `{name}` of each pipeline's namespace"
+            )
+
+
+def _find_places(
+    repository: str | None, branch: str, state: StateChoice, cluster: str
+) -> ImagePlaces:
+    with target.open_repository(repository, branch, state, cluster) as opened:
+        platform = opened.read_platform(opened.repository.tree(opened.repository.tip()))
+    if platform.read is None:
+        options.print_progress(
+            f"note: cluster `{cluster}` has no platform file, so that it pulls all images by their own names"
+        )
+    return ImagePlaces(cluster=platform)
 
 
 def _describe(result: BuildResult) -> str:

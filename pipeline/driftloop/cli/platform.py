@@ -126,8 +126,8 @@ def init(
     options.print_progress(
         f"wrote {count_noun(len(change.changes), 'file')} into {folder} (driftloop {__version__})"
     )
-    if change.platform_file is not None:
-        options.print_progress(f"wrote {folder / change.platform_file.path}, yours to edit")
+    for file in change.platform_files:
+        options.print_progress(f"wrote {folder / file.path}, yours to edit")
     for each in change.patched:
         options.print_progress(f"kept as it is, as your change: {folder / each}")
     where = "" if folder == Path() else f"-C {folder} "
@@ -149,7 +149,7 @@ def diff(*, folder: Path, registry: str | None, output: str) -> None:
     if output != "text":
         options.print_document(_to_json(change, written=False), output)
         return
-    for each in change.changes:
+    for each in (*change.changes, *change.platform_files):
         terminal.print_diff(each)
     _print_conflicts(change.conflicts)
     _print_summary(change)
@@ -175,7 +175,8 @@ def upgrade(
     """Bring the platform's files of the repository at PATH to this version.
 
     Each file is merged from three texts: what driftloop wrote before, yours, and the new one.
-    Changes of yours are kept. Files with changes that are not committed are not touched.
+    Changes of yours are kept. Files with changes that are not committed are not touched. Another
+    --registry is written into the platform files of the clusters, too.
 
     Exit code 1 when there are conflicts that are not resolved.
     """
@@ -188,7 +189,7 @@ def upgrade(
     if output != "text":
         options.print_document(_to_json(change, written=written), output)
     else:
-        for each in change.changes:
+        for each in (*change.changes, *change.platform_files):
             click.echo(f"{each.kind:8} {each.path}")
         _print_conflicts(change.conflicts)
         _print_summary(change)
@@ -210,10 +211,10 @@ def _print_conflicts(conflicts: Iterable[Conflict]) -> None:
 
 
 def _print_summary(change: PlatformChange) -> None:
-    count = Counter(each.kind for each in change.changes)
+    count = Counter(each.kind for each in (*change.changes, *change.platform_files))
     said = ", ".join(f"{count[kind]} {kind}" for kind in ("added", "changed", "removed"))
     yours = f"; {count_noun(len(change.patched), 'file')} with changes of yours"
-    what = said if change.changes else "nothing to change"
+    what = said if change.changes or change.platform_files else "nothing to change"
     options.print_progress(f"driftloop {change.before} -> {__version__}: {what}{yours}")
 
 
@@ -225,7 +226,9 @@ def _to_json(change: PlatformChange, *, written: bool) -> dict[str, object]:
         "written": written,
         "changes": [{"path": each.path, "change": each.kind} for each in change.changes],
         "patched": list(change.patched),
-        "platformFile": None if change.platform_file is None else change.platform_file.path,
+        "platformFiles": [
+            {"path": each.path, "change": each.kind} for each in change.platform_files
+        ],
         "conflicts": [
             {
                 "path": each.path,

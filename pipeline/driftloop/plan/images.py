@@ -57,18 +57,21 @@ def _find_mirror(ref: str, mirrors: Mapping[str, str]) -> str | None:
     return None
 
 
-def _own_image(ref: str, pins: Mapping[str, str], registries: Images) -> str:
-    pinned = pin_image(ref, pins)
-    mirrored = _find_mirror(pinned, registries.mirrors)
+def place_own_image(ref: str, registries: Images) -> str:
+    """The ref of one of the platform's own images at its mirror, else at the registry that has copies of them."""
+    mirrored = _find_mirror(ref, registries.mirrors)
     if mirrored is not None or registries.registry is None:
-        return mirrored or pinned
-    return f"{registries.registry}/{pinned.rpartition('/')[2]}"
+        return mirrored or ref
+    return f"{registries.registry}/{ref.rpartition('/')[2]}"
 
 
 def pin_platform_images(pins: Mapping[str, str], registries: Images) -> PlatformImages:
     """The platform's own images under these pins, at the registry that has copies of them."""
     return PlatformImages(
-        *(_own_image(ref, pins, registries) for ref in (DRIFTLOOP, MONITOR, ALIBI, ENVOY))
+        *(
+            place_own_image(pin_image(ref, pins), registries)
+            for ref in (DRIFTLOOP, MONITOR, ALIBI, ENVOY)
+        )
     )
 
 

@@ -28,7 +28,6 @@ def build_images(
     recipes: Sequence[ImageRecipe],
     tool: BuildTool,
     *,
-    registry: str | None,
     push: bool,
     sbom: Path | None,
     words: Sequence[str],
@@ -46,7 +45,7 @@ def build_images(
             dockerfile = place / DOCKERFILE
             if recipe.role is not None:
                 recipe.stage(place, wheel)
-            loose = recipe.write_dockerfile(dockerfile, registry=registry, sbom=bill)
+            loose = recipe.write_dockerfile(dockerfile, sbom=bill)
             for base in loose:
                 report(f"  {base} has no digest: built by its tag")
             context = place if recipe.role is not None else recipe.source
@@ -65,11 +64,7 @@ def build_images(
 
 def list_renamed(results: Iterable[BuildResult]) -> tuple[BuildResult, ...]:
     """Return the user's images that the spec calls by another name."""
-    return tuple(
-        each
-        for each in results
-        if each.recipe.key is not None and each.recipe.ref != each.recipe.named
-    )
+    return tuple(each for each in results if each.recipe.is_renamed)
 
 
 def write_refs(spec: Path, results: Iterable[BuildResult]) -> None:

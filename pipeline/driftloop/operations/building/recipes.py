@@ -14,6 +14,7 @@ from pathlib import Path
 from driftloop import __version__
 from driftloop.contract.names import SBOM_LABEL
 from driftloop.errors import InstallationError, SpecError
+from driftloop.operations.building.places import ImagePlaces
 from driftloop.operations.ground.files import read_spec
 from driftloop.plan import images
 from driftloop.spec import Document
@@ -47,6 +48,13 @@ class ImageRecipe:
     """Name of a user's image in `spec.images`."""
     named: str = ""
     """What the spec or the tree calls it."""
+    places: ImagePlaces = field(default_factory=ImagePlaces)
+    """Where it and its bases belong."""
+
+    @property
+    def is_renamed(self) -> bool:
+        """True when the spec must get the new name of an image: a mirror's is not for it."""
+        return self.key is not None and self.ref != self.named and self.places.cluster is None
 
     @property
     def copies_wheel(self) -> bool:
@@ -70,22 +78,23 @@ class ImageRecipe:
                 hint="an image with a `context` needs a Dockerfile there; `driftloop init` writes one",
             ) from error
 
-    def write_dockerfile(
-        self, file: Path, *, registry: str | None, sbom: Path | None
-    ) -> tuple[str, ...]:
+    def write_dockerfile(self, file: Path, *, sbom: Path | None) -> tuple[str, ...]:
         """Write the Dockerfile as it is built, and return the bases that have no digest."""
         digests = read_base_digests()
         loose: list[str] = []
 
         def replace(match: "re.Match[str]") -> str:
             base = match[2]
+            if base not in bases or base == "scratch":
+                return match[0]
             if base.startswith(f"{images.REGISTRY}/"):
-                return match[1] + place_ref(base, registry)
+                return match[1] + self.places.place_own(base)
+            placed = self.places.place_base(base)
             if digests.get(base):
-                return f"{match[1]}{base}@{digests[base]}"
-            if base in bases and "@" not in base and base != "scratch":
-                loose.append(base)
-            return match[0]
+                return f"{match[1]}{placed}@{digests[base]}"
+            if "@" not in base:
+                loose.append(placed)
+            return match[1] + placed
 
         bases = self.list_bases()
         text = _FROM.sub(replace, self.read_dockerfile())
@@ -93,7 +102,7 @@ class ImageRecipe:
         if bases and bases[-1] != "scratch":
             base = bases[-1]
             ours = base.startswith(f"{images.REGISTRY}/")
-            labels[f"{_LABEL}.base.name"] = place_ref(base, registry) if ours else base
+            labels[f"{_LABEL}.base.name"] = self.places.place_own(base) if ours else base
             if digests.get(base):
                 labels[f"{_LABEL}.base.digest"] = digests[base]
         if sbom is not None:
@@ -135,13 +144,6 @@ class ImageRecipe:
             shutil.copy(wheel, folder)
 
 
-def place_ref(ref: str, registry: str | None) -> str:
-    """Return a ref below a registry: its own name and tag, after the registry and path."""
-    if registry is None or ref.startswith(f"{registry}/"):
-        return ref
-    return f"{registry}/{ref.rpartition('/')[2]}"
-
-
 def read_base_digests() -> dict[str, str]:
     """Return the images of others that ours start from, and their digests where they are known."""
     lines = (ROLES / "bases.txt").read_text("utf-8").splitlines()
@@ -149,13 +151,13 @@ def read_base_digests() -> dict[str, str]:
     return {word[0]: "".join(word[1:2]) for word in words}
 
 
-def list_project_recipes(spec: Path, registry: str | None) -> tuple[ImageRecipe, ...]:
+def list_project_recipes(spec: Path, places: ImagePlaces) -> tuple[ImageRecipe, ...]:
     """Return the images that a spec names with a folder to build them from."""
     document = read_spec(spec)
-    return tuple(_list_project(document, spec, registry))
+    return tuple(_list_project(document, spec, places))
 
 
-def _list_project(document: Document, spec: Path, registry: str | None) -> Iterator[ImageRecipe]:
+def _list_project(document: Document, spec: Path, places: ImagePlaces) -> Iterator[ImageRecipe]:
     revision = _read_revision(spec.parent)
     for key, image in document.pipeline.spec.images.items():
         if image.context is None:
@@ -170,11 +172,12 @@ def _list_project(document: Document, spec: Path, registry: str | None) -> Itera
         if revision is not None:
             labels[f"{_LABEL}.revision"] = revision
         yield ImageRecipe(
-            place_ref(image.ref, registry),
+            places.place_users(image.ref),
             spec.parent / image.context,
             labels,
             key=key,
             named=image.ref,
+            places=places,
         )
 
 
@@ -185,11 +188,11 @@ def list_platform_roles(spec: Path | None) -> tuple[str, ...]:
     return tuple(role for role in PLATFORM_ROLES if role != "alibi" or images.ALIBI in named)
 
 
-def list_platform_recipes(roles: Sequence[str], registry: str | None) -> tuple[ImageRecipe, ...]:
+def list_platform_recipes(roles: Sequence[str], places: ImagePlaces) -> tuple[ImageRecipe, ...]:
     """Return the platform's own images of these roles, of this version."""
     return tuple(
         ImageRecipe(
-            place_ref(f"{images.REGISTRY}/{role}:{__version__}", registry),
+            places.place_own(f"{images.REGISTRY}/{role}:{__version__}"),
             ROLES / role,
             {
                 f"{_LABEL}.title": TITLES[role],
@@ -199,6 +202,7 @@ def list_platform_recipes(roles: Sequence[str], registry: str | None) -> tuple[I
             },
             role=role,
             named=f"{images.REGISTRY}/{role}:{__version__}",
+            places=places,
         )
         for role in roles
     )

@@ -8,25 +8,21 @@ from typing import Literal
 
 from driftloop import __version__
 from driftloop.contract import trees
-from driftloop.contract.layout import PLATFORM_FILE
 from driftloop.errors import GitError, RenderError
 from driftloop.git.merging import Favour, find_marker, merge_texts
 from driftloop.git.working_copy import find_root, list_uncommitted
-from driftloop.operations.ground.files import FolderTree, write_changes
+from driftloop.operations.ground.files import write_changes
 from driftloop.operations.platform.layout import PlatformSettings
+from driftloop.operations.platform.registry import make_platform_file, move_registry
 from driftloop.operations.platform.upstream import UPSTREAM, Upstream, read_upstream
 from driftloop.plan.images import REGISTRY
-from driftloop.platform import find_platforms, parse_platform
 from driftloop.render import FileChange, compare_trees
-from driftloop.text.dump import dump_yaml
 
 LISTED = 10
 """Files that a message names at most."""
 
 FLUX_SYNC = "flux-system/gotk-sync.yaml"
 """What `flux bootstrap` leaves in the folder that Flux reads."""
-
-_PLATFORM_HEAD = "# What driftloop knows of this cluster: docs/reference/platform.md has all that can stand here.\n"
 
 Resolution = Literal["refuse", "markers", "mine", "theirs"]
 """What becomes of lines that a person and the new version both changed."""
@@ -63,8 +59,8 @@ class PlatformChange:
     patched: tuple[str, ...] = ()
     """Files that a person has changed, and that keep the change."""
     conflicts: tuple[Conflict, ...] = ()
-    platform_file: FileChange | None = None
-    """Platform file of a new cluster, which a person edits from then on: no upgrade looks at it."""
+    platform_files: tuple[FileChange, ...] = ()
+    """Platform files of clusters, which a person edits: of a new one, and of all where the registry changes."""
 
     @property
     def refused(self) -> tuple[Conflict, ...]:
@@ -73,8 +69,7 @@ class PlatformChange:
 
     def write_files(self) -> None:
         """Write the files, the record last: what was interrupted is done again by the same command."""
-        own = () if self.platform_file is None else (self.platform_file,)
-        write_changes([*self.changes, *own], self.root)
+        write_changes([*self.changes, *self.platform_files], self.root)
         write_changes([FileChange(UPSTREAM, None, self.upstream.format())], self.root)
 
 
@@ -123,7 +118,7 @@ def plan_platform(
         compare_trees({}, new),
         upstream,
         tuple(other),
-        platform_file=_make_platform_file(folder, cluster, upstream),
+        platform_files=make_platform_file(folder, cluster, upstream.settings),
     )
 
 
@@ -136,38 +131,6 @@ def _refuse_hidden(folder: Path, upstream: Upstream) -> None:
             f"Flux reads other folders of {folder} than those below `{trees.CLUSTER}/`: {', '.join(other)}",
             hint=f"name the one of this cluster, such as `--path {other[0]}`",
         )
-
-
-def _make_platform_file(folder: Path, cluster: str, upstream: Upstream) -> FileChange | None:
-    """Return the platform file of a new cluster; None where the defaults do, or it has one.
-
-    Where one cluster has a file, each needs one, with trees of its own; so does a cluster that
-    Flux reads another folder for.
-    """
-    registry, path_of = upstream.registry, upstream.settings.place(cluster)
-    is_moved = cluster in upstream.settings.paths
-    found = find_platforms(FolderTree(folder))
-    if any(each.cluster == cluster for each in found) or (
-        registry is None and not found and not is_moved
-    ):
-        return None
-    here = f"driftloop/{cluster}/" if found or is_moved else ""
-    images = {"images": {"registry": registry}} if registry is not None else {}
-    document = {
-        "apiVersion": "driftloop.dev/v1alpha1",
-        "kind": "Platform",
-        "metadata": {"name": cluster},
-        "spec": {"path": path_of, **images},
-    }
-    text = f"{_PLATFORM_HEAD}{dump_yaml(document)}"
-    path = f"{here}{PLATFORM_FILE}"
-    parse_platform(text, path=path)
-    if (folder / path).exists():
-        raise RenderError(
-            f"{folder / path} must not be overwritten: it is another cluster's, or no platform file",
-            hint=f"move it, or write the platform file of `{cluster}` yourself:\n{text}",
-        )
-    return FileChange(path, None, text)
 
 
 def _add_cluster(before: Upstream, folder: Path, new: PlatformSettings, cluster: str) -> Upstream:
@@ -217,6 +180,7 @@ def plan_upgrade(
         settings = replace(settings, registry=registry)
     upstream = Upstream.make(settings)
     present = _read_present(folder, {*before.files, *upstream.files})
+    own = () if registry is None else move_registry(folder, settings)
     merge = _Merge(before, upstream, resolution)
     texts = dict(present)
     for path in sorted({*before.files, *upstream.files}):
@@ -233,6 +197,7 @@ def plan_upgrade(
         # what `flux bootstrap` fills is empty upstream, and nobody's patch
         tuple(p for p, text in upstream.files.items() if text and texts.get(p) != text),
         tuple(merge.conflicts),
+        own,
     )
 
 
@@ -247,7 +212,7 @@ def check_committed(change: PlatformChange) -> None:
     prefix = change.root.resolve().relative_to(root.resolve()).as_posix()
     paths = {
         (change.path if prefix == "." else f"{prefix}/{change.path}")
-        for change in change.changes
+        for change in (*change.changes, *change.platform_files)
         if change.old is not None
     }
     if uncommitted := list_uncommitted(root, paths):
