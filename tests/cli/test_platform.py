@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cluster.authority import pair
 
 from driftloop import __version__
 from tests.support.commands import type_command
@@ -389,6 +390,17 @@ def test_a_cluster_may_have_the_folder_that_flux_reads_already(tmp_path: Path) -
     commit(tmp_path)
     assert "0 errors" in type_command("validate", ".", folder=tmp_path).stderr
     assert "nothing to change" in type_command("platform", "upgrade", folder=tmp_path).stderr
+
+
+def test_settings_come_before_the_stages_that_wait_for_them(tmp_path: Path) -> None:
+    words = ("platform", "init", "--cluster", "staging", "--path", "clusters/staging")
+    type_command(*words, folder=tmp_path)
+    certificate, _ = pair()
+    (tmp_path / "cluster.pem").write_bytes(certificate)
+    words = ("secrets", "init", "-n", "digits", "--cert", "cluster.pem", "--cluster", "staging")
+    type_command(*words, "--git-url", "https://git.acme.example/c.git", folder=tmp_path)
+    settings = yaml.safe_load((tmp_path / "clusters/staging/platform.yaml").read_text())
+    assert [each["name"] for each in settings["spec"]["dependsOn"]] == ["infra-base"]
 
 
 @pytest.mark.parametrize("path", ["cluster/x", "/clusters", "../clusters", "clusters//x", "."])

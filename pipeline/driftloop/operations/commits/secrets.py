@@ -14,9 +14,10 @@ from driftloop.cluster.platform import Addresses, Buckets, PlatformCredentials
 from driftloop.contract import platform as contract
 from driftloop.contract import trees
 from driftloop.contract.layout import Layout
-from driftloop.contract.names import PLATFORM_NAMESPACES
+from driftloop.contract.names import FLUX_BASE, FLUX_CONFIGS, PLATFORM_NAMESPACES
 from driftloop.errors import PipelineError
 from driftloop.platform import PlatformFile
+from driftloop.platform.model import Dependency
 from driftloop.release import minisign
 from driftloop.release.minisign import SigningKey
 from driftloop.spec.values import NamespaceName
@@ -110,7 +111,7 @@ def seal_platform(
         present,
         buckets=buckets,
         own_store=own_store,
-        ground=ground,
+        ground=_order_settings(ground, folder),
     )
     store, users = platform.store_path(cluster), platform.users_path(cluster)
     kept = tuple(sorted(settled - set(names)))
@@ -266,6 +267,21 @@ def _find_shared(
         for other in held
         if other != name and bucket in held[other].all
     )
+
+
+def _order_settings(ground: PlatformFile, folder: Path) -> PlatformFile:
+    """Return the ground by which settings come before what waits for them: driftloop's own infrastructure takes NATS'
+    users and the store's identities from here before it is ready."""
+    if ground.read is None:
+        return ground
+    stages = folder / ground.layout.place(f"{trees.CLUSTER}/{ground.cluster}/infrastructure.yaml")
+    if not stages.is_file() or f"name: {FLUX_BASE}" not in stages.read_text():
+        return ground
+    own = ground.spec.flux
+    first = tuple(each for each in own.depends_on if each.name not in (FLUX_BASE, FLUX_CONFIGS))
+    flux = own.model_copy(update={"depends_on": (Dependency(name=FLUX_BASE), *first)})
+    spec = ground.spec.model_copy(update={"flux": flux})
+    return replace(ground, read=ground.read.model_copy(update={"spec": spec}))
 
 
 def _check_namespace(name: str) -> None:
