@@ -48,6 +48,7 @@ COMMANDS = {
     "resume": ("driftloop.cli.resume", "Resume retraining"),
     "release": ("driftloop.cli.release", "Release a model that is registered in MLflow"),
     "promote": ("driftloop.cli.promote", "Make the candidate production"),
+    "files": ("driftloop.cli.files", "Carry a release's files to another object store"),
     "rollback": ("driftloop.cli.rollback", "Restore the previous version by one commit"),
     "prune": ("driftloop.cli.prune", "Remove what runs have left and nothing needs"),
     "remove": ("driftloop.cli.remove", "Remove a pipeline from the cluster repository"),

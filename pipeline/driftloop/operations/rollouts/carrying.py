@@ -117,8 +117,8 @@ def _refuse_other_store(version: Version, source: PlatformFile, target: Platform
     )
     raise ReleaseError(
         f"the files of {version.id} are in the object store {theirs} of `{source.cluster}`, and {why}",
-        hint=f"copy {version.model.rpartition('/')[0]}/ into the other store under the same address, then `--copied`: every "
-        "pod checks the digests",
+        hint="`driftloop files save` and `driftloop files load` carry them there, under the same address; then `--copied`: "
+        "every pod checks the digests",
     )
 
 

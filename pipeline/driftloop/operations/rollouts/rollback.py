@@ -78,6 +78,29 @@ def open_store(
         yield find_store(state, target.repository.url, environment)
         return
     namespace = cluster.namespace or _read_release(target.repository, name).namespace
+    with _reach_store(cluster, namespace) as store:
+        yield store
+
+
+@contextlib.contextmanager
+def open_saved_store(
+    namespace: str,
+    *,
+    state: StateFolder,
+    cluster: ClusterStore | None,
+    environment: Mapping[str, str],
+) -> Iterator["ObjectStore | None"]:
+    """Open the object store that a namespace uses on a cluster, that of the state folder, or of the environment; None
+    when none of them names one."""
+    if cluster is None:
+        yield find_store(state, state.repository_url, environment)
+        return
+    with _reach_store(cluster, cluster.namespace or namespace) as store:
+        yield store
+
+
+@contextlib.contextmanager
+def _reach_store(cluster: ClusterStore, namespace: str) -> Iterator["ObjectStore"]:
     kubeconfig, context = cluster.kubeconfig, cluster.context
     reader = ApiReader(kubeconfig, context)
     with open_cluster_store(reader, namespace, kubeconfig=kubeconfig, context=context) as store:

@@ -51,6 +51,12 @@ def store_reference(store: ObjectStore, bucket: StoreLocation, pipeline: str, fo
     return sent
 
 
+def read_reference(store: ObjectStore, at: StoreLocation) -> StoredReference:
+    """Return where the reference data of a detector are, by the record in their place; StoreError for a record that
+    can't be read."""
+    return _read(store.read_object(at), str(at))
+
+
 def fetch_references(store: ObjectStore, bucket: str, folder: Path) -> None:
     """Put reference data in the place of each record of them below a folder; StepError for other bytes than a record
     says."""
@@ -74,7 +80,7 @@ def digest_detector(store: ObjectStore, folder: StoreLocation) -> str:
         name = folder.relative_key(entry.key)
         at = StoreLocation(folder.bucket, entry.key)
         if name == STORED_REFERENCE_FILE:
-            reference = _read(store.read_object(at), str(at))
+            reference = read_reference(store, at)
             name, at = REFERENCE_FILE, StoreLocation(folder.bucket, reference.key)
         digests[name] = store.digest_object(at)
     return combined_digest(digests)
@@ -88,7 +94,7 @@ def find_unused(
     for entry in store.list_objects(bucket / run_key(f"{pipeline}-")):
         if entry.key.endswith(f"/{STORED_REFERENCE_FILE}") and entry.key not in gone:
             at = StoreLocation(bucket.bucket, entry.key)
-            used.add(_read(store.read_object(at), str(at)).key)
+            used.add(read_reference(store, at).key)
     return tuple(
         entry
         for entry in store.list_folder(bucket / reference_key(pipeline))
