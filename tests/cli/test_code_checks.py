@@ -364,3 +364,76 @@ def test_a_monitor_that_its_function_refuses(
     code, _, stderr = call("validate", "pipeline.yaml")
     assert (code, message in stderr) == (1, True), stderr
     assert hint is None or f"hint: {hint}" in stderr
+
+
+COMMANDS = SPEC.replace(
+    'run: "train:train"', 'command: [python, fit.py, --trees, "{trees}", "${HOME}"]'
+).replace('run: "evaluate:evaluate"', "command: [./measure.sh]")
+
+
+def test_commands_are_told_and_what_only_running_them_would_tell(
+    project: Path, call: Driftloop
+) -> None:
+    (project / "pipeline.yaml").write_text(COMMANDS)
+    code, _, err = call("validate", "pipeline.yaml")
+    assert code == 0, err
+    assert "spec.train.command names `fit.py`, which trainer does not hold" in err
+    assert (
+        "which metrics `./measure.sh` writes: only running it does; not checked: `accuracy`" in err
+    )
+    assert "train     python fit.py --trees '{trees}' '${HOME}'\n" in err
+    assert "evaluate  ./measure.sh\n" in err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "hint"),
+    [
+        (
+            '"{trees}"',
+            '"{tree}"',
+            "pipeline.yaml:10:40: spec.train.command[3] names `{tree}`, must be one of: `data`, `model`, `metrics`, "
+            "`parameters`, `seed`, `trial`, `trees`, `rate`, `criterion`",
+            "did you mean `trees`?",
+        ),
+        ('"{trees}"', '"{checkpoint}"', "names `{checkpoint}`", "write `checkpoint: true` under train"),
+        (
+            '"{trees}"',
+            '"$(DRIFTLOOP_PARAMETER_TREES)"',
+            "holds `$(DRIFTLOOP_PARAMETER_TREES)`, which nothing fills in",
+            "write `{trees}`",
+        ),
+        (
+            "trees: 10",
+            "trees: 10, Trees: 10",
+            "pipeline.yaml:11:29: spec.train.parameters.Trees must not differ from `trees` in upper and lower",
+            None,
+        ),
+        ("trees: 10", "trees: 10, model: big", "`{model}` and `DRIFTLOOP_MODEL` are driftloop's own", None),
+        (
+            "./measure.sh",
+            '"{trees}"',
+            "spec.evaluate.command[0] names `{trees}`, must be one of: `data`, `model`, `metrics`",
+            None,
+        ),
+        ("command: [./measure.sh]", "gates: []", "must have either `run` or `command`", None),
+        (
+            "command: [./measure.sh]",
+            'command: [./measure.sh], run: "evaluate:evaluate"',
+            "must have either `run` or `command`",
+            None,
+        ),
+    ],
+)  # fmt: skip
+def test_a_command_that_names_nothing_is_refused(
+    project: Path, call: Driftloop, old: str, new: str, message: str, hint: str | None
+) -> None:
+    text = COMMANDS.replace(
+        "evaluate:\n    command: [./measure.sh]\n    gates: [{metric: accuracy, min: 0.9}]",
+        "evaluate: {command: [./measure.sh]}",
+    )
+    assert old in text
+    (project / "pipeline.yaml").write_text(text.replace(old, new))
+    code, _, err = call("validate", "pipeline.yaml")
+    assert code == 1
+    assert message in err
+    assert hint is None or hint in err

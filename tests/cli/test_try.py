@@ -1,5 +1,6 @@
 """`driftloop try`: a project's functions, once, without git, tag or release."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -130,3 +131,25 @@ def test_a_server_that_can_not_load_says_so_in_its_own_words(project: Path, envs
     done = tries(project, envs, code=1)
     assert "error: serve: the server ended with exit code" in done.stderr
     assert "model.onnx" in done.stderr
+
+
+def test_commands_of_the_guide_train_and_evaluate(project: Path, envs: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "training.md").read_text()
+    section = guide.partition("## A command in place of a function")[2]
+    settings, fit, measure = (
+        re.findall(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)[0]
+        for language in ("yaml", "python", "sh")
+    )
+    text = (project / "pipeline.yaml").read_text()
+    head, _, rest = text.partition("  train:")
+    own = settings.replace("\n", "\n  ").rstrip()
+    (project / "pipeline.yaml").write_text(
+        f"{head}  {own}\n  serve:{rest.partition('  serve:')[2]}"
+    )
+    (project / "trainer" / "train.py").unlink()
+    (project / "trainer" / "fit.py").write_text(fit)
+    (project / "trainer" / "measure.sh").write_text(measure)
+    done = tries(project, envs)
+    stages = [line.partition(":")[0] for line in done.stderr.splitlines() if line.endswith(" s)")]
+    assert stages == ["data", "train", "evaluate", "serve"]
+    assert '{"epoch": 199, "epochs": 200}' in done.stderr

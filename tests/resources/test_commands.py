@@ -87,4 +87,6 @@ def test_every_step_there_is_gets_used() -> None:
     ids=lambda v: " ".join(v[:3]),
 )
 def test_services_name_only_known_options(argv: list[str]) -> None:
-    PARSERS[argv[0]]().parse_args(argv[1:])
+    # what comes after it is a person's own program
+    own = argv.index("--") if "--" in argv else len(argv)
+    PARSERS[argv[0]]().parse_args(argv[1:own])

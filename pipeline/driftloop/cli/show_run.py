@@ -52,8 +52,8 @@ def _format_data(report: RunReport) -> Iterator[str]:
 
 
 def _format_training(report: RunReport) -> Iterator[str]:
-    if report.function:
-        yield f"function     {report.function}"
+    if report.code:
+        yield f"{'function' if report.command is None else 'command':12} {report.code}"
     for name, value in (report.parameters or {}).items():
         yield f"parameter    {name}: {value}"
     if report.metric:

@@ -306,7 +306,15 @@ class RunReport:
     rows: Mapping[str, int] | None = _values("rows")
     """Held-out rows: `all` and `recent`."""
     function: str = text_key("function")
-    """Training function."""
+    """Training function; empty with a command."""
+    command: str | None = document_key(
+        "command",
+        "a text, or null",
+        lambda v: v is None or isinstance(v, str),
+        default=None,
+        omits_none=True,
+    )
+    """Command that trained in its place, as one types it."""
     parameters: Mapping[str, Any] | None = _values("parameters")
     """Parameters of the chosen trial."""
     metric: str = text_key("metric")
@@ -351,6 +359,11 @@ class RunReport:
     def read(cls, document: object) -> "RunReport":
         """Read run.json from plain data; DocumentError."""
         return from_json(cls, document, label="run.json", closed=False)
+
+    @property
+    def code(self) -> str:
+        """What trained: the function, or the command."""
+        return self.command or self.function
 
     @property
     def forced(self) -> bool:

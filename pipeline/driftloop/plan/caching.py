@@ -31,7 +31,7 @@ def trial_key(trial: Trial, train: Train, *, before: str, heldout: float, image:
         before,
         heldout,
         image,
-        train.run,
+        train.run if train.run is not None else train.command,
         sorted(trial.parameters.items()),
         *_describe_variables(train.environment),
     )

@@ -14,6 +14,7 @@ from driftloop.contract.suggestions import suggest_closest
 from driftloop.plan import images
 from driftloop.plan.backends import backend_limits, can_rehearse, is_prepackaged
 from driftloop.plan.captured import check_batches
+from driftloop.plan.commands import check_commands
 from driftloop.plan.effects import COUNTED, choose_effects
 from driftloop.plan.environments import list_environments
 from driftloop.plan.findings import SpecFinding, format_location, format_names
@@ -42,6 +43,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_pins,
         _check_steps,
         _check_search,
+        check_commands,
         _check_gpus,
         _check_annotations,
         _check_volumes,

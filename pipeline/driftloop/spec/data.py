@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from driftloop.contract.columns import TARGET, ColumnUse
 from driftloop.spec.base import SpecModel
+from driftloop.spec.commands import Command, refuse_two_ways
 from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.pods import NO_SETTINGS, PodSettings
 from driftloop.spec.resources import Resources, Retries
@@ -19,7 +20,6 @@ from driftloop.spec.values import (
     PositiveDuration,
     S3Uri,
     StepName,
-    Word,
 )
 from driftloop.spec.volumes import Volumes
 
@@ -33,7 +33,7 @@ class DataStep(SpecModel):
     """Name of an image under spec.images."""
     run: Function | None = None
     """`module:function`, called with the folders `data` and `out`."""
-    command: Annotated[tuple[Word, ...], Field(max_length=100)] = ()
+    command: Command = ()
     """Instead of `run`: a command that reads /work/in/data and writes /work/out/data."""
     timeout: PositiveDuration = timedelta(minutes=30)
     """The step is stopped and fails after this time."""
@@ -59,8 +59,7 @@ class DataStep(SpecModel):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.run is None) == (not self.command):
-            raise ValueError("must have either `run` or `command`")
+        refuse_two_ways(self.run, self.command)
         return self
 
     @property

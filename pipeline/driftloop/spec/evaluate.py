@@ -1,4 +1,4 @@
-"""The evaluation function and the gates."""
+"""The evaluation function or command, and the gates."""
 
 from datetime import timedelta
 from typing import Annotated, Literal, Self
@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from driftloop.spec.base import SpecModel
+from driftloop.spec.commands import Command, name_code, refuse_two_ways
 from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.pods import NO_SETTINGS, PodSettings
 from driftloop.spec.resources import Resources, Retries
@@ -17,7 +18,7 @@ class Gate(SpecModel):
     """A bar the candidate must clear before any traffic reaches it."""
 
     metric: MetricName
-    """A metric that the evaluation function returns."""
+    """A metric that the evaluation function returns, or the command writes."""
     on: Literal["all", "recent"] = "all"
     """All held-out rows, or only those that production has not been trained on."""
     min: float | None = None
@@ -42,12 +43,15 @@ class Gate(SpecModel):
 
 
 class Evaluate(SpecModel):
-    """The evaluation function and the gates."""
+    """The evaluation function or command, and the gates."""
 
     image: ImageName | None = None
     """Name of an image under spec.images; the trainer's when left out."""
-    run: Function
+    run: Function | None = None
     """`module:function`: takes the folders `model` and `data`, returns metrics."""
+    command: Command = ()
+    """Instead of `run`: a program of any language in the image, which reads the model below `DRIFTLOOP_MODEL` and rows
+    below `DRIFTLOOP_DATA`, and writes its metrics to the file `DRIFTLOOP_METRICS`."""
     gates: Annotated[tuple[Gate, ...], Field(max_length=50)] = ()
     """All must hold."""
     if_production_fails: Literal["refuse", "judge-alone"] = "refuse"
@@ -69,6 +73,16 @@ class Evaluate(SpecModel):
     `config` in place of `pvc`."""
     pod: PodSettings = NO_SETTINGS
     """Placement and marks of the evaluation's pod."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        refuse_two_ways(self.run, self.command)
+        return self
+
+    @property
+    def code(self) -> str:
+        """What is called: the function, or the command as one types it."""
+        return name_code(self.run, self.command)
 
     @property
     def environment(self) -> Environment:

@@ -1,4 +1,4 @@
-"""The training function, and the search over its parameters."""
+"""The training function or command, and the search over its parameters."""
 
 import json
 from datetime import timedelta
@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from driftloop.spec.base import SpecModel
+from driftloop.spec.commands import Command, name_code, refuse_two_ways
 from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.pods import AccountedPodSettings
 from driftloop.spec.resources import Resources, Retries
@@ -30,7 +31,7 @@ class Best(SpecModel):
     """Metric that chooses the best trial of a search."""
 
     metric: MetricName
-    """A metric that the training function returns."""
+    """A metric that the training function returns, or the command writes."""
     goal: Literal["maximize", "minimize"] = "maximize"
     """Return True if more or less of it is better."""
 
@@ -115,15 +116,19 @@ class Search(SpecModel):
 
 
 class Train(SpecModel):
-    """The training function and how it is called."""
+    """The training function or command, and how it is called."""
 
     image: ImageName = "trainer"
     """Name of an image under spec.images."""
-    run: Function
+    run: Function | None = None
     """`module:function`: takes the parameters and the folders `data` and `out`, writes the
     model, returns metrics."""
+    command: Command = ()
+    """Instead of `run`: a program of any language in the image, such as `[Rscript, train.R, --rate, "{rate}"]`. It
+    reads rows below `DRIFTLOOP_DATA`, writes the model into the folder `DRIFTLOOP_MODEL` and its metrics to the file
+    `DRIFTLOOP_METRICS`."""
     parameters: dict[ParameterName, Scalar] = Field(default_factory=dict)
-    """Keyword arguments of the function."""
+    """Keyword arguments of the function; of a command `{NAME}` in its words and variables `DRIFTLOOP_PARAMETER_NAME`."""
     search: Search | None = None
     """Trials over some parameters; the best one goes on."""
     resources: Resources = Resources(cpu="500m", memory="2Gi")
@@ -143,8 +148,8 @@ class Train(SpecModel):
     retries: Retries | None = None
     """Try a trial again when the function fails."""
     checkpoint: bool = False
-    """Give the function a folder `checkpoint` whose files a later try of the same trial finds
-    again."""
+    """Give the function a folder `checkpoint` (a command: `DRIFTLOOP_CHECKPOINT`) whose files a later try of the same
+    trial finds again."""
     cache: PositiveDuration | None = None
     """Take an earlier trial of the same function, image, parameters and data, up to this old,
     instead of training."""
@@ -153,6 +158,16 @@ class Train(SpecModel):
     new_data: Cron | None = None
     """Look at these times (UTC) whether `data.uri` holds batches that no run has seen, and train
     when it does."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        refuse_two_ways(self.run, self.command)
+        return self
+
+    @property
+    def code(self) -> str:
+        """What is called: the function, or the command as one types it."""
+        return name_code(self.run, self.command)
 
     @property
     def environment(self) -> Environment:

@@ -108,13 +108,14 @@ def _list_tags(report: RunReport) -> dict[str, str | None]:
         "driftloop.outcome": outcome.kind if outcome is not None else "",
         "driftloop.reason": outcome.reason if outcome is not None else "",
         "driftloop.function": report.function,
+        "driftloop.command": report.command,
         "driftloop.production": report.production,
         "driftloop.commit": report.commit,
         "driftloop.data": digests.data,
         "driftloop.model": digests.model,
         "driftloop.recipe": digests.recipe,
         "driftloop.code": digests.code,
-        "mlflow.source.name": report.function,
+        "mlflow.source.name": report.code,
         "mlflow.source.git.commit": digests.revision,
     }
 

@@ -178,7 +178,7 @@ def _list_code(run: ListedRun) -> dict[str, Any]:
     digests = run.report.digests
     images = {f"image of {step}": image for step, image in (digests.images or {}).items()}
     return {
-        "function": run.report.function,
+        "function" if run.report.command is None else "command": run.report.code,
         "code": _shorten(digests.code),
         "revision": (digests.revision or "")[:12],
         "recipe": _shorten(digests.recipe),

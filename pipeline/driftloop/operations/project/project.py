@@ -14,6 +14,7 @@ from driftloop.errors import LocalError
 from driftloop.local.kubelet import dockerfile
 from driftloop.operations.ground import files
 from driftloop.operations.project import modules
+from driftloop.operations.project.commands import list_command_notes
 from driftloop.operations.project.metrics import read_returned_metrics
 from driftloop.operations.project.modules import UserModule
 from driftloop.operations.project.signatures import (
@@ -82,7 +83,7 @@ def check_project(document: Document, folder: Path) -> ProjectReport:
         for name, context in contexts.items()
         for problem in _check_context(document, name, context)
     ]
-    notes: list[str] = []
+    notes = list(list_command_notes(spec, contexts))
     broken: set[Path] = set()
     for use in _list_references(spec):
         context = contexts.get(use.image)
@@ -136,9 +137,11 @@ def _list_references(spec: Spec) -> Iterator[CodeReference]:
             )
     parameters = tuple(spec.train.parameters)
     folders = ("data", "out", *(("checkpoint",) if spec.train.checkpoint else ()))
-    yield _build_reference(TRAIN, spec.train.image, spec.train.run, folders, parameters)
-    image = spec.evaluate.image or spec.train.image
-    yield _build_reference(EVALUATE, image, spec.evaluate.run, ("model", "data"))
+    if spec.train.run is not None:
+        yield _build_reference(TRAIN, spec.train.image, spec.train.run, folders, parameters)
+    if spec.evaluate.run is not None:
+        image = spec.evaluate.image or spec.train.image
+        yield _build_reference(EVALUATE, image, spec.evaluate.run, ("model", "data"))
     if isinstance(spec.serve, PythonServer):
         module, _, name = spec.serve.model.rpartition(".")
         yield CodeReference(
@@ -344,6 +347,11 @@ def summarize_spec(document: Document, planned: Plan) -> Mapping[str, str]:
     return {
         "pipeline": f"{planned.names.pipeline} in namespace {planned.names.namespace}",
         "training": f"{count_noun(trials, 'trial')}, {count_noun(len(planned.evaluate.gates), 'gate')}",
+        **{
+            role: code.code
+            for role, code in (("train", planned.train), ("evaluate", planned.evaluate))
+            if code.command
+        },
         "serving": f"{_name_model(planned.serve)} by {planned.serve.backend}",
         "monitors": ", ".join(map(_describe_monitor, planned.monitors)) or "none",
         **({"pins": _describe_pins(document)} if document.pipeline.spec.pins else {}),
@@ -371,7 +379,7 @@ def _describe_agreement(plan: Plan) -> str:
     if plan.rehearse is not None:
         return f"{shares}; of numbers, from the residuals of both in the rehearsal"
     return (
-        f"{shares}; not judged unless `{plan.evaluate.run}` returns it: without a rehearsal, answers "
+        f"{shares}; not judged unless `{plan.evaluate.code}` returns it: without a rehearsal, answers "
         "that are numbers are not compared"
     )
 

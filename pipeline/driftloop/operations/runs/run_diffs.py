@@ -116,6 +116,7 @@ def _list_code(report: RunReport) -> dict[str, Any]:
     digests = report.digests
     values: dict[str, Any] = {
         "function": report.function or None,
+        "command": report.command,
         "code": digests.code,
         "revision": digests.revision,
         "recipe": digests.recipe,

@@ -2,6 +2,7 @@
 steps, read by commands. A run of an older version has none: the same is composed of its files."""
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -152,6 +153,7 @@ def compose_report(
         heldout=_read_share(training) or base.heldout,
         rows=evaluation.rows if evaluation is not None else base.rows,
         function=str(chosen.get("function") or base.function),
+        command=_join_command(chosen) or base.command,
         parameters=next((trial.parameters for trial in trials if trial.chosen), base.parameters),
         metric=_option(training, "pick", "--metric") or base.metric,
         goal=_read_goal(training) or base.goal,
@@ -193,6 +195,11 @@ def read_report(
         return report
     composed = compose_report(folder, known, workflow, report)
     return replace(composed, notes=(note, *composed.notes)) if note else composed
+
+
+def _join_command(metadata: Mapping[str, Any]) -> str | None:
+    words = metadata.get("command")
+    return shlex.join(map(str, words)) if isinstance(words, list) else None
 
 
 def read_metadata(text: bytes, source: str) -> dict[str, Any]:

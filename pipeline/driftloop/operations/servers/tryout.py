@@ -25,6 +25,7 @@ from driftloop.plan import Plan
 from driftloop.plan.plan import DataStepPlan
 from driftloop.release.rehearsal import judge_rehearsal
 from driftloop.resources.serving.rehearsal import rehearsed_servers
+from driftloop.resources.workflows.calls import name_function, name_program
 from driftloop.spec.environment import NO_VARIABLES, Environment
 from driftloop.spec.model import Spec
 from driftloop.text.words import count_noun
@@ -154,7 +155,8 @@ class ProjectTry:
         trial = self.plan.trials[0]
         metrics = self.work / "parameters"
         words = (
-            *("call", self.plan.train.run, "--parameters", json.dumps(dict(trial.parameters))),
+            *("call", *name_function(self.plan.train)),
+            *("--parameters", json.dumps(dict(trial.parameters))),
             *("--data", str(self.work / "split" / "train"), "--out", str(self.work / "model")),
             *("--metadata", str(self.work / "metadata.yaml"), "--metrics", str(metrics)),
             *("--trial", str(trial.number)),
@@ -163,6 +165,7 @@ class ProjectTry:
                 if self.plan.train.checkpoint
                 else ()
             ),
+            *name_program(self.plan.train),
         )
         self._call("train", self.spec.train.image, words, self.spec.train.environment)
         returned = (metrics / "metrics").read_text()
@@ -173,11 +176,12 @@ class ProjectTry:
         production.mkdir(exist_ok=True)
         (production / PRODUCTION_FILE).write_text("{}\n")
         words = (
-            *("evaluate", self.plan.evaluate.run, "--model", str(self.work / "model")),
+            *("evaluate", *name_function(self.plan.evaluate), "--model", str(self.work / "model")),
             *("--production", str(production), "--data", str(self.work / "split" / "heldout")),
             *("--out", str(self.work / "evaluation"), "--rows", str(ROWS)),
             *("--target", self.plan.target),
             *self.plan.use_options,
+            *name_program(self.plan.evaluate),
         )
         evaluate = self.spec.evaluate
         self._call("evaluate", evaluate.image or self.spec.train.image, words, evaluate.environment)

@@ -236,11 +236,11 @@ def _describe_values(column: ColumnProfile) -> str:
 
 def _describe_training(subject: _Subject) -> CardSection:
     run = subject.run
-    if run is None or not (run.trials or run.parameters or run.function):
+    if run is None or not (run.trials or run.parameters or run.code):
         return CardSection("Training", text=(_unknown(subject),))
     environment: Mapping[str, Any] = run.environment or {}
     facts = [
-        ("function", run.function or "not known"),
+        ("function" if run.command is None else "command", run.code or "not known"),
         ("started by", describe_trigger(run.trigger)),
         ("started", run.started or "not known"),
         ("ended", run.finished or "not yet"),

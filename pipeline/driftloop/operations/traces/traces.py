@@ -406,11 +406,11 @@ def _link_commit(commit: LoggedCommit) -> TraceLink:
 
 def _follow_code(report: RunReport) -> Iterator[TraceLink]:
     digests = report.digests
-    if digests.code is not None or report.function:
+    if digests.code is not None or report.code:
         revision = f", revision {digests.revision}" if digests.revision else ""
         recipe = f", recipe {digests.recipe}" if digests.recipe else ""
         yield TraceLink(
-            "code", digests.code or "not known", f"{report.function}{revision}{recipe}",
+            "code", digests.code or "not known", f"{report.code}{revision}{recipe}",
             {"revision": digests.revision, "recipe": digests.recipe},
         )  # fmt: skip
     images: dict[str, list[str]] = {}

@@ -10,6 +10,7 @@ from driftloop.plan import DataStepPlan, Plan
 from driftloop.plan.plan import whole_seconds
 from driftloop.resources import parts
 from driftloop.resources.workflows.adopting import adopt_steps
+from driftloop.resources.workflows.calls import name_function, name_program
 from driftloop.resources.workflows.fitting import fit_answer_steps, fit_name, fit_request_steps
 from driftloop.resources.workflows.refusing import (
     PASSED,
@@ -310,7 +311,7 @@ def _trial_step(plan: Plan, fits: tuple[WorkflowStep, ...]) -> WorkflowStep:
         image=plan.train_image,
         command=("driftloop-train",),
         arguments=(
-            *("call", train.run, "--parameters", "{{inputs.parameters.parameters}}"),
+            *("call", *name_function(train), "--parameters", "{{inputs.parameters.parameters}}"),
             *("--data", f"{IN}/split/train", "--out", f"{OUT}/model", "--metadata", metadata),
             *("--trial", "{{inputs.parameters.trial}}", "--metrics", PARAMETERS),
             *("--timeout", str(limit)),
@@ -320,6 +321,7 @@ def _trial_step(plan: Plan, fits: tuple[WorkflowStep, ...]) -> WorkflowStep:
                 if train.checkpoint
                 else ()
             ),
+            *name_program(train),
         ),
         inputs=(
             InputParameter("trial", "{{item.trial}}"),
@@ -392,11 +394,12 @@ def _evaluate_step(plan: Plan) -> WorkflowStep:
         image=plan.evaluate_image,
         command=("driftloop-train",),
         arguments=(
-            *("evaluate", plan.evaluate.run, "--model", f"{IN}/model"),
+            *("evaluate", *name_function(plan.evaluate), "--model", f"{IN}/model"),
             *("--production", f"{IN}/production", "--data", f"{IN}/split/heldout"),
             *("--out", f"{OUT}/evaluation", "--timeout", str(limit)),
             *(("--rows", str(plan.rehearsed_rows)) if plan.rehearse is not None else ()),
             *((*plan.target_options, *plan.use_options) if plan.rehearse is not None else ()),
+            *name_program(plan.evaluate),
         ),
         inputs=(
             _picked_trial(plan),

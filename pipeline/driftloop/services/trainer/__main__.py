@@ -10,14 +10,17 @@ from driftloop.contract.functions import FUNCTION_PORT
 from driftloop.services.trainer.call import TrainerCall, TrainerEvaluation, run_call, run_evaluation
 from driftloop.services.trainer.columns import check_features
 from driftloop.services.trainer.errors import TrainerError
+from driftloop.services.trainer.program import UserProgram
 from driftloop.services.trainer.progress import PROGRESS_FILE
 from driftloop.services.trainer.serving import TrainerMonitor, serve_function
 from driftloop.services.trainer.split import split_rows
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Exit 0, or 1 with the user's lines of a traceback, one `error:` line and a hint."""
-    options = build_parser().parse_args(arguments)
+    """Exit 0, 124 when a time is over, or 1 with the user's lines of a traceback, one `error:` line and a hint."""
+    words, program = _split_program(sys.argv[1:] if arguments is None else arguments)
+    parser = build_parser()
+    options = parser.parse_args(words)
     root = options.code.resolve()
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     try:
@@ -25,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
             case "call":
                 run_call(
                     TrainerCall(
-                        run=options.run,
+                        run=_choose_code(parser, options, program),
                         parameters=options.parameters,
                         data=options.data,
                         out=options.out,
@@ -44,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
             case "evaluate":
                 run_evaluation(
                     TrainerEvaluation(
-                        run=options.run,
+                        run=_choose_code(parser, options, program),
                         model=options.model,
                         production=options.production,
                         data=options.data,
@@ -77,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
             sys.stderr.write(f"hint: {error.hint}\n")
         sys.stderr.flush()
         # threads or children of the user's code must not keep a failed step alive
-        os._exit(1)
+        os._exit(error.code)
     sys.stdout.flush()
 
 
@@ -88,8 +91,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
-    one = commands.add_parser("call", help="run a data step or a training function")
-    one.add_argument("run", metavar="MODULE:FUNCTION")
+    one = commands.add_parser(
+        "call",
+        help="run a data step or a training function; with `-- WORD …` a program that trains",
+    )
+    one.add_argument("run", metavar="MODULE:FUNCTION", nargs="?")
     one.add_argument("--parameters", default="{}", help="JSON object")
     _add_folders(one, "data", "out")
     one.add_argument(
@@ -116,9 +122,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     two = commands.add_parser(
-        "evaluate", help="measure the candidate and production on held-out rows"
+        "evaluate",
+        help="measure the candidate and production on held-out rows, by a function, or with `-- WORD …` by a program",
     )
-    two.add_argument("run", metavar="MODULE:FUNCTION")
+    two.add_argument("run", metavar="MODULE:FUNCTION", nargs="?")
     _add_folders(two, "model", "production", "data", "out")
     two.add_argument(
         "--rows", type=int, help="write so many held-out rows to rows.json, as callers send them"
@@ -156,6 +163,26 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--columns", default="{}", help="what columns are, as JSON")
     three.set_defaults(code=Path())
     return parser
+
+
+def _split_program(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the arguments, and the words of the user's program after `--`."""
+    if "--" not in arguments:
+        return arguments, ()
+    at = arguments.index("--")
+    return arguments[:at], tuple(arguments[at + 1 :])
+
+
+def _choose_code(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, program: tuple[str, ...]
+) -> str | UserProgram:
+    if (options.run is None) == (not program):
+        parser.error("either MODULE:FUNCTION or `-- WORD …` is needed, not both")
+    return (
+        str(options.run)
+        if options.run is not None
+        else UserProgram(program, options.code.resolve())
+    )
 
 
 def _add_folders(parser: argparse.ArgumentParser, *names: str) -> None:

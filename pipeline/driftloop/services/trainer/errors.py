@@ -4,8 +4,12 @@
 class TrainerError(Exception):
     """One sentence, a hint, and the lines of the user's own code that led there."""
 
-    def __init__(self, message: str, *, hint: str | None = None, trace: str = "") -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, trace: str = "", code: int = 1
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.trace = trace
+        self.code = code
+        """Exit code of the wrapper."""

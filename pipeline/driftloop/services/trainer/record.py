@@ -8,7 +8,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -112,12 +112,11 @@ def list_files(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def digest_file(folder: Path, pattern: str = "*") -> str:
+def digest_file(folder: Path, *patterns: str) -> str:
     """`sha256:<hex>` over names and contents, the same that the object store's client computes."""
     whole = hashlib.sha256()
-    for name in sorted(
-        p.relative_to(folder).as_posix() for p in folder.rglob(pattern) if p.is_file()
-    ):
+    found = {file for pattern in patterns or ("*",) for file in folder.rglob(pattern)}
+    for name in sorted(p.relative_to(folder).as_posix() for p in found if p.is_file()):
         if "__pycache__" in name:
             continue
         with (folder / name).open("rb") as stream:
@@ -125,9 +124,11 @@ def digest_file(folder: Path, pattern: str = "*") -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
-def describe_code(root: Path) -> dict[str, str]:
-    """The user's code: a digest of its Python files, and the git revision where there is one."""
-    code = {"digest": digest_file(root, "*.py")}
+def describe_code(root: Path, words: Sequence[str] = ()) -> dict[str, str]:
+    """The user's code: a digest of its Python files, of a command also of those that end like the files that
+    it names, and the git revision where there is one."""
+    suffixes = {Path(word).suffix for word in words if (root / word).is_file()} - {"", ".py"}
+    code = {"digest": digest_file(root, "*.py", *(f"*{suffix}" for suffix in sorted(suffixes)))}
     head = root / ".git" / "HEAD"
     with contextlib.suppress(OSError):
         text = head.read_text().strip()
@@ -143,6 +144,12 @@ def list_libraries() -> dict[str, str]:
     owners = importlib.metadata.packages_distributions()
     names = sorted({owner for module in loaded for owner in owners.get(module, ())})
     return {name: importlib.metadata.version(name) for name in names}
+
+
+def list_installed() -> dict[str, str]:
+    """Versions of all distributions of this Python: what a program loads is its own affair."""
+    found = {one.metadata["Name"]: one.version for one in importlib.metadata.distributions()}
+    return dict(sorted((name, version) for name, version in found.items() if name))
 
 
 def describe_hardware() -> dict[str, Any]:
