@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cluster.authority import pair
 
-from driftloop.cluster import doctor, trust
+from driftloop.cluster import doctor, secrets, trust
 from driftloop.cluster.findings import Level
 from driftloop.cluster.pods import describe_waiting
 from driftloop.cluster.reader import ClusterError, ForbiddenError
@@ -108,8 +108,8 @@ def test_a_sealed_secret_that_stays_shut():
     shut = object_(
         "driftloop-platform", condition("Synced", "False", "no key could decrypt secret (token)")
     )
-    (finding,) = doctor.secrets(
-        Answers({"/apis/bitnami.com/v1alpha1/sealedsecrets": {"items": [shut]}})
+    (finding,) = secrets.find_unmade(
+        Answers({"/apis/bitnami.com/v1alpha1/sealedsecrets": {"items": [shut]}}), doctor.DEFAULT
     )
     assert "no key could decrypt" in finding.what
     assert "driftloop seal" in finding.fix
@@ -170,16 +170,18 @@ def test_the_platform_s_settings_key_by_key():
 def test_users_of_nats_namespace_by_namespace():
     config, secret = complete()
     cluster = platform(config, secret)
-    assert texts(doctor.users(cluster)) == [], "the platform's NATS is not here"
+    assert texts(secrets.users(cluster, doctor.DEFAULT)) == [], "the platform's NATS is not here"
     cluster.paths["/api/v1/namespaces/nats-io"] = {"metadata": {"name": "nats-io"}}
-    assert texts(doctor.users(cluster)) == [
+    assert texts(secrets.users(cluster, doctor.DEFAULT)) == [
         "NATS waits for the Secret nats-users in nats-io: it has no users"
     ]
     users = "/api/v1/namespaces/nats-io/secrets/nats-users"
     cluster.paths[users] = {"data": {"users.conf": "eA==", "other.conf": "eA=="}}
-    assert texts(doctor.users(cluster)) == ["digits has no users in NATS, which refuses its pods"]
+    assert texts(secrets.users(cluster, doctor.DEFAULT)) == [
+        "digits has no users in NATS, which refuses its pods"
+    ]
     cluster.paths[users]["data"]["digits.conf"] = "eA=="
-    assert texts(doctor.users(cluster)) == []
+    assert texts(secrets.users(cluster, doctor.DEFAULT)) == []
 
 
 def test_a_namespace_that_is_shut_to_its_own_platform():
@@ -497,3 +499,68 @@ def test_a_platform_file_says_what_is_looked_for():
     assert texts(doctor.platform(platform(config, without), ground)) == []
     (said,) = texts(doctor.platform(platform(config, without)))
     assert "has no accesskey, secretkey" in said
+
+
+def ground_with(kind):
+    text = (
+        "apiVersion: driftloop.dev/v1alpha1\nkind: Platform\nmetadata: {name: prod}\n"
+        f"spec: {{path: clusters/prod, secrets: {kind}}}\n"
+    )
+    return parse_platform(text, path="driftloop/prod/platform.yaml")
+
+
+VAULT = "{type: external-secrets, store: {name: vault}}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing"),
+    [
+        ("{type: sealed-secrets}", ["Sealed Secrets is not installed"]),
+        (VAULT, ["External Secrets is not installed", "ClusterSecretStore vault does not exist"]),
+        ("{type: sops}", ["Secret flux-system/sops-age does not exist"]),
+        ("{type: others}", []),
+    ],
+)
+def test_only_who_makes_secrets_here_is_asked_for(kind, missing):
+    said = texts(doctor.examine(Answers({}), ground_with(kind)))
+    others = ("Sealed Secrets", "External Secrets", "SecretStore", "sops-age")
+    assert [
+        each.partition(" (no CRD")[0] for each in said if any(word in each for word in others)
+    ] == missing
+
+
+def test_an_external_secret_without_values():
+    base = "/apis/external-secrets.io/v1"
+    made = object_("driftloop-git", condition("Ready", "False", "could not get secret data"))
+    store = object_("vault", condition("Ready", "True"))
+    cluster = Answers(
+        {
+            f"{base}/externalsecrets": {"items": [made]},
+            f"{base}/clustersecretstores/vault": store,
+        }
+    )
+    (wrong,) = texts(secrets.find_unmade(cluster, ground_with(VAULT)))
+    assert wrong == "ExternalSecret digits/driftloop-git has no Secret: could not get secret data"
+
+
+def test_what_others_must_make_is_said_key_by_key():
+    config = dict.fromkeys(CONFIG_KEYS, "{s3: {endpoint: x}}")
+    secret = {key: "" for keys in SECRET_KEYS.values() for key in keys}
+    del secret["webhook-token"]
+    (wrong,) = (
+        each
+        for each in doctor.platform(platform(config, secret), ground_with("{type: others}"))
+        if each.level is Level.WRONG
+    )
+    assert wrong.what == "Secret driftloop-platform in digits has no webhook-token"
+    assert wrong.fix.startswith(
+        "others make it (driftloop/prod/platform.yaml): Secret driftloop-platform in digits with accesskey,"
+    )
+
+
+def test_a_secret_without_a_key_to_decrypt_with():
+    path = "/api/v1/namespaces/flux-system/secrets/sops-age"
+    for held, level in (("identity.agekey", Level.OK), ("password", Level.WRONG)):
+        found = Answers({path: {"data": {held: ""}}})
+        (finding,) = secrets.find_keys_of_flux(found, ground_with("{type: sops}"))
+        assert finding.level is level

@@ -53,6 +53,11 @@ spec:
     bucket: acme-models
     credentials: workload-identity
     serviceAccountAnnotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/driftloop"}
+  secrets:
+    type: external-secrets
+    store: {kind: ClusterSecretStore, name: vault}
+    remoteKey: driftloop/{namespace}/{name}
+    refresh: 1h
   gateway:
     name: public
     namespace: gateways

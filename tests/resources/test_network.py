@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from driftloop.cluster import platform
+from driftloop.cluster.credentials import Addresses
 from driftloop.contract.names import PLATFORM as SETTINGS
 from driftloop.contract.names import Names
 from driftloop.render import render_tree
@@ -25,7 +26,7 @@ KNATIVE, EVENTING = "knative-eventing", "eventing.knative.dev/brokerRole"
 URL = re.compile(r"\b(?:http|https|nats)://[\w.-]+\.svc[\w.]*(?::\d+)?")
 ADDRESSES = platform.config_map(
     "any",
-    platform.Addresses(git_url="https://git.example.org/cluster.git"),
+    Addresses(git_url="https://git.example.org/cluster.git"),
     platform.Buckets("driftloop-any", ("any",)),
 ).data | {"console-url": ""}
 """The console's address is for links, nothing connects to it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support.processes import NATS_SERVER, Process, free_port, url
 
-from driftloop.cluster.accounts import NatsPasswords, secret
+from driftloop.cluster.accounts import NatsPasswords, draft_users
 from driftloop.contract.accounts import KNATIVE_USER, NatsRole
 from driftloop.contract.platform import nats_url
 
@@ -39,9 +39,8 @@ class Accounts:
 
     def write(self) -> None:
         """Write the users as the Secret has them, whose template puts the values in a row."""
-        values = secret(self.passwords, KNATIVE_PASSWORD).values
-        joined = "".join(values[key].decode() for key in sorted(values))
-        (self.folder / "users.conf").write_text(f"accounts {{\n{joined}}}\n")
+        draft = draft_users(self.passwords, KNATIVE_PASSWORD)
+        (self.folder / "users.conf").write_bytes(draft.derive(draft.values)["users.conf"])
 
     def reload(self) -> None:
         """Have the server read what is written."""

@@ -18,8 +18,10 @@ LONGEST = 60_000
 """Characters of diff in Markdown: a comment on GitHub has at most 65,536."""
 
 
-def format_lines(impact: SpecImpact, budgets: Sequence[str] = ()) -> Iterator[str]:
-    """Yield lines for a terminal; `budgets` are those of the monitors."""
+def format_lines(
+    impact: SpecImpact, budgets: Sequence[str] = (), secrets: Sequence[str] = ()
+) -> Iterator[str]:
+    """Yield lines for a terminal; `budgets` are those of the monitors, `secrets` what others must make."""
     for title, entries in (
         (
             "settings",
@@ -31,6 +33,7 @@ def format_lines(impact: SpecImpact, budgets: Sequence[str] = ()) -> Iterator[st
         ("false alarms", budgets),
         ("effects", impact.effects),
         ("objects", [_format_object(resource) for resource in impact.resources]),
+        ("secrets that others make", secrets),
         ("surprises", [f"{s.code}: {s.what}: {s.why}" for s in impact.surprises]),
     ):
         if entries:

@@ -10,6 +10,7 @@ import click
 from driftloop.cli import allowed, impacts, options, pinning, target, terminal
 from driftloop.contract.layout import CLUSTER
 from driftloop.operations.commits.impact import refuse_surprises
+from driftloop.operations.commits.needed import list_needed_secrets
 from driftloop.operations.commits.preview import (
     preview_commit,
     read_committed,
@@ -104,14 +105,19 @@ def command(
     if changes:
         effects = (*preview.impact.effects, *(change.text for change in changes))
         preview = replace(preview, impact=replace(preview.impact, effects=effects))
+    needed = list_needed_secrets(text, platform)
     budgets = tuple(describe_budgets(make_plan(project.document, platform=platform)))
     if output in ("json", "yaml"):
         document = impacts.build_document(name, preview.impact, preview.changes)
-        options.print_document({**document, "falseAlarms": budgets}, output)
+        others = {"secrets": [vars(secret) for secret in needed]} if needed else {}
+        options.print_document({**document, "falseAlarms": budgets, **others}, output)
     elif output == "markdown":
         click.echo(impacts.format_markdown(name, preview.impact, preview.changes))
     else:
-        for line in impacts.format_lines(preview.impact, budgets if preview.changes else ()):
+        secrets = tuple(secret.text for secret in needed)
+        for line in impacts.format_lines(
+            preview.impact, budgets if preview.changes else (), secrets
+        ):
             click.echo(line)
         for change in preview.changes if with_diff else ():
             terminal.print_diff(change)

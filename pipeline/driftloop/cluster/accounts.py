@@ -1,5 +1,5 @@
-"""Accounts of the NATS that comes with the platform: a namespace's users in one sealed value,
-joined with the others' when the cluster unseals them.
+"""Accounts of the NATS that comes with the platform: a namespace's users in one value,
+joined with the others' by whoever makes the Secret.
 
 The server reads hashes only; the passwords are in the Secrets of those who connect.
 """
@@ -11,20 +11,18 @@ from dataclasses import dataclass, field
 
 import bcrypt
 
+from driftloop.cluster.drafts import SecretDraft, SharedDraft
 from driftloop.contract.accounts import KNATIVE_USER, RIGHTS, NatsAccount, NatsRole
 from driftloop.contract.names import FLUX_NAMESPACE, NATS_NAMESPACE, OWN_LABELS
 from driftloop.kube.base import ObjectMeta
-from driftloop.kube.sealed import PlainSecret, SealedSecret
 
 SECRET_NAME = "nats-users"  # noqa: S105 (a name)
-FILE = f"{SECRET_NAME}.sealedsecret.yaml"
 CONFIG = "users.conf"
 """Key of the Secret that the server's configuration includes: all accounts."""
 KNATIVE_SECRET = "nats-knative"  # noqa: S105 (a name)
-KNATIVE_FILE = f"{KNATIVE_SECRET}.sealedsecret.yaml"
 KNATIVE_PASSWORD = "NATS_KNATIVE_PASSWORD"  # noqa: S105 (a name)
 """Variable that Flux puts into Knative's settings: they take a password nowhere else."""
-_KNATIVE_KEY = f"_{KNATIVE_USER}.conf"
+KNATIVE_KEY = f"_{KNATIVE_USER}.conf"
 _JOINED = "accounts {\n{{ range . }}{{ . }}{{ end }}}\n"
 _ROUNDS = 5
 """A password has 256 random bits: rounds would only slow down each connection."""
@@ -39,46 +37,35 @@ class NatsPasswords:
     )
 
 
-def secret(passwords: Mapping[str, NatsPasswords], knative: str | None) -> PlainSecret:
+def draft_users(passwords: Mapping[str, NatsPasswords], knative: str | None) -> SharedDraft:
     """Return the Secret of the accounts of some namespaces, and of Knative's with its password."""
     values = {key(name): _namespace_accounts(name, own) for name, own in passwords.items()}
+    owners = {key(name): name for name in passwords}
     if knative is not None:
-        values[_KNATIVE_KEY] = _account(KNATIVE_USER, [_user(KNATIVE_USER, knative)])
-    return PlainSecret(
+        values[KNATIVE_KEY] = _account(KNATIVE_USER, [_user(KNATIVE_USER, knative)])
+        owners[KNATIVE_KEY] = NATS_NAMESPACE
+    return SharedDraft(
         metadata=ObjectMeta(name=SECRET_NAME, namespace=NATS_NAMESPACE, labels=OWN_LABELS),
         values={name: text.encode() for name, text in values.items()},
+        templates={CONFIG: _JOINED},
+        derive=_join,
+        owners=owners,
+        part="users",
     )
 
 
-def knative_secret(password: str) -> PlainSecret:
+def _join(values: Mapping[str, bytes]) -> dict[str, bytes]:
+    joined = "".join(values[name].decode() for name in sorted(values))
+    return {CONFIG: f"accounts {{\n{joined}}}\n".encode()}
+
+
+def draft_knative(password: str) -> SecretDraft:
     """Return the Secret from which Flux fills in Knative's settings."""
     labels = {**OWN_LABELS, "reconcile.fluxcd.io/watch": "Enabled"}
-    return PlainSecret(
+    return SecretDraft(
         metadata=ObjectMeta(name=KNATIVE_SECRET, namespace=FLUX_NAMESPACE, labels=labels),
         values={KNATIVE_PASSWORD: password.encode()},
     )
-
-
-def merge(old: SealedSecret | None, fresh: SealedSecret) -> SealedSecret:
-    """Return the old accounts, with the fresh ones added or replacing those of the same
-    namespaces, and the template that joins them."""
-    values = dict(old.spec.encrypted_data) if old is not None else {}
-    values |= fresh.spec.encrypted_data
-    template = fresh.spec.template.model_copy(update={"data": {CONFIG: _JOINED}})
-    spec = fresh.spec.model_copy(
-        update={"encrypted_data": dict(sorted(values.items())), "template": template}
-    )
-    return fresh.model_copy(update={"spec": spec})
-
-
-def has_knative(sealed: SealedSecret) -> bool:
-    """Return true if Knative has its user."""
-    return _KNATIVE_KEY in sealed.spec.encrypted_data
-
-
-def has_users(sealed: SealedSecret, namespace: str) -> bool:
-    """Return true if the namespace has its users."""
-    return key(namespace) in sealed.spec.encrypted_data
 
 
 def key(namespace: str) -> str:

@@ -5,15 +5,21 @@ import base64
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 from cryptography import x509
 
-from driftloop.cluster import accounts, network
+from driftloop.cluster import network, secrets
+from driftloop.cluster.credentials import OWN
 from driftloop.cluster.findings import DoctorFinding, Findings, Level
-from driftloop.cluster.platform import OWN
 from driftloop.cluster.pods import altered, crashes, placements, starts
-from driftloop.cluster.reader import ForbiddenError, Reader, TextReader, items
+from driftloop.cluster.reader import (
+    ForbiddenError,
+    Reader,
+    TextReader,
+    find_condition,
+    items,
+    name_item,
+)
 from driftloop.cluster.store import jetstream
 from driftloop.cluster.trust import signatures
 from driftloop.contract import platform as contract
@@ -22,7 +28,6 @@ from driftloop.contract.names import (
     FLUX_CANCELS_CHECKS,
     FLUX_CONFIGS,
     FLUX_NAMESPACE,
-    NATS_NAMESPACE,
     OWN_SELECTOR,
     PLATFORM,
 )
@@ -39,7 +44,6 @@ OLDEST = (1, 34)
 # component, a CRD of it that we use, who needs it
 _CRDS = (
     ("Flux", "kustomizations.kustomize.toolkit.fluxcd.io", "`flux bootstrap` installs it"),
-    ("Sealed Secrets", "sealedsecrets.bitnami.com", f"see Kustomization {FLUX_BASE}"),
     ("Istio", "virtualservices.networking.istio.io", f"see Kustomization {FLUX_BASE}"),
     ("Argo Workflows", "workflowtemplates.argoproj.io", "see Kustomization argo-workflows"),
     ("Argo Events", "sensors.argoproj.io", "see Kustomization argo-events"),
@@ -80,10 +84,12 @@ def version(reader: Reader) -> Findings:
         )
 
 
-def crds(reader: Reader) -> Findings:
-    """The kinds that pipelines consist of."""
+def crds(reader: Reader, ground: PlatformFile = DEFAULT) -> Findings:
+    """The kinds that pipelines consist of, and those that Secrets are kept in."""
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    for required, table in ((True, _CRDS), (False, _OPTIONAL)):
+    first, *others = _CRDS
+    needed = (first, *secrets.list_crds(ground.spec.secrets), *others)
+    for required, table in ((True, needed), (False, _OPTIONAL)):
         for component, name, note in table:
             if reader.get(f"{path}/{name}") is not None:
                 yield DoctorFinding(Level.OK, f"{component} is installed")
@@ -140,18 +146,6 @@ def events(reader: Reader) -> Findings:
         yield from _ready(reader, f"/apis/argoproj.io/v1alpha1/{plural}", fix=bus, every=True)
 
 
-def secrets(reader: Reader) -> Findings:
-    """SealedSecrets that the controller could not open."""
-    for secret in items(reader, "/apis/bitnami.com/v1alpha1/sealedsecrets") or []:
-        synced = _condition(secret, "Synced")
-        if synced is None or synced["status"] != "True":
-            message = (synced or {}).get("message") or "the controller has not reconciled it"
-            fix = "seal it again for this cluster, name and namespace: `driftloop seal --cert …`"
-            yield DoctorFinding(
-                Level.WRONG, f"SealedSecret {_name(secret)} is not unsealed: {message}", fix
-            )
-
-
 def flux_objects(reader: Reader, ground: PlatformFile) -> Findings:
     """The source and the Kustomizations that a platform file names."""
     own = ground.spec.flux
@@ -199,12 +193,15 @@ def platform(reader: Reader, ground: PlatformFile = DEFAULT) -> Findings:
             *(("Secret", "secrets", *secret) for secret in contract.NEEDED_SECRET_KEYS.items()),
         ):
             settings = reader.get(f"/api/v1/namespaces/{namespace}/{plural}/{name}")
+            wanted = [key for key in keys if key not in unused]
             fix = f"`driftloop secrets init --namespace {namespace} …`, and commit what it writes"
+            if kind == "Secret":
+                fix = secrets.tell_fix(ground, namespace, name, wanted)
             if settings is None:
                 yield DoctorFinding(Level.WRONG, f"{namespace} has no {kind} {name}", fix)
                 continue
             held = settings.get("data") or {}
-            missing = [key for key in keys if key not in held and key not in unused]
+            missing = [key for key in wanted if key not in held]
             if missing:
                 yield DoctorFinding(
                     Level.WRONG,
@@ -219,31 +216,6 @@ def platform(reader: Reader, ground: PlatformFile = DEFAULT) -> Findings:
                 )
             if kind == "ConfigMap" and not missing:
                 yield from _shut(reader, namespace, settings["data"])
-
-
-def users(reader: Reader) -> Findings:
-    """Users of the platform's NATS for every pipeline namespace."""
-    if reader.get(f"/api/v1/namespaces/{NATS_NAMESPACE}") is None:
-        return
-    homes = items(reader, f"/api/v1/namespaces?{OWN_SELECTOR}") or []
-    path = f"/api/v1/namespaces/{NATS_NAMESPACE}/secrets/{accounts.SECRET_NAME}"
-    secret = reader.get(path)
-    if secret is None:
-        yield DoctorFinding(
-            Level.WRONG,
-            f"NATS waits for the Secret {accounts.SECRET_NAME} in {NATS_NAMESPACE}: it has no users",
-            "`driftloop secrets init …` seals it; commit what it writes",
-        )
-        return
-    for namespace in (home["metadata"]["name"] for home in homes):
-        if accounts.key(namespace) in (secret.get("data") or {}):
-            yield DoctorFinding(Level.OK, f"{namespace} has its users in NATS")
-            continue
-        yield DoctorFinding(
-            Level.WRONG,
-            f"{namespace} has no users in NATS, which refuses its pods",
-            f"`driftloop secrets init --namespace {namespace} --force …`, and commit what it writes",
-        )
 
 
 def gateway(reader: Reader, ground: PlatformFile = DEFAULT) -> Findings:
@@ -285,16 +257,16 @@ def deployments(reader: Reader) -> Findings:
             deployment.get("status", {}).get("availableReplicas", 0),
         )
         if available < replicas:
-            condition = _condition(deployment, "Available") or {}
+            condition = find_condition(deployment, "Available") or {}
             fix = f"`kubectl -n {deployment['metadata']['namespace']} describe pods`: images, Secrets, free resources of nodes"
-            problem = f"Deployment {_name(deployment)} has {available} of {replicas} replicas: {condition.get('message', 'starting')}"
+            problem = f"Deployment {name_item(deployment)} has {available} of {replicas} replicas: {condition.get('message', 'starting')}"
             yield DoctorFinding(Level.WRONG, problem, fix)
 
 
 def autoscalers(reader: Reader) -> Findings:
     """Autoscalers that can't tell how busy their pods are: the number of pods stays as it is."""
     for autoscaler in items(reader, "/apis/autoscaling/v2/horizontalpodautoscalers") or []:
-        condition = _condition(autoscaler, "ScalingActive")
+        condition = find_condition(autoscaler, "ScalingActive")
         # with 0 replicas an autoscaler is switched off, which somebody did
         if (
             condition is not None
@@ -302,7 +274,7 @@ def autoscalers(reader: Reader) -> Findings:
             and condition.get("reason") != "ScalingDisabled"
         ):
             reason = condition.get("message", "no reason given")
-            message = f"HorizontalPodAutoscaler {_name(autoscaler)} does not scale: {reason}"
+            message = f"HorizontalPodAutoscaler {name_item(autoscaler)} does not scale: {reason}"
             yield DoctorFinding(
                 Level.WRONG,
                 message,
@@ -329,7 +301,7 @@ def webhooks(reader: Reader, now: datetime | None = None) -> Findings:
                 if until is None:
                     yield DoctorFinding(
                         Level.WRONG,
-                        f"webhook {_name(webhook)} has a certificate that can't be read",
+                        f"webhook {name_item(webhook)} has a certificate that can't be read",
                     )
                 elif until < now + timedelta(days=30):
                     # Knative's last a week and are renewed by their own controller a day before
@@ -337,7 +309,7 @@ def webhooks(reader: Reader, now: datetime | None = None) -> Findings:
                     fix = "if its owner does not renew it (Knative and cert-manager do), upgrade or reinstall the owner"
                     yield DoctorFinding(
                         level,
-                        f"webhook {_name(webhook)}'s certificate expires on {until:%Y-%m-%d}",
+                        f"webhook {name_item(webhook)}'s certificate expires on {until:%Y-%m-%d}",
                         fix,
                     )
 
@@ -351,18 +323,21 @@ def gpus(reader: Reader) -> Findings:
 
 
 CHECKS: tuple[Callable[[TextReader], Findings], ...] = (
-    version, crds, flux, secrets, users, signatures, events, jetstream, deployments,
+    version, flux, signatures, events, jetstream, deployments,
     altered, crashes, placements, starts, autoscalers, webhooks, gpus,
 )  # fmt: skip
 
-GROUND_CHECKS: tuple[Callable[..., Findings], ...] = (platform, gateway, flux_objects)
+GROUND_CHECKS: tuple[Callable[..., Findings], ...] = (
+    crds, secrets.find_unmade, secrets.find_keys_of_flux, secrets.users, platform, gateway, flux_objects,
+)  # fmt: skip
 """Those that ask for what a platform file says."""
 
 
 def examine(reader: TextReader, ground: PlatformFile = DEFAULT) -> Iterator[DoctorFinding]:
     """Every check in turn, of a cluster as its platform file has it; what may not be read is said, and the rest goes on."""
     named = (partial(check, ground=ground) for check in GROUND_CHECKS)
-    checks: tuple[Callable[[TextReader], Findings], ...] = (*CHECKS, *named)
+    first, *others = CHECKS
+    checks: tuple[Callable[[TextReader], Findings], ...] = (first, *named, *others)
     for check in checks:
         try:
             yield from check(reader)
@@ -380,13 +355,13 @@ def _ready(reader: Reader, path: str, *, fix: str, every: bool = False) -> Findi
     for item in items(reader, path) or []:
         kind = item.get("kind") or path.rsplit("/", 1)[1]
         if item.get("spec", {}).get("suspend"):
-            yield DoctorFinding(Level.NOTE, f"{kind} {_name(item)} is suspended")
+            yield DoctorFinding(Level.NOTE, f"{kind} {name_item(item)} is suspended")
             continue
         conditions = item.get("status", {}).get("conditions") or []
         bad = [c for c in conditions if c["status"] != "True" and (every or c["type"] == "Ready")]
         if not conditions:
             yield DoctorFinding(
-                Level.WRONG, f"{kind} {_name(item)}: no controller has reconciled it", fix
+                Level.WRONG, f"{kind} {name_item(item)}: no controller has reconciled it", fix
             )
         for condition in bad:
             text = (
@@ -394,17 +369,7 @@ def _ready(reader: Reader, path: str, *, fix: str, every: bool = False) -> Findi
                 or condition.get("reason")
                 or f"{condition['type']} is not true"
             )
-            yield DoctorFinding(Level.WRONG, f"{kind} {_name(item)}: {text}", fix)
-
-
-def _condition(found: dict[str, Any], kind: str) -> dict[str, Any] | None:
-    conditions: list[dict[str, Any]] = found.get("status", {}).get("conditions") or []
-    return next((c for c in conditions if c["type"] == kind), None)
-
-
-def _name(found: dict[str, Any]) -> str:
-    metadata = found["metadata"]
-    return "/".join(filter(None, (metadata.get("namespace"), metadata["name"])))
+            yield DoctorFinding(Level.WRONG, f"{kind} {name_item(item)}: {text}", fix)
 
 
 def _repository(namespace: str, text: str) -> Findings:

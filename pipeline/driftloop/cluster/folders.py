@@ -47,7 +47,7 @@ def home(namespace: str, labels: dict[str, str] | None) -> core.Namespace:
 
 def replace(
     path: str,
-    objects: Mapping[str, ObjectPart],
+    objects: Mapping[str, ObjectPart | str],
     present: Mapping[str, str],
     *,
     keep: Iterable[str] = (),
@@ -65,9 +65,17 @@ def replace(
     return removed | _write(path, objects) | list_resources(path, objects, present, without=stale)
 
 
-def add(path: str, objects: Mapping[str, ObjectPart], present: Mapping[str, str]) -> TreeChange:
-    """Return the change that writes these objects into a folder, beside all that it has."""
-    return _write(path, objects) | list_resources(path, objects, present)
+def add(
+    path: str,
+    objects: Mapping[str, ObjectPart | str],
+    present: Mapping[str, str],
+    *,
+    without: Iterable[str] = (),
+) -> TreeChange:
+    """Return the change that writes these objects into a folder, beside all that it has but for the files `without`."""
+    stale = set(without)
+    removed = TreeChange(removed=tuple(f"{path}/{name}" for name in sorted(stale)))
+    return removed | _write(path, objects) | list_resources(path, objects, present, without=stale)
 
 
 def list_resources(
@@ -91,12 +99,17 @@ def list_resources(
     return TreeChange({file: _NOTE + dump_yaml({**document, "resources": resources})})
 
 
-def text(model: ObjectPart) -> str:
-    """Return an object as a file of ours has it."""
-    return _NOTE + dump_yaml(model.dump_object())
+def text(model: ObjectPart | str) -> str:
+    """Return an object, or the text of one that another program has written, as a file of ours has it."""
+    return _NOTE + model if isinstance(model, str) else note(model.dump_object())
 
 
-def _write(path: str, objects: Mapping[str, ObjectPart]) -> TreeChange:
+def note(document: dict[str, Any]) -> str:
+    """Return a document as a file of ours has it."""
+    return _NOTE + dump_yaml(document)
+
+
+def _write(path: str, objects: Mapping[str, ObjectPart | str]) -> TreeChange:
     return TreeChange({f"{path}/{name}": text(model) for name, model in objects.items()})
 
 

@@ -1,24 +1,23 @@
 """Identities of the SeaweedFS that comes with the platform: one for each namespace, in one
-SealedSecret that grows without being unsealed.
+Secret that grows without being opened.
 
-Each namespace has one sealed value of its own, a configuration of one identity. The controller
-joins them when it unseals, by the template that the object carries.
+Each namespace has one value of its own, a configuration of one identity. Whoever makes the Secret joins them, by
+the template that the object carries.
 """
 
 import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from driftloop.cluster.drafts import SharedDraft
 from driftloop.contract.names import API_GROUP, FLUX_NAMESPACE, OWN_LABELS, STORAGE_NAMESPACE
 from driftloop.kube.base import ObjectMeta
 from driftloop.kube.core import ConfigMap
-from driftloop.kube.sealed import PlainSecret, SealedSecret, SealError, read_sealed
 from driftloop.text.dump import dump_yaml
-from driftloop.text.load import load_mapping
 
 SECRET_NAME = "seaweedfs-s3-config"  # noqa: S105 (a name)
-FILE = f"{SECRET_NAME}.sealedsecret.yaml"
 CONFIG = "seaweedfs_s3_config"
 """Key of the Secret that SeaweedFS reads: the configuration of all identities."""
 EARLIER = "earlier_identities"
@@ -55,54 +54,38 @@ def configuration(namespace: str, key: StoreKey) -> bytes:
     return json.dumps({"identities": [identity]}).encode()
 
 
-def secret(keys: Mapping[str, StoreKey]) -> PlainSecret:
-    """Return the Secret of the identities of some namespaces."""
-    return PlainSecret(
+def draft_identities(keys: Mapping[str, StoreKey], others: Collection[str]) -> SharedDraft:
+    """Return the Secret of the identities of some namespaces; `others` have settings, too."""
+    return SharedDraft(
         metadata=ObjectMeta(name=SECRET_NAME, namespace=STORAGE_NAMESPACE, labels=OWN_LABELS),
-        values={_key(name): configuration(name, key) for name, key in keys.items()},
+        values={key(name): configuration(name, own) for name, own in keys.items()},
+        templates={CONFIG: _JOINED},
+        derive=_join,
+        owners={key(name): name for name in keys},
+        part="identity",
+        settle=lambda values: _settle(values, others),
     )
 
 
-def read(text: str, source: str) -> SealedSecret:
-    """Read the file of the identities; SealError names the file that is none."""
-    try:
-        return read_sealed(load_mapping(text, source, error=SealError))
-    except SealError as error:
-        message = error.message if source in error.message else f"{source}: {error.message}"
-        raise SealError(message, hint=error.hint) from error
+def _join(values: Mapping[str, bytes]) -> dict[str, bytes]:
+    listed = [each for name in sorted(values) for each in json.loads(values[name])["identities"]]
+    return {CONFIG: json.dumps({"identities": listed}).encode()}
 
 
-def join(sealed: SealedSecret) -> SealedSecret:
-    """Return the object with the template that joins its values."""
-    template = sealed.spec.template.model_copy(update={"data": {CONFIG: _JOINED}})
-    return sealed.model_copy(update={"spec": sealed.spec.model_copy(update={"template": template})})
+def _settle(values: Mapping[str, Any], others: Collection[str]) -> dict[str, Any]:
+    """Return the identities under their names of today. One that several namespaces share stays until each of `others`
+    has its own."""
+    settled = dict(values)
+    if CONFIG in settled:
+        settled[EARLIER] = settled.pop(CONFIG)
+    if all(key(name) in settled for name in others):
+        settled.pop(EARLIER, None)
+    return settled
 
 
-def merge(old: SealedSecret, fresh: SealedSecret, others: Collection[str]) -> SealedSecret:
-    """Return the old identities, with the fresh ones added or replacing those of the same
-    namespaces.
-
-    An identity that several namespaces share stays until each of `others` has its own.
-    """
-    values = dict(old.spec.encrypted_data)
-    if CONFIG in values:
-        values[EARLIER] = values.pop(CONFIG)
-    values |= fresh.spec.encrypted_data
-    if all(_key(name) in values for name in others):
-        values.pop(EARLIER, None)
-    spec = fresh.spec.model_copy(update={"encrypted_data": dict(sorted(values.items()))})
-    return join(fresh.model_copy(update={"spec": spec}))
-
-
-def has_identity(sealed: SealedSecret, namespace: str) -> bool:
-    """Return true if the namespace has an identity of its own."""
-    return _key(namespace) in sealed.spec.encrypted_data
-
-
-def restart(sealed: SealedSecret) -> ConfigMap:
-    """Return the values that replace the store's pod whenever its identities change."""
-    content = json.dumps(sealed.spec.encrypted_data, sort_keys=True).encode()
-    digest = hashlib.sha256(content).hexdigest()
+def restart(content: str) -> ConfigMap:
+    """Return the values that replace the store's pod whenever what stands in git of its identities changes."""
+    digest = hashlib.sha256(content.encode()).hexdigest()
     values = {"allInOne": {"podAnnotations": {f"{API_GROUP}/identities": digest}}}
     return ConfigMap(
         metadata=ObjectMeta(
@@ -114,5 +97,6 @@ def restart(sealed: SealedSecret) -> ConfigMap:
     )
 
 
-def _key(namespace: str) -> str:
+def key(namespace: str) -> str:
+    """Return the key of a namespace's identity in the Secret."""
     return f"{namespace}.json"

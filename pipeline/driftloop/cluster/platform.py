@@ -1,102 +1,46 @@
-"""`driftloop-platform` on a cluster: the ConfigMap in clear, the Secret sealed, the way to
+"""`driftloop-platform` on a cluster: the ConfigMap in clear, Secrets as their keeper has them, the way to
 addresses of the user's own, and what makes Flux apply them."""
 
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from driftloop.cluster import accounts, folders, identities, network, signing
-from driftloop.cluster.accounts import NatsPasswords
+from driftloop.cluster.credentials import (
+    OWN,
+    Addresses,
+    PlatformCredentials,
+    draft_git,
+    draft_settings,
+    draft_tracking,
+)
+from driftloop.cluster.drafts import SecretDraft, SharedDraft
+from driftloop.cluster.keeping import SEALED_KIND, SUFFIXES, SecretKeeper, decrypt_by, judge_health
 from driftloop.contract import platform as contract
 from driftloop.contract import trees
-from driftloop.contract.accounts import NatsRole
 from driftloop.contract.names import (
     DATA_BUCKETS_ANNOTATION,
     FLUX_APPLIED_ONCE,
     FLUX_BASE,
-    GATEWAY_URL,
-    GIT_SECRET,
     NATS_NAMESPACE,
-    NATS_URL,
     OWN_LABELS,
     PLATFORM,
-    SIGNING_SECRET,
     STORAGE_NAMESPACE,
-    STORAGE_URL,
     TRACKING_SECRET,
 )
 from driftloop.errors import PipelineError
 from driftloop.kube import core, flux
 from driftloop.kube.base import ObjectMeta, ObjectPart, ObjectReference
-from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret
 from driftloop.platform import PlatformFile
 from driftloop.platform.model import Dependency
-from driftloop.release.minisign import PublicKey, SigningKey, make_signing_key
+from driftloop.release.minisign import PublicKey, SigningKey
 from driftloop.text.dump import dump_yaml
 from driftloop.text.load import load_mapping
 
-SEALED = f"{PLATFORM}.sealedsecret.yaml"
-"""File of a namespace's sealed credentials."""
-SEALED_SIGNING = f"{SIGNING_SECRET}.sealedsecret.yaml"
-"""File of its sealed key that signs releases."""
 CONFIG = f"{PLATFORM}.configmap.yaml"
-SEALED_TRACKING = f"{TRACKING_SECRET}.sealedsecret.yaml"
-"""File of the sealed credential of its tracking server; none where that asks for none."""
-SEALED_GIT = f"{GIT_SECRET}.sealedsecret.yaml"
-"""File of its sealed credential of git."""
-# exists(), not all(): all() over no conditions is true and would fail a fresh one
-_SYNCED = (
-    "has(status.conditions) && status.conditions.exists(c, c.type == 'Synced' && c.status == '{}')"
-)
-
-
-@dataclass(frozen=True)
-class Addresses:
-    """Addresses of a cluster's parts; the defaults are those of cluster/infrastructure."""
-
-    git_url: str
-    git_branch: str = "main"
-    s3_endpoint: str = STORAGE_URL
-    s3_region: str = contract.S3_REGION.example
-    nats_url: str = NATS_URL
-    kubernetes_url: str = contract.KUBERNETES_URL.example
-    gateway_url: str = GATEWAY_URL
-
-    def __post_init__(self) -> None:
-        for name, schemes in (
-            ("s3_endpoint", ("http", "https")),
-            ("nats_url", ("nats", "tls")),
-            ("git_url", ("http", "https", "ssh", "file")),
-        ):
-            url = urlsplit(getattr(self, name))
-            if url.scheme not in schemes or not (url.netloc or url.scheme == "file"):
-                raise PipelineError(
-                    f"{name.replace('_', '-')} is `{getattr(self, name)}`, must be a URL with one of: "
-                    + ", ".join(f"{scheme}://" for scheme in schemes)
-                )
-            if url.password is not None:
-                raise PipelineError(
-                    f"{name.replace('_', '-')} contains a password, which would be committed in plain text",
-                    hint="pass credentials in the environment (see --help)",
-                )
-
-    @property
-    def parts(self) -> dict[str, str]:
-        """Addresses that a pipeline's pods call, by the names that NetworkPolicies have for
-        them."""
-        return {
-            "s3": self.s3_endpoint,
-            "nats": self.nats_url,
-            "git": self.git_url,
-            "kubernetes": self.kubernetes_url,
-        }
-
-
-OWN = Addresses(git_url="https://git.invalid/").parts
-"""The addresses of cluster/infrastructure, which the rendered NetworkPolicies open; git is never
-among them."""
+"""File of a namespace's settings."""
 
 
 @dataclass(frozen=True)
@@ -124,23 +68,6 @@ def read_buckets(text: str, source: str) -> Buckets:
         DATA_BUCKETS_ANNOTATION, ""
     )
     return Buckets(own, tuple(filter(None, str(listed).split(","))))
-
-
-@dataclass(frozen=True)
-class PlatformCredentials:
-    """Credentials to seal. The webhook token and the passwords of NATS are random unless given."""
-
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    git_username: str = field(default="", repr=False)
-    git_password: str = field(default="", repr=False)
-    webhook_token: str = field(default_factory=lambda: secrets.token_urlsafe(36), repr=False)
-    nats: NatsPasswords = field(default_factory=NatsPasswords, repr=False)
-    nats_username: str = field(default="", repr=False)
-    """User of a NATS that is not the platform's, for all that connect to it."""
-    nats_password: str = field(default="", repr=False)
-    signing_key: SigningKey = field(default_factory=make_signing_key, repr=False)
-    """Key that signs releases."""
 
 
 def config_map(
@@ -180,167 +107,144 @@ def config_map(
             contract.GATEWAY.key: addresses.gateway_url,
             contract.ARTIFACT_REPOSITORY.key: dump_yaml(repository),
             contract.SIGNING_KEYS.key: signing.write_keys(trusted),
+            **({contract.CONSOLE_URL.key: addresses.console_url} if addresses.console_url else {}),
         },
     )
 
 
-def secret(namespace: str, addresses: Addresses, credentials: PlatformCredentials) -> PlainSecret:
-    """Credentials of all but git: the same keys in the spellings of boto3, Argo and Seldon's
-    rclone."""
-    access, key = credentials.access_key, credentials.secret_key
-    stored = {
-        contract.ACCESS_KEY.key: access,
-        contract.SECRET_KEY.key: key,
-        **contract.rclone_settings(addresses.s3_endpoint, access, key),
-    }
-    values = {
-        **(stored if access else {}),
-        **_nats(namespace, addresses, credentials),
-        contract.WEBHOOK_TOKEN.key: credentials.webhook_token,
-    }
-    return _plain(PLATFORM, namespace, values)
+@dataclass(frozen=True)
+class PlatformChange:
+    """A change to a cluster's settings, and the Secrets of it before anybody keeps them."""
+
+    change: folders.TreeChange = field(default_factory=folders.TreeChange)
+    drafts: tuple[SecretDraft, ...] = ()
+
+    def __or__(self, other: "PlatformChange") -> "PlatformChange":
+        return PlatformChange(self.change | other.change, (*self.drafts, *other.drafts))
 
 
-def git_secret(namespace: str, credentials: PlatformCredentials) -> PlainSecret:
-    """The credential of the cluster repository, in a Secret that nothing takes whole."""
-    values = {
-        contract.GIT_USERNAME.key: credentials.git_username,
-        contract.GIT_PASSWORD.key: credentials.git_password,
-    }
-    return _plain(GIT_SECRET, namespace, values)
+@dataclass(frozen=True)
+class PlatformFolder:
+    """A cluster's settings in a working copy, and who keeps its Secrets."""
 
+    ground: PlatformFile
+    keeper: SecretKeeper
+    present: Mapping[str, str]
+    """Files that are there, by path; what they have of other namespaces stays."""
 
-def tracking_secret(namespace: str, credential: Mapping[str, str]) -> PlainSecret:
-    """The credential of a tracking server, which the decision's pod takes; by key."""
-    return _plain(TRACKING_SECRET, namespace, credential)
+    @property
+    def base(self) -> str:
+        """Folder with one folder for each namespace."""
+        return trees.platform_folder(self.ground.cluster)
 
+    def find_file(self, folder: str, secret: str) -> str:
+        """Return the path of a Secret's file below a folder of a namespace."""
+        return f"{self.base}/{folder}/{self.name_file(secret)}"
 
-def _plain(name: str, namespace: str, values: Mapping[str, str]) -> PlainSecret:
-    return PlainSecret(
-        metadata=ObjectMeta(name=name, namespace=namespace, labels=OWN_LABELS),
-        values={key: value.encode() for key, value in values.items()},
-    )
+    def name_file(self, secret: str) -> str:
+        """Return the name of a Secret's file."""
+        return f"{secret}.{self.keeper.suffix}.yaml"
 
+    def keep(self, folder: str, *drafts: SecretDraft) -> dict[str, ObjectPart | str]:
+        """Return what stands in git of Secrets, by the names of the files."""
+        kept = {
+            self.name_file(draft.name): self.keeper.keep(draft, self._place(folder, draft))
+            for draft in drafts
+        }
+        return {name: each for name, each in kept.items() if each is not None}
 
-def _nats(namespace: str, addresses: Addresses, credentials: PlatformCredentials) -> dict[str, str]:
-    """The users of NATS by key. Argo's bus is on the platform's own in any case."""
-    own = {role: (role.of(namespace), credentials.nats.values[role]) for role in NatsRole}
-    users = own
-    if addresses.nats_url != NATS_URL:
-        users = dict.fromkeys(own, (credentials.nats_username, credentials.nats_password))
-    urls = {
-        setting.key: contract.nats_url(addresses.nats_url, *users[role])
-        if users[role][0]
-        else addresses.nats_url
-        for role, setting in contract.NATS_ROLES.items()
-    }
-    bus = contract.event_bus_credential(*own[NatsRole.BUS])
-    return {**urls, contract.NATS_ROLES[NatsRole.BUS].key: bus}
+    def join(self, folder: str, draft: SharedDraft) -> dict[str, ObjectPart | str]:
+        """Return the same of a shared Secret, with what is there."""
+        path = self.find_file(folder, draft.name)
+        joined = self.keeper.join(draft, self.present.get(path), self._place(folder, draft))
+        return {} if joined is None else {self.name_file(draft.name): joined}
+
+    def list_keys(self, folder: str, secret: str) -> frozenset[str]:
+        """Return the keys that a shared Secret has in git."""
+        path = self.find_file(folder, secret)
+        text = self.present.get(path)
+        return frozenset() if text is None else self.keeper.list_keys(text, path)
+
+    def _place(self, folder: str, draft: SecretDraft) -> str:
+        return self.ground.layout.place(self.find_file(folder, draft.name))
 
 
 def tree(
-    cluster: str,
+    own: PlatformFolder,
     addresses: Addresses,
     credentials: Mapping[str, PlatformCredentials],
-    seal: Callable[[PlainSecret, Scope], SealedSecret],
-    present: Mapping[str, str],
     *,
     buckets: Mapping[str, Buckets],
     own_store: bool,
-    ground: PlatformFile,
-) -> folders.TreeChange:
+) -> PlatformChange:
     """Return what is written for the namespaces of `credentials`: a folder each below
-    cluster/platform/<cluster>, and the Flux object that applies them.
-
-    `present` holds the files that are there, by path; what they have of other namespaces stays.
-    """
-    base = trees.platform_folder(cluster)
-    change = folders.TreeChange()
-    for namespace, own in credentials.items():
+    cluster/platform/<cluster>, and the Flux object that applies them."""
+    cluster, base, present = own.ground.cluster, own.base, own.present
+    is_keyless = own.ground.spec.object_store.credentials == "workload-identity"
+    change = PlatformChange()
+    for namespace, given in credentials.items():
         opened = network.policies(namespace, addresses.parts, OWN)
-        change |= folders.replace(
+        config = present.get(f"{base}/{namespace}/{CONFIG}")
+        drafts = _draft_namespace(namespace, addresses, given)
+        written = folders.replace(
             f"{base}/{namespace}",
             {
                 folders.NAMESPACE: folders.home(namespace, OWN_LABELS),
                 CONFIG: config_map(
                     namespace,
-                    addresses,
+                    _keep_console(addresses, config, namespace),
                     buckets[namespace],
-                    signing.add_key(
-                        own.signing_key.public,
-                        present.get(f"{base}/{namespace}/{CONFIG}"),
-                        namespace,
-                    ),
-                    is_keyless=not own.access_key,
+                    signing.add_key(given.signing_key, config, namespace),
+                    is_keyless=is_keyless,
                 ),
-                SEALED: seal(secret(namespace, addresses, own), Scope.STRICT),
-                SEALED_GIT: seal(git_secret(namespace, own), Scope.STRICT),
-                SEALED_SIGNING: seal(signing.secret(namespace, own.signing_key), Scope.STRICT),
+                **own.keep(namespace, *drafts),
                 **{f"{name}.networkpolicy.yaml": policy for name, policy in opened.items()},
             },
             present,
             # a command of its own writes it
-            keep=(SEALED_TRACKING,),
+            keep=(own.name_file(TRACKING_SECRET),),
         )
+        change |= PlatformChange(written, drafts)
     added = {*credentials, NATS_NAMESPACE}
-    change |= _nats_users(f"{base}/{NATS_NAMESPACE}", credentials, seal, present)
+    change |= _nats_users(own, credentials)
     if own_store:
         others = settled(cluster, present) - added
         keys = {
-            name: identities.StoreKey(own.access_key, own.secret_key, buckets[name].all)
-            for name, own in credentials.items()
+            name: identities.StoreKey(given.access_key, given.secret_key, buckets[name].all)
+            for name, given in credentials.items()
         }
-        change |= _store(f"{base}/{STORAGE_NAMESPACE}", keys, seal, present, others)
+        change |= _store(own, keys, others)
         added.add(STORAGE_NAMESPACE)
-    change |= folders.list_resources(base, added, present)
-    path = trees.platform_path(cluster)
-    if path not in present:
-        change |= folders.TreeChange({path: folders.text(_flux(ground))})
-    return change
+    change |= PlatformChange(
+        folders.list_resources(base, _with_files(change, base, added), present)
+    )
+    return change | PlatformChange(_flux_files(own.ground, present))
 
 
-def change_signing_key(
-    cluster: str,
-    namespace: str,
-    key: SigningKey,
-    seal: Callable[[PlainSecret, Scope], SealedSecret],
-    present: Mapping[str, str],
-) -> folders.TreeChange:
+def change_signing_key(own: PlatformFolder, namespace: str, key: SigningKey) -> PlatformChange:
     """Return the change by which a namespace signs with another key; those that it trusts stay
     trusted. PipelineError when the namespace has no settings."""
-    path = config_path(cluster, namespace)
-    if path not in present:
-        raise PipelineError(
-            f"{path} does not exist", hint=f"`driftloop secrets init -n {namespace} …` writes it"
-        )
-    trusted = signing.add_key(key.public, present[path], namespace)
-    config = core.ConfigMap.model_validate(load_mapping(present[path], path))
+    path, text = _find_config(own, namespace)
+    trusted = signing.add_key(key, text, namespace)
+    config = core.ConfigMap.model_validate(load_mapping(text, path))
     data = {**config.data, contract.SIGNING_KEYS.key: signing.write_keys(trusted)}
-    objects: dict[str, ObjectPart] = {
+    draft = signing.draft_key(namespace, key)
+    objects: dict[str, ObjectPart | str] = {
         CONFIG: config.model_copy(update={"data": data}),
-        SEALED_SIGNING: seal(signing.secret(namespace, key), Scope.STRICT),
+        **own.keep(namespace, draft),
     }
-    return folders.add(f"{trees.platform_folder(cluster)}/{namespace}", objects, present)
+    return PlatformChange(folders.add(f"{own.base}/{namespace}", objects, own.present), (draft,))
 
 
 def change_tracking(
-    cluster: str,
-    namespace: str,
-    credential: Mapping[str, str],
-    seal: Callable[[PlainSecret, Scope], SealedSecret],
-    present: Mapping[str, str],
-) -> folders.TreeChange:
+    own: PlatformFolder, namespace: str, credential: Mapping[str, str]
+) -> PlatformChange:
     """Return the change by which a namespace has another credential of its tracking server.
     PipelineError when the namespace has no settings."""
-    path = config_path(cluster, namespace)
-    if path not in present:
-        raise PipelineError(
-            f"{path} does not exist", hint=f"`driftloop secrets init -n {namespace} …` writes it"
-        )
-    objects: dict[str, ObjectPart] = {
-        SEALED_TRACKING: seal(tracking_secret(namespace, credential), Scope.STRICT)
-    }
-    return folders.add(f"{trees.platform_folder(cluster)}/{namespace}", objects, present)
+    _find_config(own, namespace)
+    draft = draft_tracking(namespace, credential)
+    objects = own.keep(namespace, draft)
+    return PlatformChange(folders.add(f"{own.base}/{namespace}", objects, own.present), (draft,))
 
 
 def settled(cluster: str, present: Mapping[str, str]) -> frozenset[str]:
@@ -348,7 +252,7 @@ def settled(cluster: str, present: Mapping[str, str]) -> frozenset[str]:
     paths = (PurePosixPath(path) for path in present)
     base = trees.platform_folder(cluster)
     return frozenset(
-        path.parent.name for path in paths if path.name == SEALED and str(path.parents[1]) == base
+        path.parent.name for path in paths if path.name == CONFIG and str(path.parents[1]) == base
     )
 
 
@@ -357,61 +261,96 @@ def config_path(cluster: str, namespace: str) -> str:
     return f"{trees.platform_folder(cluster)}/{namespace}/{CONFIG}"
 
 
-def store_path(cluster: str) -> str:
-    """Return the path of the store's identities."""
-    return f"{trees.platform_folder(cluster)}/{STORAGE_NAMESPACE}/{identities.FILE}"
+def _keep_console(addresses: Addresses, config: str | None, namespace: str) -> Addresses:
+    """Return the addresses with the console's that a namespace has, unless another one is given."""
+    if addresses.console_url or config is None:
+        return addresses
+    data = load_mapping(config, f"the ConfigMap of {namespace}").get("data") or {}
+    return replace(addresses, console_url=str(data.get(contract.CONSOLE_URL.key) or ""))
 
 
-def users_path(cluster: str) -> str:
-    """Return the path of the users of NATS."""
-    return f"{trees.platform_folder(cluster)}/{NATS_NAMESPACE}/{accounts.FILE}"
+def _draft_namespace(
+    namespace: str, addresses: Addresses, given: PlatformCredentials
+) -> tuple[SecretDraft, ...]:
+    signs = () if given.signing_key is None else (signing.draft_key(namespace, given.signing_key),)
+    return (
+        draft_settings(namespace, addresses, given),
+        draft_git(namespace, given),
+        *signs,
+    )
+
+
+def _find_config(own: PlatformFolder, namespace: str) -> tuple[str, str]:
+    path = config_path(own.ground.cluster, namespace)
+    if path not in own.present:
+        raise PipelineError(
+            f"{own.ground.layout.place(path)} does not exist",
+            hint=f"`driftloop secrets init -n {namespace} …` writes it",
+        )
+    return path, own.present[path]
 
 
 def _nats_users(
-    path: str,
-    credentials: Mapping[str, PlatformCredentials],
-    seal: Callable[[PlainSecret, Scope], SealedSecret],
-    present: Mapping[str, str],
-) -> folders.TreeChange:
-    file = f"{path}/{accounts.FILE}"
-    old = identities.read(present[file], file) if file in present else None
-    objects: dict[str, ObjectPart] = {}
+    own: PlatformFolder, credentials: Mapping[str, PlatformCredentials]
+) -> PlatformChange:
+    """Users of the namespaces in NATS, and Knative's where it has none."""
+    file = own.find_file(NATS_NAMESPACE, accounts.KNATIVE_SECRET)
+    has_knative = accounts.KNATIVE_KEY in own.list_keys(NATS_NAMESPACE, accounts.SECRET_NAME)
+    drafts: tuple[SecretDraft, ...] = ()
+    objects: dict[str, ObjectPart | str] = {}
     knative = None
-    if (
-        old is None
-        or not accounts.has_knative(old)
-        or f"{path}/{accounts.KNATIVE_FILE}" not in present
-    ):
+    if not has_knative or file not in own.present:
         knative = secrets.token_urlsafe(32)
-        objects[accounts.KNATIVE_FILE] = seal(accounts.knative_secret(knative), Scope.STRICT)
-    passwords = {name: own.nats for name, own in credentials.items()}
-    fresh = seal(accounts.secret(passwords, knative), Scope.STRICT)
-    objects[accounts.FILE] = accounts.merge(old, fresh)
-    if f"{path}/{folders.NAMESPACE}" not in present:
-        objects[folders.NAMESPACE] = folders.home(NATS_NAMESPACE, None)
-    return folders.add(path, objects, present)
+        drafts = (accounts.draft_knative(knative),)
+        objects |= own.keep(NATS_NAMESPACE, *drafts)
+    users = accounts.draft_users({name: each.nats for name, each in credentials.items()}, knative)
+    objects |= own.join(NATS_NAMESPACE, users)
+    change = _add_shared(
+        own, NATS_NAMESPACE, objects, (accounts.SECRET_NAME, accounts.KNATIVE_SECRET)
+    )
+    return PlatformChange(change, (*drafts, users))
 
 
 def _store(
-    path: str,
-    keys: Mapping[str, identities.StoreKey],
-    seal: Callable[[PlainSecret, Scope], SealedSecret],
-    present: Mapping[str, str],
-    others: frozenset[str],
+    own: PlatformFolder, keys: Mapping[str, identities.StoreKey], others: frozenset[str]
+) -> PlatformChange:
+    """Identities of the namespaces in the platform's own store, which starts again when they change."""
+    draft = identities.draft_identities(keys, others)
+    objects = own.join(STORAGE_NAMESPACE, draft)
+    if objects and own.find_file(STORAGE_NAMESPACE, draft.name) in own.present:
+        joined = folders.text(objects[own.name_file(draft.name)])
+        objects[identities.RESTART_FILE] = identities.restart(joined)
+    return PlatformChange(
+        _add_shared(own, STORAGE_NAMESPACE, objects, (identities.SECRET_NAME,)), (draft,)
+    )
+
+
+def _add_shared(
+    own: PlatformFolder, folder: str, objects: dict[str, ObjectPart | str], names: tuple[str, ...]
 ) -> folders.TreeChange:
-    fresh = seal(identities.secret(keys), Scope.STRICT)
-    file = f"{path}/{identities.FILE}"
-    if file not in present:
-        objects: dict[str, ObjectPart] = {identities.FILE: identities.join(fresh)}
-    else:
-        joined = identities.merge(identities.read(present[file], file), fresh, others)
-        objects = {
-            identities.FILE: joined,
-            identities.RESTART_FILE: identities.restart(joined),
-        }
-    if f"{path}/{folders.NAMESPACE}" not in present:
-        objects[folders.NAMESPACE] = folders.home(STORAGE_NAMESPACE, None)
-    return folders.add(path, objects, present)
+    """Return the change to a folder of the platform's own; files of another keeper go."""
+    path = f"{own.base}/{folder}"
+    if objects and f"{path}/{folders.NAMESPACE}" not in own.present:
+        objects = {**objects, folders.NAMESPACE: folders.home(folder, None)}
+    stale = [
+        file
+        for name in names
+        for suffix in SUFFIXES
+        if suffix != own.keeper.suffix
+        and f"{path}/{(file := f'{name}.{suffix}.yaml')}" in own.present
+    ]
+    if not objects and not stale:
+        return folders.TreeChange()
+    return folders.add(path, objects, own.present, without=stale)
+
+
+def _with_files(change: PlatformChange, base: str, names: set[str]) -> list[str]:
+    """Return the folders that have files: where others make Secrets, those of NATS and of the store have none."""
+    return [
+        name
+        for name in names
+        if any(path.startswith(f"{base}/{name}/") for path in change.change.files)
+    ]
 
 
 def _list_first(ground: PlatformFile) -> tuple[flux.KustomizationDependency, ...]:
@@ -425,6 +364,31 @@ def _list_first(ground: PlatformFile) -> tuple[flux.KustomizationDependency, ...
         )
         for each in first
     )
+
+
+def _flux_files(ground: PlatformFile, present: Mapping[str, str]) -> folders.TreeChange:
+    """Return the Flux object that applies the settings. One that is there is a person's; only how Flux opens Secrets
+    follows the platform file."""
+    path = trees.platform_path(ground.cluster)
+    made = _flux(ground)
+    if path not in present:
+        return folders.TreeChange({path: folders.text(made)})
+    document = load_mapping(present[path], path)
+    spec = document.get("spec")
+    if not isinstance(spec, dict):
+        raise PipelineError(f"{ground.layout.place(path)}: `spec` is not a mapping")
+    wanted = made.dump_object()["spec"]
+    listed = spec.get("healthCheckExprs") or []
+    checks = [each for each in listed if each.get("kind") != SEALED_KIND]
+    checks = [*checks, *(wanted.get("healthCheckExprs") or [])]
+    decryption = wanted.get("decryption")
+    if (spec.get("decryption"), listed) == (decryption, checks):
+        return folders.TreeChange()
+    follows = ("decryption", "healthCheckExprs")
+    kept = {key: value for key, value in spec.items() if key not in follows}
+    added = {"decryption": decryption, "healthCheckExprs": checks}
+    changed = {**kept, **{key: value for key, value in added.items() if value}}
+    return folders.TreeChange({path: folders.note({**document, "spec": changed})})
 
 
 def _flux(ground: PlatformFile) -> flux.Kustomization:
@@ -444,14 +408,8 @@ def _flux(ground: PlatformFile) -> flux.Kustomization:
                 name=own.source_ref.name,
                 namespace=own.source_ref.namespace,
             ),
+            decryption=decrypt_by(ground.spec.secrets),
             depends_on=_list_first(ground) or None,
-            health_check_exprs=(
-                flux.HealthCheck(
-                    api_version="bitnami.com/v1alpha1",
-                    kind="SealedSecret",
-                    failed=_SYNCED.format("False"),
-                    current=_SYNCED.format("True"),
-                ),
-            ),
+            health_check_exprs=judge_health(ground.spec.secrets),
         ),
     )

@@ -127,3 +127,15 @@ def items(reader: Reader, path: str) -> list[dict[str, Any]] | None:
     """The objects of a list; None when the kind does not exist in this cluster."""
     listing = reader.get(path)
     return None if listing is None else list(listing.get("items") or [])
+
+
+def find_condition(found: dict[str, Any], kind: str) -> dict[str, Any] | None:
+    """Return a condition of an object's status by its type; None without it."""
+    conditions: list[dict[str, Any]] = found.get("status", {}).get("conditions") or []
+    return next((each for each in conditions if each["type"] == kind), None)
+
+
+def name_item(found: dict[str, Any]) -> str:
+    """Return an object's namespace and name as people write them."""
+    metadata = found["metadata"]
+    return "/".join(filter(None, (metadata.get("namespace"), metadata["name"])))

@@ -24,6 +24,19 @@ class HealthCheck(ObjectPart):
     failed: str | None = None
 
 
+class SecretName(ObjectPart):
+    """A Secret of the Kustomization's own namespace."""
+
+    name: str
+
+
+class Decryption(ObjectPart):
+    """Values in the folder are encrypted, and Flux decrypts them with the keys of a Secret."""
+
+    provider: Literal["sops"]
+    secret_ref: SecretName
+
+
 class KustomizationSpec(ObjectPart):
     """A folder of the repository that Flux applies."""
 
@@ -36,6 +49,7 @@ class KustomizationSpec(ObjectPart):
     service_account_name: str | None = None
     """Account of its own namespace by whose rights everything is applied and removed."""
     source_ref: ObjectReference
+    decryption: Decryption | None = None
     depends_on: tuple[KustomizationDependency, ...] | None = None
     health_check_exprs: tuple[HealthCheck, ...] | None = None
 

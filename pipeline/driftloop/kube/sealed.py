@@ -11,6 +11,8 @@ from driftloop.errors import PipelineError
 from driftloop.kube.base import KubernetesObject, ObjectMeta, ObjectPart
 
 PREFIX = "sealedsecrets.bitnami.com"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""Annotation of kubectl with the whole object, values in clear."""
 KEPT_METADATA = ("name", "namespace", "labels", "annotations")
 """Metadata that is not added by a cluster (uid, creationTimestamp …)."""
 
@@ -146,8 +148,7 @@ def seal_secret(secret: PlainSecret, encrypted: dict[str, str], scope: Scope) ->
     kept = {
         k: v
         for k, v in (secret.metadata.annotations or {}).items()
-        if not k.startswith(f"{PREFIX}/")
-        and k != "kubectl.kubernetes.io/last-applied-configuration"
+        if not k.startswith(f"{PREFIX}/") and k != LAST_APPLIED
     }
     own = scope.sealing_annotations()
     return SealedSecret(

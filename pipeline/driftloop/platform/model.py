@@ -15,6 +15,7 @@ from driftloop.contract.names import (
     STORAGE_URL,
 )
 from driftloop.platform.notices import Notifications
+from driftloop.platform.secrets import SealedSecrets, SecretKind
 from driftloop.platform.values import (
     BranchName,
     BucketName,
@@ -158,6 +159,8 @@ class PlatformSpec(SpecModel):
     """Registries and pull secrets."""
     object_store: ObjectStore = ObjectStore()
     """Object store of runs and models."""
+    secrets: SecretKind = SealedSecrets()
+    """Who makes Secrets, and what of them stands in git."""
     gateway: Gateway = Gateway()
     """Door of the predictions."""
     notifications: Notifications = Notifications()

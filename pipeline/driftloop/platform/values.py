@@ -43,6 +43,18 @@ def _smtp(text: str) -> str:
     return text
 
 
+def _remote_key(text: str) -> str:
+    fields = set(re.findall(r"\{([^{}]*)\}", text))
+    rest = re.sub(r"\{[^{}]*\}", "", text)
+    if not {"namespace", "name"} <= fields <= {"namespace", "name", "key"} or not re.fullmatch(
+        r"[A-Za-z0-9._/:@-]*", rest
+    ):
+        raise ValueError(
+            "must be a key of the store with {namespace} and {name} in it, such as driftloop/{namespace}/{name}"
+        )
+    return text
+
+
 RepositoryFolder = Annotated[str, AfterValidator(_folder), Field(min_length=1, max_length=300)]
 BranchName = Annotated[str, AfterValidator(_branch), Field(min_length=1, max_length=200)]
 ClusterName = NamespaceName
@@ -82,4 +94,16 @@ ReceiverName = Annotated[
     Field(max_length=64),
 ]
 """Short enough for the names of objects, `P-tell-NAME`."""
+AgeRecipient = Annotated[
+    str,
+    matching(r"age1[a-z0-9]{20,2100}", "must be a public key of age, such as age1ql3z7hjy54p…"),
+]
+"""A recipient as `age-keygen` prints it."""
+OpenPgpFingerprint = Annotated[
+    str,
+    matching(
+        r"[0-9A-F]{40}", "must be the fingerprint of an OpenPGP key: 40 digits and letters A to F"
+    ),
+]
+RemoteKey = Annotated[str, AfterValidator(_remote_key), Field(max_length=300)]
 Host = Annotated[str, AfterValidator(_host), Field(min_length=1, max_length=253)]

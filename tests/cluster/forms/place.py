@@ -12,7 +12,7 @@ import yaml
 from cluster.kube import Kube
 
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, folder_digest
-from driftloop.cluster import identities, platform
+from driftloop.cluster import credentials, identities, platform
 from driftloop.contract.names import FLUX_NAMESPACE, GIT_SECRET, PLATFORM
 from driftloop.contract.trees import access_path
 from driftloop.release import record
@@ -34,7 +34,7 @@ class Place:
     def __init__(self, folder):
         self.kube = Kube()
         self.folder = folder
-        self.credentials = platform.PlatformCredentials(
+        self.credentials = credentials.PlatformCredentials(
             secrets.token_hex(10), secrets.token_hex(20)
         )
 
@@ -45,7 +45,7 @@ class Place:
     def lay_out(self):
         """Namespace, store, addresses, and the account of workflow pods."""
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": N}})
-        addresses = platform.Addresses(
+        addresses = credentials.Addresses(
             git_url="https://git.invalid/x.git",
             s3_endpoint=f"http://seaweedfs-s3.{N}.svc.cluster.local:8333",
         )
@@ -54,9 +54,10 @@ class Place:
             self.credentials.secret_key,
             (BUCKET.bucket, BATCHES.bucket),
         )
+        draft = credentials.draft_settings(N, addresses, self.credentials)
         secrets_of = {
-            PLATFORM: platform.secret(N, addresses, self.credentials).values,
-            GIT_SECRET: platform.git_secret(N, self.credentials).values,
+            PLATFORM: draft.complete(draft.values).values,
+            GIT_SECRET: credentials.draft_git(N, self.credentials).values,
             identities.SECRET_NAME: {identities.CONFIG: identities.configuration(N, key)},
         }
         for name, values in secrets_of.items():

@@ -20,17 +20,20 @@ from driftloop.text.read import read
 @rule(
     "DL801",
     "A Secret is written in plain",
-    fix="seal it (`driftloop seal`) or name one that is made elsewhere, and change what was written here",
+    fix="seal it or encrypt it with sops (`driftloop seal` does both) or name one that is made elsewhere, and change what was written here",
 )
 def plain_secret(world: World) -> Iterator[RuleMatch]:
     """Whoever can read the repository has the credential, for ever: it stays in the history
     after it is removed. base64 does not encrypt."""
     for secret in world.of(SECRET):
-        if secret.node.get("sops") or secret.host is not None:
+        if secret.host is not None:
             continue
+        is_encrypted = bool(secret.node.get("sops"))
         for field in ("data", "stringData"):
             for node in secret.node.get(field).map.values():
                 text = _decoded(node.text) if field == "data" else node.text
+                if is_encrypted and node.text.startswith("ENC["):
+                    continue
                 if text and not _elsewhere(node.text) and not _opens_nothing(text):
                     yield secret.at(secret.node.get(field), f"`{field}` holds values in plain")
                     break

@@ -66,6 +66,10 @@ ACCEPTS: dict[tuple[str, str], str] = {
         "AuthorizationPolicy",
     ): "a mesh does not run here; the gateway's, in cluster/<cluster>/access, are acted on",
     ("bitnami.com", "SealedSecret"): "`driftloop up` creates `driftloop-platform` itself",
+    (
+        "external-secrets.io",
+        "ExternalSecret",
+    ): "`driftloop up` creates `driftloop-platform` itself, and asks no store",
 }
 """(group, kind) -> why it has no effect here."""
 

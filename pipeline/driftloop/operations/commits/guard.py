@@ -23,7 +23,8 @@ def refuse_harm(existing: Mapping[str, str], files: Mapping[str, str | None]) ->
         if text is not None and path.endswith((".yaml", ".yml", ".json")) and _holds_secret(text):
             raise GitError(
                 f"{path} holds a plain Secret; git never forgets one",
-                hint="seal it first: `driftloop seal`, and commit the SealedSecret",
+                hint="commit what the cluster keeps Secrets in: a SealedSecret or a Secret with all values encrypted by "
+                "sops (`driftloop seal` makes both), or an ExternalSecret",
             )
         current = existing.get(path)
         if is_rendered_place(path) and current is not None and not is_generated(current):
@@ -44,6 +45,12 @@ def _holds_secret(text: str) -> bool:
 
 def _is_secret(node: YamlNode) -> bool:
     if node.get("kind").value != "Secret" or node.get("apiVersion").missing:
+        return False
+    # sops leaves an empty value as it is
+    values = [*node.get("data").map.values(), *node.get("stringData").map.values()]
+    if node.get("sops").map and all(
+        value.text.startswith("ENC[") or not value.text for value in values
+    ):
         return False
     # Kubernetes writes an account's token into a Secret that says nothing but the account
     is_asking = node.get("type").value == TOKEN_SECRET

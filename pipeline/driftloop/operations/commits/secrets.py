@@ -1,6 +1,7 @@
-"""Write the platform's settings and its sealed credentials into a working copy of the cluster
+"""Write the platform's settings, and what stands in git of its Secrets, into a working copy of the cluster
 repository."""
 
+import os
 import secrets as random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,13 +9,22 @@ from pathlib import Path
 
 import pydantic
 
-from driftloop.cluster import accounts, identities, platform, sealing
+from driftloop.cluster import accounts, identities, platform
+from driftloop.cluster.credentials import Addresses, PlatformCredentials
+from driftloop.cluster.drafts import list_keys
 from driftloop.cluster.folders import TreeChange
-from driftloop.cluster.platform import Addresses, Buckets, PlatformCredentials
+from driftloop.cluster.keeping import SecretKeeper, choose_keeper, write_values
+from driftloop.cluster.platform import Buckets, PlatformChange, PlatformFolder
 from driftloop.contract import platform as contract
 from driftloop.contract import trees
 from driftloop.contract.layout import Layout
-from driftloop.contract.names import FLUX_BASE, FLUX_CONFIGS, PLATFORM_NAMESPACES
+from driftloop.contract.names import (
+    FLUX_BASE,
+    FLUX_CONFIGS,
+    NATS_NAMESPACE,
+    PLATFORM_NAMESPACES,
+    STORAGE_NAMESPACE,
+)
 from driftloop.errors import PipelineError
 from driftloop.platform import PlatformFile
 from driftloop.platform.model import Dependency
@@ -27,10 +37,58 @@ DEFAULTS = Addresses(git_url="https://example.invalid/x")
 
 
 @dataclass(frozen=True)
-class SealedPlatform:
-    """The change to the cluster repository, and what a person should know about it."""
+class SecretsPlace:
+    """A working copy of the cluster repository, one of its clusters, and who keeps the Secrets there."""
 
-    change: TreeChange
+    folder: Path
+    ground: PlatformFile
+    keeper: SecretKeeper
+    values: Path | None
+    """File that gets the values, for who makes the Secrets; None: nobody gets them."""
+
+    @property
+    def has_values(self) -> bool:
+        """True if the values of Secrets go anywhere: into git, encrypted, or into a file."""
+        return self.keeper.holds_values or self.values is not None
+
+    def read(self) -> PlatformFolder:
+        """Return the cluster's settings as they are."""
+        return PlatformFolder(
+            self.ground, self.keeper, _read_files(self.folder, self.ground.layout)
+        )
+
+
+def choose_place(
+    folder: Path, ground: PlatformFile, *, certificate: bytes | None, values: Path | None
+) -> SecretsPlace:
+    """Return where a cluster's Secrets are written, by the kind that its platform file says. PipelineError when the
+    options are those of another kind, or `values` would be committed or replaced."""
+    keeper = choose_keeper(ground, certificate=certificate, folder=folder)
+    if values is not None:
+        if keeper.holds_values:
+            raise PipelineError(
+                f"--values is for Secrets that others make, cluster `{ground.cluster}` has "
+                f"`secrets: {{type: {ground.spec.secrets.type}}}`",
+                hint="leave it out: the values are in the files, encrypted",
+            )
+        if values.resolve().is_relative_to(folder.resolve()):
+            raise PipelineError(
+                f"--values is `{values}`, in the working copy: git never forgets a Secret",
+                hint="name a file outside of it, such as /dev/shm/values.json, and remove it afterwards",
+            )
+        if values.exists():
+            raise PipelineError(f"{values} exists already", hint="name another file, or remove it")
+    return SecretsPlace(folder, ground, keeper, values)
+
+
+@dataclass(frozen=True)
+class WrittenPlatform:
+    """What was written of a cluster's settings, and what a person should know about it."""
+
+    paths: tuple[str, ...]
+    removed: tuple[str, ...]
+    needed: tuple[str, ...]
+    """Secrets that others must make, each with its keys; none where their values are in the files."""
     has_git_password: bool
     kept: tuple[str, ...]
     """Other namespaces that have settings; nothing of theirs changes."""
@@ -41,32 +99,31 @@ class SealedPlatform:
     shared: tuple[tuple[str, str, str], ...]
     """A namespace, a bucket that its key opens, and another namespace whose key does so, too."""
     without_users: tuple[str, ...]
-    """Other namespaces whose settings are from before NATS asked who connects."""
+    """Other namespaces whose settings are from before NATS asked who connects, or whose users another keeper had."""
+    is_unsigned: bool
+    """True if no key that signs releases is known."""
 
 
-def seal_platform(
-    folder: Path,
-    ground: PlatformFile,
+def write_platform(
+    place: SecretsPlace,
     namespaces: Sequence[str],
     addresses: Addresses,
     *,
     bucket: str | None,
     data: Sequence[str],
-    certificate: bytes,
     environment: Mapping[str, str],
     force: bool,
-) -> SealedPlatform:
-    """Render ConfigMap and SealedSecret `driftloop-platform` for each namespace, and merge them
-    with the files of a working copy.
+) -> WrittenPlatform:
+    """Write ConfigMap and Secrets of each namespace, and merge them with the files of a working copy.
 
-    `certificate` is the controller's (PEM); the credentials come from `environment`. Without
-    `bucket` or `data` a namespace keeps the buckets that it has, or gets its own.
-    PipelineError when a namespace has settings already, unless `force`, and when the object store
-    is not the platform's own and its keys are not set.
+    The credentials come from `environment`. Without `bucket` or `data` a namespace keeps the buckets that it has, or gets
+    its own. PipelineError when a namespace has settings already, unless `force`, and when the object store is not the
+    platform's own and its keys are not set.
     """
     names = tuple(dict.fromkeys(namespaces))
     for name in names:
         _check_namespace(name)
+    ground = place.ground
     cluster, layout = ground.cluster, ground.layout
     own_store = addresses.s3_endpoint == DEFAULTS.s3_endpoint
     is_keyless = ground.spec.object_store.credentials == "workload-identity"
@@ -77,22 +134,26 @@ def seal_platform(
         )
     credentials = {
         name: read_credentials(
-            environment, needs_keys=not is_keyless, own_store=own_store, namespaces=names
+            environment,
+            needs_keys=not is_keyless,
+            own_store=own_store,
+            namespaces=names,
+            has_values=place.has_values,
         )
         for name in names
     }
-    present = _read_files(folder, layout)
+    own = place.read()
+    present = own.present
     if bucket is None and "bucket" in ground.spec.object_store.model_fields_set:
         bucket = ground.spec.object_store.bucket
     settled = platform.settled(cluster, present)
     for name in names:
         if name in settled and not force:
             raise PipelineError(
-                f"{layout.place(trees.platform_folder(cluster) + '/')}{name}/{platform.SEALED} exists already",
+                f"{layout.place(platform.config_path(cluster, name))} exists already",
                 hint=f"--force replaces only the credentials of `{name}`; "
                 "its running parts keep the old token until they restart",
             )
-    key = sealing.certificate(certificate)
     buckets = {
         name: _choose_buckets(
             name,
@@ -103,28 +164,38 @@ def seal_platform(
         )
         for name in names
     }
-    change = platform.tree(
-        cluster,
-        addresses,
-        credentials,
-        lambda secret, scope: sealing.seal(secret, key, scope),
-        present,
-        buckets=buckets,
-        own_store=own_store,
-        ground=_order_settings(ground, folder),
-    )
-    store, users = platform.store_path(cluster), platform.users_path(cluster)
+    ordered = replace(own, ground=_order_settings(ground, place.folder))
+    made = platform.tree(ordered, addresses, credentials, buckets=buckets, own_store=own_store)
+    paths = _write(place, made)
     kept = tuple(sorted(settled - set(names)))
-    sealed_users = identities.read(change.files[users], users)
-    return SealedPlatform(
-        change,
-        has_git_password=all(own.git_password for own in credentials.values()),
+    store = own.list_keys(STORAGE_NAMESPACE, identities.SECRET_NAME)
+    users = own.list_keys(NATS_NAMESPACE, accounts.SECRET_NAME)
+    knows_users = bool(users) or own.name_file(accounts.SECRET_NAME) in " ".join(paths)
+    return WrittenPlatform(
+        paths,
+        tuple(map(layout.place, made.change.removed)),
+        needed=() if place.keeper.holds_values else list_keys(made.drafts),
+        has_git_password=all(given.git_password for given in credentials.values())
+        or not place.has_values,
         kept=kept,
-        restarts_store=own_store and store in present,
-        left=() if own_store or store not in present else _left(present[store], store, names),
-        shared=_find_shared(cluster, {**present, **change.files}, names),
-        without_users=tuple(name for name in kept if not accounts.has_users(sealed_users, name)),
+        restarts_store=own_store and bool(store),
+        left=() if own_store else tuple(name for name in names if identities.key(name) in store),
+        shared=_find_shared(cluster, {**present, **made.change.files}, names),
+        without_users=tuple(
+            name for name in kept if knows_users and accounts.key(name) not in users
+        ),
+        is_unsigned=any(given.signing_key is None for given in credentials.values()),
     )
+
+
+def _write(place: SecretsPlace, made: PlatformChange) -> tuple[str, ...]:
+    if place.values is not None:
+        text = write_values(place.keeper, made.drafts)
+        # for its owner alone, from the start
+        handle = os.open(place.values, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(handle, "w") as file:
+            file.write(text)
+    return write_change(made.change, place.folder, place.ground.layout)
 
 
 def write_change(change: TreeChange, folder: Path, layout: Layout) -> tuple[str, ...]:
@@ -146,16 +217,18 @@ def read_credentials(
     needs_keys: bool,
     own_store: bool,
     namespaces: Sequence[str],
+    has_values: bool,
 ) -> PlatformCredentials:
     """Return the credentials of the environment; those of the platform's own store are random by
-    default, and each namespace has its own. Where pods have an identity, there are no keys of a store."""
+    default, and each namespace has its own. Where pods have an identity, there are no keys of a store. Where no value goes
+    anywhere, none is asked for, and a key that signs is known only if it is given."""
     access, secret = (
         environment.get("AWS_ACCESS_KEY_ID", ""),
         environment.get("AWS_SECRET_ACCESS_KEY", ""),
     )
     if bool(access) != bool(secret):
         raise PipelineError("only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set")
-    if not access and not own_store and needs_keys:
+    if not access and not own_store and needs_keys and has_values:
         raise PipelineError(
             "the keys of the object store are not set",
             hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -176,7 +249,9 @@ def read_credentials(
     )
     if token := environment.get(contract.WEBHOOK_TOKEN.environment, ""):
         credentials = replace(credentials, webhook_token=token)
-    return replace(credentials, signing_key=read_signing_key(environment))
+    signs = has_values or contract.SIGNING_KEY.environment in environment
+    key = read_signing_key(environment) if signs else None
+    return replace(credentials, signing_key=key)
 
 
 def read_signing_key(environment: Mapping[str, str]) -> SigningKey:
@@ -186,38 +261,28 @@ def read_signing_key(environment: Mapping[str, str]) -> SigningKey:
     return minisign.read_signing_key(text, label=name) if text else minisign.make_signing_key()
 
 
-def seal_signing_key(
-    folder: Path,
-    ground: PlatformFile,
-    namespace: str,
-    *,
-    certificate: bytes,
-    environment: Mapping[str, str],
-) -> tuple[SigningKey, TreeChange]:
-    """Return the key by which a namespace signs from now on, and the change to a working copy's
-    files; keys that it trusts stay trusted."""
+def write_signing_key(
+    place: SecretsPlace, namespace: str, environment: Mapping[str, str]
+) -> tuple[SigningKey, tuple[str, ...]]:
+    """Write the key by which a namespace signs from now on, and return it and the files; keys that it trusts stay
+    trusted. PipelineError when a new key would go nowhere."""
     _check_namespace(namespace)
-    public, key = sealing.certificate(certificate), read_signing_key(environment)
-    change = platform.change_signing_key(
-        ground.cluster,
-        namespace,
-        key,
-        lambda secret, scope: sealing.seal(secret, public, scope),
-        _read_files(folder, ground.layout),
-    )
-    return key, change
+    name = contract.SIGNING_KEY.environment
+    if not place.has_values and not environment.get(name):
+        raise PipelineError(
+            f"{name} is not set, and a new key would go nowhere: others make the Secrets of cluster `{place.ground.cluster}`",
+            hint=f"set {name} to the key that they have, or name a file for a new one: --values FILE",
+        )
+    key = read_signing_key(environment)
+    made = platform.change_signing_key(place.read(), namespace, key)
+    return key, _write(place, made)
 
 
-def seal_tracking(
-    folder: Path,
-    ground: PlatformFile,
-    namespace: str,
-    *,
-    certificate: bytes,
-    environment: Mapping[str, str],
-) -> TreeChange:
-    """Return the change to a working copy's files by which a namespace has the environment's
-    credential of its tracking server; PipelineError when there is none, or half of one."""
+def write_tracking(
+    place: SecretsPlace, namespace: str, environment: Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Write the environment's credential of a namespace's tracking server, and return the files, and what others must
+    make; PipelineError when there is none, or half of one."""
     _check_namespace(namespace)
     credential = {
         setting.key: value
@@ -230,14 +295,9 @@ def seal_tracking(
             "the credential of the tracking server is not set",
             hint=f"set {token.environment}, or {user.environment} and {password.environment}",
         )
-    public = sealing.certificate(certificate)
-    return platform.change_tracking(
-        ground.cluster,
-        namespace,
-        credential,
-        lambda secret, scope: sealing.seal(secret, public, scope),
-        _read_files(folder, ground.layout),
-    )
+    made = platform.change_tracking(place.read(), namespace, credential)
+    needed = () if place.keeper.holds_values else list_keys(made.drafts)
+    return _write(place, made), needed
 
 
 def _choose_buckets(
@@ -308,8 +368,3 @@ def _read_files(folder: Path, layout: Layout) -> dict[str, str]:
         except UnicodeDecodeError as error:
             raise PipelineError(f"{name}: not UTF-8 text: {error.reason}") from error
     return files
-
-
-def _left(text: str, source: str, names: Sequence[str]) -> tuple[str, ...]:
-    sealed = identities.read(text, source)
-    return tuple(name for name in names if identities.has_identity(sealed, name))

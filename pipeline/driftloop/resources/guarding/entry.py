@@ -5,10 +5,19 @@ The cluster's own Kustomization applies them, with Flux's rights; the pipeline's
 an account that may write no other namespace, no Secret, and no right that it doesn't have.
 """
 
+from typing import assert_never
+
 from driftloop.contract.trees import TREES
 from driftloop.kube import core, rbac
 from driftloop.kube.base import KubernetesObject, ObjectMeta
 from driftloop.plan import Plan
+from driftloop.platform.secrets import (
+    ExternalSecrets,
+    MadeByOthers,
+    SealedSecrets,
+    SecretKind,
+    Sops,
+)
 from driftloop.resources import parts
 from driftloop.resources.guarding.access import build_binding, build_rule
 from driftloop.resources.guarding.login import gateway_login
@@ -23,7 +32,6 @@ APPLIED = (
     ("apps", "deployments"),
     ("argoproj.io", "cronworkflows", "eventbus", "eventsources", "sensors", "workflowtemplates"),
     ("autoscaling", "horizontalpodautoscalers"),
-    ("bitnami.com", "sealedsecrets"),
     ("eventing.knative.dev", "brokers", "triggers"),
     ("machinelearning.seldon.io", "seldondeployments"),
     ("monitoring.coreos.com", "podmonitors", "prometheusrules"),
@@ -34,7 +42,7 @@ APPLIED = (
     ("security.istio.io", "authorizationpolicies", "peerauthentications"),
 )
 """API group and kinds that a pipeline may have, whatever its spec says today: what it no longer
-renders has to be removed. Sealed secrets are added by people."""
+renders has to be removed."""
 
 
 def pipeline_entry(plan: Plan) -> tuple[KubernetesObject, ...]:
@@ -122,15 +130,26 @@ def _flux_role(plan: Plan) -> rbac.Role:
 
 
 def _list_applied(plan: Plan) -> tuple[tuple[str, ...], ...]:
-    """Return the kinds that Flux applies; those of alerts' routes where the cluster has receivers."""
-    if not plan.ground.spec.notifications.receivers:
-        return APPLIED
-    return tuple(
-        (group, *kinds, "alertmanagerconfigs")
-        if group == "monitoring.coreos.com"
-        else (group, *kinds)
-        for group, *kinds in APPLIED
-    )
+    """Return the kinds that Flux applies, in order: with those of alerts' routes where the cluster has receivers, and the
+    kind of object that people add their Secrets as."""
+    routes = {"monitoring.coreos.com": ("alertmanagerconfigs",)}
+    more = routes if plan.ground.spec.notifications.receivers else {}
+    applied = [(group, *kinds, *more.get(group, ())) for group, *kinds in APPLIED]
+    return tuple(sorted([*applied, *_list_secret_kinds(plan.ground.spec.secrets)]))
+
+
+def _list_secret_kinds(kind: SecretKind) -> tuple[tuple[str, ...], ...]:
+    """Return the kinds of objects that Secrets are made of. Secrets themselves are none that a pipeline's account may
+    write: those encrypted by sops are applied with the platform's settings."""
+    match kind:
+        case SealedSecrets():
+            return (("bitnami.com", "sealedsecrets"),)
+        case ExternalSecrets():
+            return (("external-secrets.io", "externalsecrets"),)
+        case Sops() | MadeByOthers():
+            return ()
+        case _:
+            assert_never(kind)
 
 
 def _flux_binding(plan: Plan) -> rbac.RoleBinding:
