@@ -8,7 +8,7 @@ from typing import get_args
 import click
 
 from driftloop import __version__
-from driftloop.cli import options, terminal
+from driftloop.cli import options, platform_images, terminal
 from driftloop.cli.lazy import SuggestingGroup
 from driftloop.errors import RenderError
 from driftloop.operations.platform.layout import (
@@ -134,6 +134,9 @@ def init(
     options.print_progress(
         f"\nnext: git {where}add -A && git {where}commit, push, then `flux bootstrap … --path={change.upstream.settings.place(cluster)}`"
     )
+
+
+command.add_command(platform_images.command)
 
 
 @command.command("diff", epilog=DIFF_EXAMPLES)

@@ -80,7 +80,8 @@ class Images(SpecModel):
         default_factory=dict
     )
     """Start of image references to what is pulled in its place, for images of specs, too; the longest start that fits
-    is taken, before `registry`."""
+    is taken, before `registry`. `driftloop platform upgrade` tells them to the platform's charts and manifests, and
+    `driftloop platform images --push` copies what is pulled."""
     pull_secrets: Annotated[tuple[SecretName, ...], Field(max_length=10)] = ()
     """Secrets (`kubernetes.io/dockerconfigjson`) in each pipeline's namespace that its pods pull images with, besides
     those of its spec."""

@@ -118,11 +118,14 @@ def rendered(profile, name):
 def git_manifests(profile, name, folder):
     """The objects of another project's manifests, our patches applied; None when its repository is not at hand."""
     kustomization, source = kustomizations(profile)[name]
-    spec = kustomization["spec"]
+    return build_from_git(kustomization["spec"], source, folder / name)
+
+
+def build_from_git(spec, source, work):
+    """The objects of a Flux Kustomization of a git repository; None when the repository is not at hand."""
     repository = Path(CHARTS or "/nonexistent") / "git" / f"{source['spec']['url'][8:]}.git"
     if not repository.exists():
         return None
-    work = folder / name
     subprocess.run(
         ["git", "clone", "-q", "-b", source["spec"]["ref"]["tag"], repository, work],
         check=True, capture_output=True,
@@ -130,7 +133,7 @@ def git_manifests(profile, name, folder):
     for file in (work / spec["path"]).parent.rglob("*.yaml"):
         if "\nkind: CustomResourceDefinition" in file.read_text():
             file.write_text(without_schemas(file.read_text()))
-    over = folder / f"{name}-patched"
+    over = work.with_name(f"{work.name}-patched")
     over.mkdir()
     content = {"resources": [os.path.relpath(work / spec["path"], over)]}
     (over / "kustomization.yaml").write_text(

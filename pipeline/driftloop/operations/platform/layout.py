@@ -1,6 +1,7 @@
 """The files below `cluster/` that come with the package: the platform, as Flux applies it."""
 
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -8,7 +9,10 @@ from pathlib import Path
 
 from driftloop.contract import trees
 from driftloop.errors import RenderError
+from driftloop.operations.platform.thirdparty import tell_mirrors
 from driftloop.plan.images import REGISTRY
+from driftloop.platform.model import Images
+from driftloop.text.dump import dump_yaml
 
 PACKAGED = Path(__file__).resolve().parent / "files"
 CHECKOUT = Path(__file__).resolve().parents[4]
@@ -22,6 +26,10 @@ EXAMPLE = f"{trees.CLUSTER}/dev"
 OF_CLUSTER = ("infrastructure.yaml", "flux-system/")
 """Its files that are not a pipeline's."""
 RESERVED = ("infrastructure", "optional", "platform")
+STAGES = f"{EXAMPLE}/infrastructure.yaml"
+"""Its Flux Kustomizations."""
+_DOCUMENT = "---\n"
+_MIRRORS = "# mirrors of this cluster's platform file, for what the charts and manifests pull\n"
 IMAGES = f"newName: {REGISTRY}/"
 
 _CLUSTER = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -41,6 +49,8 @@ class PlatformSettings:
     """Where the platform's own images are; None for ghcr.io/driftloop."""
     paths: Mapping[str, str] = field(default_factory=dict)
     """Cluster -> folder that Flux reads, of those that are not below `cluster/`."""
+    images: Mapping[str, Images] = field(default_factory=dict)
+    """Cluster -> registries that its platform file says it pulls from."""
 
     def place(self, cluster: str) -> str:
         """Return the folder that Flux reads for a cluster."""
@@ -84,6 +94,8 @@ def write_layout(settings: PlatformSettings) -> dict[str, str]:
         if path.startswith(f"{EXAMPLE}/"):
             for cluster, profile in settings.clusters.items():
                 filled = text.replace("/profiles/lite/", f"/profiles/{profile}/")
+                if path == STAGES and (images := settings.images.get(cluster)) is not None:
+                    filled = _add_mirrors(filled, profile, images)
                 texts[f"{settings.place(cluster)}{path.removeprefix(EXAMPLE)}"] = filled
         elif path == trees.SOURCE_IGNORE and settings.paths:
             # it would hide from Flux what else the clusters of such a repository have
@@ -93,6 +105,17 @@ def write_layout(settings: PlatformSettings) -> dict[str, str]:
         else:
             texts[path] = text
     return texts
+
+
+def _add_mirrors(text: str, profile: str, images: Images) -> str:
+    """Return the stages of a cluster with patches by which its images are pulled from mirrors."""
+    stages = text.split(_DOCUMENT)
+    for index, stage in enumerate(stages):
+        (name,) = re.findall(r"^metadata: \{name: ([a-z-]+),", stage, re.MULTILINE)
+        if patches := tell_mirrors(profile, name, images):
+            block = f"{_MIRRORS}{dump_yaml({'patches': list(patches)})}"
+            stages[index] = f"{stage}{textwrap.indent(block, '  ')}"
+    return _DOCUMENT.join(stages)
 
 
 @cache

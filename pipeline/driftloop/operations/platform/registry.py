@@ -7,6 +7,7 @@ from driftloop.errors import RenderError, SpecError
 from driftloop.operations.ground.files import FolderTree
 from driftloop.operations.platform.layout import PlatformSettings
 from driftloop.platform import PlatformFile, find_platforms, parse_platform
+from driftloop.platform.model import Images
 from driftloop.render import FileChange
 from driftloop.text.dump import dump_yaml
 from driftloop.text.layout import (
@@ -112,3 +113,8 @@ def _write_registry(text: str, registry: str) -> str:
     indent = " " * (last.start - find_line_start(text, last.start))
     block = f"{indent}{_IMAGES}:{newline}{indent}  {line}{newline}"
     return end_line(text[:at], newline) + block + text[at:]
+
+
+def read_images(folder: Path) -> dict[str, Images]:
+    """Return what the platform files of a repository say of registries, by cluster."""
+    return {each.cluster: each.spec.images for each in find_platforms(FolderTree(folder))}

@@ -13,7 +13,11 @@ from driftloop.git.merging import Favour, find_marker, merge_texts
 from driftloop.git.working_copy import find_root, list_uncommitted
 from driftloop.operations.ground.files import write_changes
 from driftloop.operations.platform.layout import PlatformSettings
-from driftloop.operations.platform.registry import make_platform_file, move_registry
+from driftloop.operations.platform.registry import (
+    make_platform_file,
+    move_registry,
+    read_images,
+)
 from driftloop.operations.platform.upstream import UPSTREAM, Upstream, read_upstream
 from driftloop.plan.images import REGISTRY
 from driftloop.render import FileChange, compare_trees
@@ -95,12 +99,13 @@ def plan_platform(
         )
     before = read_upstream(folder)
     own = {} if path is None else {cluster: path}
-    if before is None:
-        upstream = Upstream.make(PlatformSettings({cluster: profile}, registry, own))
-    else:
-        upstream = _add_cluster(
-            before, folder, PlatformSettings({cluster: profile}, registry, own), cluster
-        )
+    images = read_images(folder) if folder.is_dir() else {}
+    settings = PlatformSettings({cluster: profile}, registry, own, images)
+    upstream = (
+        Upstream.make(settings)
+        if before is None
+        else _add_cluster(before, folder, settings, cluster)
+    )
     _refuse_hidden(folder, upstream)
     known = before.files if before is not None else {}
     wanted = {path: text for path, text in upstream.files.items() if path not in known}
@@ -150,6 +155,7 @@ def _add_cluster(before: Upstream, folder: Path, new: PlatformSettings, cluster:
             {**before.clusters, **new.clusters},
             before.registry,
             {**before.settings.paths, **new.paths},
+            new.images,
         )
     )
     kept = {path: text for path, text in before.files.items() if path != trees.SOURCE_IGNORE}
@@ -175,7 +181,7 @@ def plan_upgrade(
             f"{folder / UPSTREAM} does not exist: nothing says what driftloop wrote there",
             hint="`driftloop platform init` writes a platform; `driftloop platform init --adopt` takes a tree that was copied",
         )
-    settings = before.settings
+    settings = replace(before.settings, images=read_images(folder))
     if registry is not None:
         settings = replace(settings, registry=registry)
     upstream = Upstream.make(settings)
