@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 # programs keep their bytecode: to compile it anew doubles the time of each start
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup demo test lint bench fault-run fuzz render clean images cluster-test bootstrap-test check-platform
+.PHONY: help setup demo test lint bench fault-run fuzz render clean images cluster-test bootstrap-test wheel-test check-platform
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ cluster-test: setup ## the loop on the cluster that KUBECONFIG points at (docs/g
 
 bootstrap-test: setup ## an empty cluster to a promotion after drift, by the guide's commands (CLUSTER_KIT, CLUSTER_MIRRORS)
 	@.venv/bin/pytest -q -s tests/cluster/bootstrap
+
+wheel-test: setup ## two clusters of one repository, with the wheel and a registry with a password (CLUSTER_KIT, CLUSTER_MIRRORS)
+	@.venv/bin/pytest -q -s tests/cluster/wheel
 
 check-platform: setup ## what cluster/ names of other projects against what these make (PLATFORM_CHARTS: their charts)
 	@.venv/bin/pytest -q -rs tests/cluster/platform

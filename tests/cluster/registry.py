@@ -11,10 +11,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 HOST = "registry.acme.test"
+ADDRESS = "127.0.0.9"
+"""Where HOST is found on this machine."""
 BEHIND = ("127.0.0.1", 5000)
 """The kit's registry, which has every image under any host name."""
-CERTS = Path(os.environ.get("CLUSTER_STATE", "/var/tmp/cluster")) / "certs.d" / HOST
-"""Where the node's containerd reads how it reaches a host's registry."""
+HOSTS = Path("/etc/hosts")
+KEPT = ("authorization", "connection")
+BLOCK = 1 << 20
+
+
+def let_node_pull():
+    """Tell the node's containerd how it reaches HOST; a cluster that is made anew has forgotten it."""
+    certs = Path(os.environ.get("CLUSTER_STATE", "/var/tmp/cluster")) / "certs.d" / HOST
+    certs.mkdir(parents=True, exist_ok=True)
+    (certs / "hosts.toml").write_text(
+        f'server = "http://{HOST}"\n[host."http://{HOST}"]\n  capabilities = ["pull", "resolve"]\n'
+    )
+    return certs
 
 
 @contextmanager
@@ -27,6 +40,7 @@ def serving_registry(user, password):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
+            body = self.read_body()
             if self.headers.get("Authorization") != wanted:
                 refused.append(self.path)
                 self.send_response(401)
@@ -37,35 +51,45 @@ def serving_registry(user, password):
             given = {
                 name: value
                 for name, value in self.headers.items()
-                if name.lower() not in ("authorization", "host", "connection")
+                if name.lower() not in (*KEPT, "transfer-encoding", "content-length")
             }
-            connection = http.client.HTTPConnection(*BEHIND, timeout=60)
-            connection.request(self.command, self.path, headers=given)
+            connection = http.client.HTTPConnection(*BEHIND, timeout=300)
+            connection.request(self.command, self.path, body, headers=given)
             answer = connection.getresponse()
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in ("connection", "transfer-encoding", "date", "server"):
                     self.send_header(name, value)
             self.end_headers()
-            shutil.copyfileobj(answer, self.wfile)
+            if self.command != "HEAD":
+                shutil.copyfileobj(answer, self.wfile, BLOCK)
             connection.close()
 
-        do_HEAD = do_GET
+        do_HEAD = do_POST = do_PUT = do_PATCH = do_GET
+
+        def read_body(self):
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
 
         def log_message(self, *args):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    server = ThreadingHTTPServer((ADDRESS, 80), Door)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    CERTS.mkdir(parents=True, exist_ok=True)
-    (CERTS / "hosts.toml").write_text(
-        f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n'
-    )
+    before = HOSTS.read_text()
+    HOSTS.write_text(f"{before.rstrip()}\n{ADDRESS} {HOST}\n")
+    certs = let_node_pull()
     try:
         yield refused
     finally:
-        shutil.rmtree(CERTS)
+        HOSTS.write_text(before)
+        shutil.rmtree(certs, ignore_errors=True)
         server.shutdown()
         server.server_close()
 

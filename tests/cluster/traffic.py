@@ -28,8 +28,9 @@ class Answer:
 class Traffic:
     """`rate` requests a second from `callers` connections, while there is a kind of rows to send."""
 
-    def __init__(self, address, path, rows, *, rate, callers=4):
+    def __init__(self, address, path, rows, *, rate, callers=4, names=None):
         self._address, self._path, self._rows = address, path, rows
+        self._names = {"names": names} if names else {}
         self._pause = callers / rate
         self._kind, self._logged = None, True
         self._prefix = uuid.uuid4().hex[:6]
@@ -87,7 +88,7 @@ class Traffic:
 
     def _ask(self, connection, number, kind, logged):
         rows = self._rows(kind)
-        pixels, label = rows[number % len(rows)]
+        row, label = rows[number % len(rows)]
         id = f"{self._prefix}-{number:06}"
         headers = {"Content-Type": "application/json", "Seldon-Puid": id}
         if not logged:
@@ -95,7 +96,10 @@ class Traffic:
         sent, clock = time.time(), time.monotonic()
         try:
             connection.request(
-                "POST", self._path, json.dumps({"data": {"ndarray": [pixels]}}), headers
+                "POST",
+                self._path,
+                json.dumps({"data": {**self._names, "ndarray": [row]}}),
+                headers,
             )
             response = connection.getresponse()
             body = response.read()
@@ -114,5 +118,5 @@ class Traffic:
             took,
             200,
             scores,
-            max(range(10), key=scores.__getitem__) == label,
+            max(range(len(scores)), key=scores.__getitem__) == label,
         )

@@ -41,6 +41,17 @@ SPEC = {"plain": "plain.yaml", "seldon": "pipeline.yaml"}[BACKEND]
 class World:
     """The repository, the cluster, and a timeline of what was done and seen."""
 
+    name = N
+    """Of the pipeline, and of its namespace."""
+    trees = ""
+    """Folder of the cluster's trees in the repository, with its slash."""
+    program = (sys.executable, "-m", "driftloop.cli")
+    """How `driftloop` is called."""
+    names = None
+    """Of columns, as requests carry them."""
+    kinds = ("clean", "rotated")
+    """Of rows: as they have always been, and as drift has them."""
+
     def __init__(self, folder, port, passwords):
         self.kube = Kube()
         self.folder = folder
@@ -66,7 +77,7 @@ class World:
 
     def driftloop(self, *args, stdin="", **env):
         """What the command prints; what it says besides is told to the timeline."""
-        command = [sys.executable, "-m", "driftloop.cli", *map(str, args)]
+        command = [*self.program, *map(str, args)]
         result = subprocess.run(
             command,
             input=stdin,
@@ -96,7 +107,13 @@ class World:
         return self.git("show", f"{revision}:{path}")
 
     def release(self, revision="main"):
-        return yaml.safe_load(self.file(f"deployments/{P}/release.yaml", revision))["spec"]
+        path = f"{self.trees}deployments/{self.name}/release.yaml"
+        return yaml.safe_load(self.file(path, revision))["spec"]
+
+    @property
+    def pipeline(self):
+        """The pipeline's Kustomizations."""
+        return tuple(f"{self.name}-{tree}" for tree in ("workflows", "deployments", "monitors"))
 
     def lay_out(self):
         """The repository as a platform engineer commits it once, before any pipeline."""
@@ -114,7 +131,7 @@ class World:
         certificate = self.folder / "cluster.pem"
         certificate.write_text(self.certificate())
         self.driftloop(
-            "secrets", "init", "--namespace", N, "--cert", certificate, "--git-url", self.url, "--into", work
+            "secrets", "init", "--namespace", self.name, "--cert", certificate, "--git-url", self.url, "--into", work
         )  # fmt: skip
         self.git("add", "-A", cwd=work)
         self.git("commit", "-q", "-m", "Lay out the cluster", cwd=work)
@@ -215,7 +232,7 @@ class World:
             for found in self.kube.get("kustomization", namespace="flux-system")
             if found["spec"]["sourceRef"]["name"] == "flux-system"
         ]
-        return [name for name in names if name not in PIPELINE]
+        return [name for name in names if name not in self.pipeline]
 
     def applied(self, name):
         return (
@@ -226,7 +243,7 @@ class World:
 
     def secret(self, key):
         return base64.b64decode(
-            self.kube.get("secret", "driftloop-platform", N)["data"][key]
+            self.kube.get("secret", "driftloop-platform", self.name)["data"][key]
         ).decode()
 
     def s3(self):
@@ -294,7 +311,7 @@ class World:
         """Status of a POST to the EventSource."""
         from urllib.error import HTTPError
 
-        url = f"http://{self.kube.address(N, f'{P}-retrain', 12000)}/retrain"
+        url = f"http://{self.kube.address(self.name, f'{self.name}-retrain', 12000)}/retrain"
         headers = {
             "Content-Type": "application/json",
             **({"Authorization": f"Bearer {token}"} if token else {}),
@@ -306,11 +323,11 @@ class World:
             return error.code
 
     def workflows(self):
-        return {w["metadata"]["name"]: w for w in self.kube.get("workflow", namespace=N)}
+        return {w["metadata"]["name"]: w for w in self.kube.get("workflow", namespace=self.name)}
 
     def runs(self):
         """Training runs, without the rollouts."""
-        return {name for name in self.workflows() if not name.startswith(f"{P}-release-")}
+        return {name for name in self.workflows() if not name.startswith(f"{self.name}-release-")}
 
     def ended(self, name, *, timeout=900):
         """Wait until a Workflow ends; its status, told step by step."""
@@ -330,15 +347,21 @@ class World:
     def trigger(self, cause):
         """Ask for a run as a person would; its name."""
         decision = uuid.uuid4().hex[:12]
-        body = {"pipeline": P, "decision": decision, "cause": f"person cluster-test: {cause}"}
+        body = {
+            "pipeline": self.name,
+            "decision": decision,
+            "cause": f"person cluster-test: {cause}",
+        }
         assert self.hook(body, token=self.secret("webhook-token")) == 200
-        run = f"{P}-{decision}"
+        run = f"{self.name}-{decision}"
         self.kube.wait("the Sensor makes the Workflow", lambda: run in self.workflows(), timeout=90)
         return run
 
     @property
     def streams(self):
-        return Streams(self.kube.address("nats-io", "nats", 4222), N, P, self.nats_user)
+        return Streams(
+            self.kube.address("nats-io", "nats", 4222), self.name, self.name, self.nats_user
+        )
 
     def nats_user(self, role):
         """`user:password` with which a part of the pipeline, or Knative, connects to NATS."""
@@ -352,10 +375,10 @@ class World:
 
     def retraining(self, command, *options):
         """`halt` or `resume` the retrain decision as a person would."""
-        url = f"http://{self.kube.address(N, f'{P}-decision', 8080)}"
+        url = f"http://{self.kube.address(self.name, f'{self.name}-decision', 8080)}"
         token = self.secret("webhook-token")
-        self.driftloop(command, P, "--url", url, *options, DRIFTLOOP_WEBHOOK_TOKEN=token)
-        self.say(f"driftloop {command} {P}")
+        self.driftloop(command, self.name, "--url", url, *options, DRIFTLOOP_WEBHOOK_TOKEN=token)
+        self.say(f"driftloop {command} {self.name}")
 
     def idle_runs(self, *, timeout=900):
         """Wait until no run and no rollout is under way."""
@@ -384,12 +407,12 @@ class World:
 
     def routed(self):
         """Weights at the gateway by release, of predictors whose pods are ready."""
-        route = self.kube.get("virtualservice", P, N)
-        return weights_of(P, route["spec"]["http"][0]) if route else {}
+        route = self.kube.get("virtualservice", self.name, self.name)
+        return weights_of(self.name, route["spec"]["http"][0]) if route else {}
 
     def watched(self):
         """The release that the drift detector's ready pod watches."""
-        detector = self.kube.get("deployment", f"{P}-drift", N)
+        detector = self.kube.get("deployment", f"{self.name}-drift", self.name)
         status = detector["status"]
         if status.get("observedGeneration") != detector["metadata"]["generation"] or status.get(
             "updatedReplicas"
@@ -413,7 +436,7 @@ class World:
 
     def settled(self):
         """Whether the namespace is gone, or stays without being deleted."""
-        space = self.kube.get("namespace", N)
+        space = self.kube.get("namespace", self.name)
         return space is None or space["status"]["phase"] == "Active"
 
     def idle(self, *, timeout=180):
@@ -430,14 +453,13 @@ class World:
         """The caller, from the first use on."""
         if self._traffic is None:
             gateway = self.kube.address("istio-system", "istio-ingressgateway", 80)
-            self._traffic = Traffic(
-                gateway, f"/seldon/{N}/{P}/api/v1.0/predictions", self.rows, rate=RATE
-            )
+            path = f"/seldon/{self.name}/{self.name}/api/v1.0/predictions"
+            self._traffic = Traffic(gateway, path, self.rows, rate=RATE, names=self.names)
         return self._traffic
 
     def answers(self, *, timeout=90):
         """Wait until the gateway answers."""
-        self.traffic.turn("clean", logged=False)
+        self.traffic.turn(self.kinds[0], logged=False)
         start = len(self.traffic.answers)
         self.kube.wait(
             "the gateway answers",
@@ -457,11 +479,11 @@ class World:
         return self.traffic.answers[start:]
 
     def drift(self):
-        """Send turned digits until that has started a run; its name."""
+        """Send drifted rows until that has started a run; its name."""
         before = self.runs()
         self.remember(runs_before=sorted(before))
-        self.traffic.turn("rotated")
-        self.say("the digits arrive turned by a quarter")
+        self.traffic.turn(self.kinds[1])
+        self.say(f"{self.kinds[1]} rows arrive")
         (run,) = self.kube.wait(
             "the alarms start a run", lambda: self.runs() - before, timeout=400, every=2
         )
@@ -484,7 +506,7 @@ class World:
 
     def logger(self, release):
         """What our logger beside a predictor has counted since its pod started: {(cluster, class): number}."""
-        address = self.kube.address(N, f"{P}-{release}", 8000)
+        address = self.kube.address(self.name, f"{self.name}-{release}", 8000)
         with urlopen(f"http://{address}/prometheus", timeout=10) as answer:
             text = answer.read().decode()
         found = {}
@@ -515,14 +537,14 @@ class World:
             self.git("log", "--reverse", "--stat", "--format=%n%h %an %cI%n%B", "main")
         )
         for kind, where in (
-            ("workflows", N),
-            ("all", N),
+            ("workflows", self.name),
+            ("all", self.name),
             ("kustomizations", "flux-system"),
-            ("events", N),
+            ("events", self.name),
         ):
             text = self.kube.run("-n", where, "get", kind, "-o", "wide", check=False)
             (self.folder / f"{kind}.txt").write_text(text)
-        workflows = self.kube.run("-n", N, "get", "workflows", "-o", "yaml", check=False)
+        workflows = self.kube.run("-n", self.name, "get", "workflows", "-o", "yaml", check=False)
         (self.folder / "workflows.yaml").write_text(workflows)
 
     def close(self):
@@ -565,7 +587,7 @@ def argo_settings():
 
 
 @contextmanager
-def world(folder):
+def world(folder, make=World):
     """A new world in an empty folder; the one that lies there otherwise, so that a stopped test can go on."""
     remembered = folder / "world.json"
     known = json.loads(remembered.read_text()) if remembered.exists() else {}
@@ -579,7 +601,7 @@ def world(folder):
     }
     with serving(folder / "git", port=known.get("port", 0), **people) as port:
         remembered.write_text(json.dumps({"port": port, "passwords": passwords}))
-        found = World(folder, port, passwords)
+        found = make(folder, port, passwords)
         try:
             yield found
         finally:

@@ -5,7 +5,7 @@ import time
 from datetime import datetime
 
 from cluster.streams import REQUEST, RESPONSE
-from cluster.world import BACKEND, N
+from cluster.world import BACKEND
 
 MAIN = "main"
 KILL = """
@@ -16,6 +16,12 @@ for file in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
         os.kill(int(file.parent.name), 9)
 """
 """Ends the training program as a node does that has no memory left for anybody."""
+DETECTOR = ("the drift detector", None, "app.kubernetes.io/component=drift")
+DECISION = ("the decision", None, "app.kubernetes.io/component=decision")
+NATS = ("NATS", "nats-io", "")
+ISTIOD = ("istiod", "istio-system", "app=istiod")
+CONTROLLER = ("the workflow controller", "argo", "app=workflow-controller")
+"""Parts to kill: what each is called, its namespace (None for the pipeline's), its labels."""
 
 
 def test_8_the_loop_outlives_what_is_killed(it):
@@ -34,18 +40,9 @@ def test_8_the_loop_outlives_what_is_killed(it):
     run = it.drift()
     it.remember(third_run=run)
     pod = it.kube.wait("a trial trains", lambda: trial(it, run), timeout=400)
-    it.kube.run("-n", N, "exec", pod, "-c", MAIN, "--", "python", "-c", KILL)
-    it.say(f"killed: the training process of {pod}")
-    for what, namespace, labels in (
-        ("the drift detector", N, "app.kubernetes.io/component=drift"),
-        ("NATS", "nats-io", ""),
-        ("istiod", "istio-system", "app=istiod"),
-        ("the workflow controller", "argo", "app=workflow-controller"),
-    ):
-        names = it.kube.run("-n", namespace, "get", "pods", "-l", labels, "-o", "name").split()
-        assert names, f"no pod of {what}"
-        it.kube.run("-n", namespace, "delete", *names, "--wait=false", "--grace-period=1")
-        it.say(f"killed: {what}")
+    kill_training(it, pod)
+    for part in (DETECTOR, NATS, ISTIOD, CONTROLLER):
+        kill_part(it, *part)
         it.answered(24, timeout=400)
 
     status = it.ended(run)
@@ -67,6 +64,11 @@ def test_8_no_acknowledged_event_is_lost(it):
     it.kube.wait(
         "the logger has posted everything", lambda: steady(it, first, since), timeout=180, every=3
     )
+    count_events(it, first, since)
+
+
+def count_events(it, first, since):
+    """Hold the Broker's events of a release against what its drift detector stored and judged."""
     found = held(it, first, since)
     if BACKEND == "plain":
         taken = acknowledged(it, first) - it.known("acknowledged")
@@ -108,9 +110,23 @@ def test_8_the_loop_finishes(it):
     assert it.runs() - set(it.known("runs_before")) == {run}
 
 
+def kill_training(it, pod):
+    it.kube.run("-n", it.name, "exec", pod, "-c", MAIN, "--", "python", "-c", KILL)
+    it.say(f"killed: the training process of {pod}")
+
+
+def kill_part(it, what, namespace, labels):
+    """End the pods of a part, and leave it to who made them to make others."""
+    where = ("-n", namespace or it.name)
+    names = it.kube.run(*where, "get", "pods", "-l", labels, "-o", "name").split()
+    assert names, f"no pod of {what}"
+    it.kube.run(*where, "delete", *names, "--wait=false", "--grace-period=1")
+    it.say(f"killed: {what}")
+
+
 def trial(it, run):
     """The name of a pod of the run whose trainer is at work."""
-    for pod in it.kube.get("pod", namespace=N):
+    for pod in it.kube.get("pod", namespace=it.name):
         about = pod["metadata"]
         node = about.get("annotations", {}).get("workflows.argoproj.io/node-name", "")
         states = {

@@ -1,0 +1,84 @@
+"""What staging proved, on the other cluster of the same repository: its own folder, store and keys, the same digests."""
+
+import subprocess
+
+import pytest
+from cluster.wheel.fleet import LOOP
+from cluster.wheel.test_a_staging import ask_first, bring_up, write_pull_secret
+
+SAMPLE = 25
+
+
+def test_the_files_of_the_release_leave_staging(it):
+    proven = it.release()["production"]
+    it.answers(timeout=120)
+    it.remember(proven=proven, scores=ask_first(it, SAMPLE))
+    said = it.types(
+        f"driftloop files save {it.name} carried --repository $GIT_URL --on staging --cluster"
+    )
+    assert proven["id"] in said
+
+
+def test_prod_comes_up_from_the_same_repository(it):
+    if it.cluster != "prod":
+        if not (it.home / "fleet" / "driftloop" / "prod").exists():
+            it.types("driftloop platform init fleet --cluster prod --path clusters/prod")
+        it.leave_cluster("prod")
+        assert LOOP in write_pull_secret(it)
+        it.types("driftloop validate fleet")
+        it.push("Lay out prod")
+    bring_up(it)
+
+
+def test_nothing_is_promoted_whose_files_are_not_there(it):
+    tip = it.tip()
+    with pytest.raises(AssertionError) as refused:
+        it.types(f"driftloop promote {it.name} --repository $GIT_URL --from staging --to prod")
+    it.say(str(refused.value).splitlines()[-3:])
+    assert "each cluster has one of its own" in str(refused.value)
+    assert it.tip() == tip
+
+
+def test_what_staging_proved_is_served_in_prod(it):
+    proven = it.known("proven")
+    said = it.types(
+        f"driftloop plan {it.name}/pipeline.yaml --repository $GIT_URL --cluster prod --against staging"
+    )
+    assert said
+    said = it.types("driftloop files load carried --cluster")
+    assert " 0 there already" in said
+    it.types(f"driftloop promote {it.name} --repository $GIT_URL --from staging --to prod --copied")
+    served = it.release()["production"]
+    assert served == proven, "every digest, metric and place is staging's"
+    message = it.git("log", "-1", "--format=%B", "main")
+    for line in filter(None, message.splitlines()):
+        it.say(f"  {line}")
+    assert proven["modelDigest"] in message
+    assert "Measured on held-out rows: " in message
+    it.ready(it.pipeline, timeout=600)
+    it.answers(timeout=180)
+    assert ask_first(it, SAMPLE) == it.known("scores"), "the very answers that staging gave"
+    it.traffic.turn("colony")
+    answers = it.answered(220)
+    it.traffic.pause()
+    assert {answer.status for answer in answers} == {200}
+    verdict = it.kube.wait(
+        "a window is judged",
+        lambda: next(iter(it.streams.verdicts("drift", proven["id"])), None),
+        timeout=120,
+        every=3,
+    )
+    it.say(f"window {verdict['window']} in prod: alarm {verdict['alarm']}; {it.troubles()}")
+    assert not verdict["alarm"], "these rows are what the release was trained on"
+    it.types(f"driftloop status --cluster --namespace {it.name}")
+
+
+def test_a_pod_of_prod_refuses_a_file_that_was_changed_on_the_way(it):
+    """Who changes a saved file is told before anything is sent."""
+    file = next((it.home / "carried").rglob("model.pkl"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises((AssertionError, subprocess.CalledProcessError)) as refused:
+        it.types("driftloop files load carried --cluster")
+    file.write_bytes(whole)
+    assert "was changed since it was saved" in str(refused.value)
