@@ -171,6 +171,18 @@ def test_a_kustomization_above_may_say_the_namespace_of_an_account() -> None:
     assert codes({"base/deep/rights.yaml": BINDING}) == ["DL612"]
 
 
+@pytest.mark.parametrize(("part", "found"), [("flux", []), ("shop", ["DL612"])])
+def test_flux_binds_accounts_of_components_that_are_not_installed(
+    part: str, found: list[str]
+) -> None:
+    text = BINDING.replace(
+        "{name: robot}", f"{{name: r, labels: {{app.kubernetes.io/part-of: {part}}}}}", 1
+    )
+    text = text.replace("name: robot}]", "name: source-watcher, namespace: flux-system}]")
+    space = "apiVersion: v1\nkind: Namespace\nmetadata: {name: flux-system}\n---\n"
+    assert codes({"clusters/staging/flux-system/gotk-components.yaml": space + text}) == found
+
+
 def secret(settings: str) -> str:
     lines = "".join(f"    {line}\n" for line in settings.splitlines())
     return f"apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData:\n  remote: |\n{lines}"

@@ -382,6 +382,8 @@ def subject(world: World) -> Iterator[RuleMatch]:
                     continue  # a kustomization around it may say which
                 yield entry.at(name, f"ServiceAccount {name.shown} has no namespace")
             elif world.target(SERVICE_ACCOUNT, name.text, entry, where) == ():
+                if _is_of_flux(entry):
+                    continue
                 names = [
                     other.name for other in world.of(SERVICE_ACCOUNT) if other.namespace == where
                 ]
@@ -390,6 +392,12 @@ def subject(world: World) -> Iterator[RuleMatch]:
                     f"no ServiceAccount {name.shown} in namespace `{where}`",
                     fix=suggest_names(name.text, names),
                 )
+
+
+def _is_of_flux(entry: Object) -> bool:
+    """Return True for what `flux bootstrap` writes: it binds the accounts of all its components, also of those that are
+    not installed."""
+    return entry.node.get("metadata", "labels", "app.kubernetes.io/part-of").text == "flux"
 
 
 @rule(
