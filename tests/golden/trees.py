@@ -31,6 +31,7 @@ BASES = {
     "graph": "shadow",
     "mesh": "shadow",
     "observability": "plain-shadow",
+    "patches": "plain-shadow",
     "pinned": "plain-shadow",
     "plain": "plain-shadow",
     "pods": "function",

@@ -73,6 +73,44 @@ def test_order_follows_depends_on_and_lists_are_followed(tmp_path: Path) -> None
     )
 
 
+def test_patches_are_applied_as_kustomize_does_and_told(tmp_path: Path) -> None:
+    patches = [
+        {"target": {"kind": "ConfigMap", "name": "c"}, "patch": "- {op: add, path: /data/z, value: y}"},
+        {"target": {"kind": "ConfigMap", "labelSelector": "a=b"}, "patch": "- {op: remove, path: /data}"},
+        {"target": {"kind": "ConfigMap"}, "patch": "{kind: ConfigMap, metadata: {name: any}, data: {a: null}}"},
+    ]  # fmt: skip
+    listing: dict[str, Any] = {"resources": ["one.yaml"], "patches": patches}
+
+    def read() -> source.ReadKustomization:
+        files = {
+            "cluster/dev/pipelines/p.yaml": kustomization("w", "workflows/p"),
+            "workflows/p/kustomization.yaml": listing,
+            "workflows/p/one.yaml": CONFIG,
+        }
+        (entry,) = source.read_kustomizations(tree(tmp_path, files), "dev")
+        return entry
+
+    entry = read()
+    assert [item["data"] for item in entry.objects] == [{"z": "y"}]
+    assert entry.notes == ("patches of workflows/p/kustomization.yaml are applied: 3",)
+    for target, words in (
+        (
+            {"kind": "ConfigMap", "name": "c.*"},
+            "target `c.*` is not supported by the local runtime",
+        ),
+        (
+            {"kind": "ConfigMap", "namespace": "n"},
+            "`target.namespace` is not supported by the local",
+        ),
+    ):
+        patches[0]["target"] = target
+        assert words in str(read().error)
+    patches[0] = {"target": {"kind": "ConfigMap"}, "patch": "- {op: remove, path: /data/x}"}
+    assert "workflows/p/one.yaml: a patch of kustomization.yaml: `op: remove` of `/data/x`" in str(
+        read().error
+    )
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [
@@ -178,8 +216,8 @@ def test_kustomization_fields_without_local_meaning_are_refused(tmp_path: Path, 
         ),
         ({"p/kustomization.yaml": {"resources": ["../../../etc/passwd"]}}, "does not exist"),
         (
-            {"p/kustomization.yaml": {"patches": []}},
-            "p/kustomization.yaml: `patches` is not supported by the local runtime",
+            {"p/kustomization.yaml": {"images": []}},
+            "p/kustomization.yaml: `images` is not supported by the local runtime",
         ),
         ({"p/a.yaml": "\x00"}, "p/a.yaml"),
     ],

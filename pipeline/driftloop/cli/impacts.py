@@ -10,7 +10,7 @@ from driftloop.operations.commits.impact import (
     SettingChange,
     SpecImpact,
 )
-from driftloop.render import FileChange
+from driftloop.render import FileChange, PatchedValue
 from driftloop.text.words import count_noun
 
 _SIGNS = {"added": "+", "changed": "~", "removed": "-"}
@@ -31,6 +31,7 @@ def format_lines(
             ],
         ),
         ("false alarms", budgets),
+        ("patches", list(_format_patches(impact.patches))),
         ("effects", impact.effects),
         ("objects", [_format_object(resource) for resource in impact.resources]),
         ("secrets that others make", secrets),
@@ -48,6 +49,19 @@ def build_document(
     return {
         "pipeline": pipeline,
         "settings": [{"path": s.path, "old": s.old, "new": s.new} for s in impact.settings],
+        **(
+            {
+                "patches": [
+                    {
+                        **{"kind": p.kind, "namespace": p.namespace, "name": p.name},
+                        **{"path": p.path, "old": p.old, "new": p.new},
+                    }
+                    for p in impact.patches
+                ]
+            }
+            if impact.patches
+            else {}
+        ),
         "effects": list(impact.effects),
         "resources": [
             {"change": r.change, "kind": r.kind, "namespace": r.namespace, "name": r.name}
@@ -70,6 +84,20 @@ def format_markdown(pipeline: str, impact: SpecImpact, changes: Sequence[FileCha
         parts.append(
             _format_table(
                 ("setting", "before", "after"), [_build_row(setting) for setting in impact.settings]
+            )
+        )
+    if impact.patches:
+        patched = [
+            (
+                _format_code(f"{p.kind} {p.name}"),
+                *_build_row(SettingChange(p.path, p.old, p.new)),
+            )
+            for p in impact.patches
+        ]
+        parts.append(
+            _fold_details(
+                f"{count_noun(len(patched), 'value')} changed by patches",
+                _format_table(("object", "place", "rendered", "patched"), patched),
             )
         )
     if impact.resources:
@@ -104,6 +132,17 @@ def count_changes(changes: Sequence[FileChange]) -> str:
         ", ".join(f"{number} {kind}" for kind, number in counts.items() if number)
         or "nothing changes"
     )
+
+
+def _format_patches(values: Sequence[PatchedValue]) -> Iterator[str]:
+    """Yield each object that patches change, and below it what they change."""
+    shown = ""
+    for value in values:
+        about = f"{value.kind} {value.namespace}/{value.name}"
+        if about != shown:
+            shown = about
+            yield about
+        yield f"  {value.path}: {_format_value(value.old)} -> {_format_value(value.new)}"
 
 
 def _format_object(resource: ObjectChange) -> str:

@@ -57,6 +57,7 @@ from driftloop.spec.events import Events
 from driftloop.spec.labels import LabelledBatches
 from driftloop.spec.model import Mesh, Rehearse, Retrain, Spec
 from driftloop.spec.observability import Observability
+from driftloop.spec.patches import Patch
 from driftloop.spec.pods import NO_SETTINGS, AccountedPodSettings, PodSettings
 from driftloop.spec.resources import GpuProfile, Resources, Retries
 from driftloop.spec.rollout import Rollout
@@ -228,6 +229,9 @@ class Plan:
     """The spec's own kinds of GPU."""
     pods: AccountedPodSettings = field(default_factory=AccountedPodSettings)
     """Settings of all pods."""
+
+    patches: tuple[Patch, ...] = ()
+    """Changes of rendered objects."""
 
     def gpu_profile(self, resources: Resources) -> GpuProfile | None:
         """The kind of GPU that a container gets, when it asks for one."""
@@ -443,6 +447,7 @@ def make_plan(pipeline: Pipeline | Document, *, platform: PlatformFile | None = 
         pods=spec.pods,
         retrain=spec.retrain,
         observability=spec.observability,
+        patches=spec.patches,
     )
 
 

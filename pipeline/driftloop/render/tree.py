@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel
-
 from driftloop.contract.integrity import describe_distrust
 from driftloop.contract.trees import (
     KUSTOMIZATION,
@@ -17,19 +15,18 @@ from driftloop.contract.trees import (
 )
 from driftloop.errors import RenderError
 from driftloop.kube import kustomize
-from driftloop.kube.base import ObjectPart
 from driftloop.plan import Plan
 from driftloop.plan import make_plan as planned
 from driftloop.platform import PlatformFile
 from driftloop.release import record
 from driftloop.release.record import Release
+from driftloop.render.documents import build_document
+from driftloop.render.matching import require_matches
+from driftloop.render.patching import SpecPatchError, check_patches, write_patches
 from driftloop.resources import Manifest, build_manifests
 from driftloop.resources.serving.seldon import served_versions
-from driftloop.spec import parse_spec
+from driftloop.spec import InvalidSpec, parse_spec
 from driftloop.text.dump import dump_yaml
-
-_FIRST = ("name", "namespace", "image", "command", "args")
-"""Keys that come before the others."""
 
 Tree = dict[str, str]
 """Path from the repository's root -> text, in the order of the manifests."""
@@ -41,15 +38,22 @@ def build_tree(found: Iterable[Manifest], plan: Plan, spec_text: str, release_te
     name = plan.names.pipeline
     top = generated_header(plan.ground.layout.place(spec_path(name)))
     files: Tree = {}
+    objects: dict[str, list[dict[str, Any]]] = {}
     for manifest in found:
-        document = dump_yaml(_document(manifest.object))
+        plain = build_document(manifest.object)
+        objects.setdefault(manifest.path.rpartition("/")[0], []).append(plain)
+        document = dump_yaml(plain)
         if manifest.path in files:
             files[manifest.path] += "---\n" + document
         else:
             files[manifest.path] = top + document
     for folder in (tree_folder(part, name) for part in TREES):
         members = tuple(path.rpartition("/")[2] for path in files if path.startswith(f"{folder}/"))
-        listed = kustomize.KustomizationFile(resources=members)
+        here = objects.get(folder, [])
+        check_patches(plan.patches, here)
+        listed = kustomize.KustomizationFile(
+            resources=members, patches=write_patches(plan.patches, here)
+        )
         files[f"{folder}/{KUSTOMIZATION}"] = top + dump_yaml(listed.dump_object())
     files[spec_path(name)] = spec_text
     files[release_path(name)] = release_text
@@ -72,7 +76,8 @@ def render_tree(
     Hera takes half a second to import, and the Sensor that names them. InvalidSpec and
     ReleaseError say where; RenderError when spec and release do not belong together.
     """
-    plan = planned(parse_spec(spec_text, path=path), platform=platform)
+    document = parse_spec(spec_text, path=path)
+    plan = planned(document, platform=platform)
     names = plan.names
     if release_text is None:
         release = record.empty_release(names.pipeline, names.namespace)
@@ -82,9 +87,16 @@ def render_tree(
         release = record.load_release(release_text, path=place)
     _belongs(plan, release)
     require_signatures(plan, release)
-    return build_tree(
-        build_manifests(plan, release, workflows=workflows), plan, spec_text, release_text
-    )
+    manifests = build_manifests(plan, release, workflows=workflows)
+    try:
+        if plan.patches and workflows:
+            require_matches(plan, release, manifests)
+        return build_tree(manifests, plan, spec_text, release_text)
+    except SpecPatchError as error:
+        at = ("spec", "patches", error.number, *error.at)
+        message = f"spec.patches[{error.number}] on {error.message}"
+        problem = document.source.problem(at, message, hint=error.hint)
+        raise InvalidSpec([problem]) from error
 
 
 def _belongs(plan: Plan, release: Release) -> None:
@@ -112,30 +124,3 @@ def require_signatures(plan: Plan, release: Release) -> None:
                 hint="`signatures: write` serves it until a run has made a release that is signed; if it had a signature "
                 "before, somebody removed it: `git revert` that commit",
             )
-
-
-def _document(found: BaseModel) -> dict[str, Any]:
-    if isinstance(found, ObjectPart):
-        return found.dump_object()
-    dumped: dict[str, Any] = _ordered(
-        found.model_dump(mode="json", by_alias=True, exclude_none=True)
-    )
-    return {key: dumped[key] for key in ("apiVersion", "kind", "metadata", "spec")} | dumped
-
-
-def _ordered(value: Any) -> Any:
-    """Hera's fields come in the order of the alphabet; a reader wants the name, then what is
-    short."""
-    if isinstance(value, list):
-        return [_ordered(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    short: dict[str, Any] = {}
-    long: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, dict | list):
-            long[key] = _ordered(item)
-        else:
-            short[key] = item
-    whole = short | long
-    return {key: whole[key] for key in _FIRST if key in whole} | whole

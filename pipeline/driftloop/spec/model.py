@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from driftloop.spec.access import Access
-from driftloop.spec.base import SpecModel
+from driftloop.spec.base import SpecModel, take_list
 from driftloop.spec.capture import Capture
 from driftloop.spec.card import Card
 from driftloop.spec.data import Data
@@ -20,6 +20,7 @@ from driftloop.spec.evaluate import Evaluate
 from driftloop.spec.events import Events
 from driftloop.spec.labels import Labels
 from driftloop.spec.observability import Observability
+from driftloop.spec.patches import Patch
 from driftloop.spec.pods import AccountedPodSettings
 from driftloop.spec.quiet import QuietTimes
 from driftloop.spec.resources import GpuProfile
@@ -217,6 +218,12 @@ class Spec(SpecModel):
     """Take part in the cluster's mesh; without it pods are guarded by NetworkPolicies alone."""
     observability: Observability = Observability()
     """Objects rendered for Prometheus and Grafana."""
+    patches: Annotated[
+        tuple[Patch, ...],
+        Field(max_length=50),
+        BeforeValidator(take_list, json_schema_input_type=tuple[Patch, ...]),
+    ] = ()
+    """Changes of rendered objects by kustomize, in this order: a last resort, for what no other field says."""
 
 
 class Metadata(SpecModel):

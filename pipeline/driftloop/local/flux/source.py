@@ -16,12 +16,14 @@ from typing import Any
 
 from driftloop.contract.names import FLUX_APPLIED_ONCE, FLUX_NAMESPACE, TOKEN_SECRET
 from driftloop.contract.trees import ACCESS, CLUSTER, KUSTOMIZATION
-from driftloop.errors import LocalError, PipelineError
+from driftloop.errors import LocalError, PipelineError, RenderError
 from driftloop.local.flux import admission
 from driftloop.local.ground import binaries, files, kinds
 from driftloop.local.ground.files import describe_irregular
 from driftloop.local.istio.login import LOGIN_KINDS, refuse_two_gateways, validate_login
 from driftloop.local.kubelet import images
+from driftloop.render.patches import ObjectPatch, PatchError, apply_all
+from driftloop.render.patching import read_kustomization
 from driftloop.text.load import load_documents
 
 KUSTOMIZE = "kustomize.toolkit.fluxcd.io"
@@ -430,11 +432,14 @@ def _read_objects(kustomization: FluxKustomization, tree: Path) -> ReadKustomiza
             hint="a folder goes after its Kustomization: `driftloop remove NAME` keeps that order",
         )
     objects: list[dict[str, Any]] = []
-    notes: list[str] = []
     files: dict[tuple[str, str, str, str], str] = {}
-    for file in _list_files(folder, tree):
+    patches = _read_patches(folder, tree)
+    applied = f"patches of {kustomization.path}/{KUSTOMIZATION} are applied: {len(patches)}"
+    notes = [applied] if patches else []
+    for file in _list_files(folder, tree, patched=True):
         name = file.relative_to(tree).as_posix()
-        for item in _read_documents(file, tree):
+        for written in _read_documents(file, tree):
+            item = _patch_object(written, patches, name)
             if not (item.get("metadata") or {}).get("name"):
                 raise LocalError(
                     f"{name}: {item.get('kind')} without metadata.name",
@@ -463,10 +468,36 @@ def _find_image_refs(value: Any) -> Iterator[str]:
                 yield from _find_image_refs(item)
 
 
-def _list_files(folder: Path, tree: Path) -> list[Path]:
+def _read_patches(folder: Path, tree: Path) -> tuple[ObjectPatch, ...]:
+    """Return the patches of a folder's kustomization.yaml."""
+    listing = folder / KUSTOMIZATION
+    if not listing.exists():
+        return ()
+    name = listing.relative_to(tree).as_posix()
+    (content,) = _read_documents(listing, tree) or ({},)
+    try:
+        return read_kustomization(content, name)
+    except RenderError as error:
+        raise LocalError(error.message, hint=error.hint) from error
+
+
+def _patch_object(
+    item: dict[str, Any], patches: tuple[ObjectPatch, ...], name: str
+) -> dict[str, Any]:
+    """Return an object as kustomize builds it; LocalError where a patch can't be applied."""
+    try:
+        return apply_all(item, patches)
+    except PatchError as error:
+        raise LocalError(
+            f"{name}: a patch of {KUSTOMIZATION}: {error.message}", hint=error.hint
+        ) from error
+
+
+def _list_files(folder: Path, tree: Path, *, patched: bool = False) -> list[Path]:
     """Return the files that kustomize would build.
 
-    They are the listed resources, or every YAML file below a folder without a list.
+    They are the listed resources, or every YAML file below a folder without a list. `patched` is the folder whose
+    patches are applied: patches of folders in it are not supported.
     """
     listing = folder / KUSTOMIZATION
     if not listing.exists():
@@ -474,7 +505,12 @@ def _list_files(folder: Path, tree: Path) -> list[Path]:
     name = listing.relative_to(tree).as_posix()
     (content,) = _read_documents(listing, tree) or ({},)
     for field_name in content:
-        if field_name not in ("apiVersion", "kind", "resources"):
+        if field_name not in (
+            "apiVersion",
+            "kind",
+            "resources",
+            *(("patches",) if patched else ()),
+        ):
             raise LocalError(
                 f"{name}: `{field_name}` is not supported by the local runtime",
                 hint="list plain files in `resources`",

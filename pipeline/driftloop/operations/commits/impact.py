@@ -10,6 +10,7 @@ from driftloop.contract.trees import KUSTOMIZATION, RELEASE, SPEC, release_path,
 from driftloop.errors import RenderError
 from driftloop.release import record
 from driftloop.release.record import Release
+from driftloop.render import PatchedValue, patch_tree
 from driftloop.render.diff import compare_trees
 from driftloop.resources.workflows.fitting import FIT
 from driftloop.spec import InvalidSpec, load_spec
@@ -59,6 +60,8 @@ class SpecImpact:
     resources: tuple[ObjectChange, ...] = ()
     effects: tuple[str, ...] = ()
     surprises: tuple[ImpactSurprise, ...] = ()
+    patches: tuple[PatchedValue, ...] = ()
+    """What the new spec's patches change of the objects that it renders to."""
 
 
 SURPRISES: Mapping[str, str] = {
@@ -81,11 +84,12 @@ def assess_impact(old: Mapping[str, str], new: Mapping[str, str], *, pipeline: s
     """
     if old == new:
         return SpecImpact()
+    earlier, patched = patch_tree(old).files, patch_tree(new)
     # objects in unchanged files are the same on both sides
-    changed = {change.path for change in compare_trees(old, new)}
+    changed = {change.path for change in compare_trees(earlier, patched.files)}
     before, after = (
         _parse_objects({path: files[path] for path in files if path in changed})
-        for files in (old, new)
+        for files in (earlier, patched.files)
     )
     release = _read_release(old, pipeline)
     resources = tuple(_compare_objects(before, after))
@@ -95,6 +99,7 @@ def assess_impact(old: Mapping[str, str], new: Mapping[str, str], *, pipeline: s
         resources,
         effects or (_NONE if not resources else _ASIDE,),
         tuple(_find_surprises(before, after, release)),
+        patched.values,
     )
 
 

@@ -160,9 +160,10 @@ def check_rendered(base: CommittedPipeline) -> None:
 
 def _refuse_errors(tree: Mapping[str, str], cluster: str, layout: Layout | None) -> None:
     """Raise RenderError for the first error of the check of a rendered tree, seen from one
-    cluster."""
+    cluster, as its patches make it."""
     here = {path: text for path, text in tree.items() if trees.cluster_of(path) in (None, cluster)}
-    errors = [finding for finding in check_files(here) if finding.severity is Severity.ERROR]
+    built = render.patch_tree(here).files
+    errors = [finding for finding in check_files(built) if finding.severity is Severity.ERROR]
     if errors:
         first = errors[0]
         if layout is not None:

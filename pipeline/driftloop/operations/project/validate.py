@@ -6,7 +6,6 @@ from pathlib import Path
 
 from driftloop.check import Finding, Severity, check_files
 from driftloop.contract import trees
-from driftloop.contract.names import release_id
 from driftloop.errors import ReleaseError, RenderError, SpecError
 from driftloop.operations.ground import files
 from driftloop.operations.project import manifests, project
@@ -16,8 +15,7 @@ from driftloop.plan import Plan, make_plan
 from driftloop.platform import PlatformFile, parse_platform
 from driftloop.platform.file import refuse_shared
 from driftloop.release import record
-from driftloop.release.record import Version
-from driftloop.render import render_tree, require_signatures
+from driftloop.render import patch_tree, render_tree, require_signatures, sample_releases
 from driftloop.spec import Document, InvalidSpec, Problem, parse_spec
 
 STREAM = "stdin"
@@ -173,31 +171,11 @@ def _check_rendered(path: Path, document: Document) -> tuple[Finding, ...]:
     Without the WorkflowTemplates and their Sensor: a commit checks the whole tree.
     """
     names = document.pipeline.metadata
-    empty = record.empty_release(names.name, names.namespace or names.name)
-    shadow = record.start_shadow(
-        record.release_first(empty, _build_version(names.name, 0)), _build_version(names.name, 1)
-    )
-    releases = (
-        None,
-        record.dump_release(shadow),
-        record.dump_release(record.set_canary(shadow, 10)),
-    )
+    samples = sample_releases(names.name, names.namespace or names.name)
+    releases = (None, *map(record.dump_release, samples))
     text = files.read_spec_text(path)
-    rendered = [render_tree(text, release, path=str(path), workflows=False) for release in releases]
-    return tuple(sorted({finding for tree in rendered for finding in check_files(tree)}))
-
-
-def _build_version(pipeline: str, number: int) -> Version:
-    """Return a version as a run would register it."""
-    run = f"{pipeline}-{number:012x}"
-    digest = f"sha256:{number:064x}"
-    release = f"s3://driftloop/runs/{run}/release"
-    return Version(
-        id=release_id(run),
-        run=run,
-        model=f"{release}/model",
-        model_digest=digest,
-        detectors=f"{release}/detectors",
-        data_digest=digest,
-        signature="RU" + "A" * 97 + "=",
-    )
+    # of a patch, only the whole tree tells what it changes
+    whole = bool(document.pipeline.spec.patches)
+    rendered = [render_tree(text, release, path=str(path), workflows=whole) for release in releases]
+    trees = [patch_tree(tree).files for tree in rendered]
+    return tuple(sorted({finding for tree in trees for finding in check_files(tree)}))
