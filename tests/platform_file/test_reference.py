@@ -64,6 +64,11 @@ spec:
     host: models.acme.example
     url: http://ingress.gateways.svc.cluster.local
     pods: {namespace: gateways, labels: {app: ingress}, serviceAccount: ingress}
+  retention:
+    runs: {default: 30d, longest: 90d}
+    traffic: {longest: 14d}
+    streams: {broker: {most: 512Mi}}
+    schedule: 30 3 * * *
   notifications:
     receivers:
       - {type: slack, name: ops, secret: slack-address, channel: "#ml-alerts"}

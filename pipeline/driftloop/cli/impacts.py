@@ -19,9 +19,14 @@ LONGEST = 60_000
 
 
 def format_lines(
-    impact: SpecImpact, budgets: Sequence[str] = (), secrets: Sequence[str] = ()
+    impact: SpecImpact,
+    budgets: Sequence[str] = (),
+    *,
+    kept: Sequence[str] = (),
+    secrets: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Yield lines for a terminal; `budgets` are those of the monitors, `secrets` what others must make."""
+    """Yield lines for a terminal; `budgets` are those of the monitors, `kept` what is kept how long, and `secrets` what
+    others must make."""
     for title, entries in (
         (
             "settings",
@@ -34,6 +39,7 @@ def format_lines(
         ("patches", list(_format_patches(impact.patches))),
         ("effects", impact.effects),
         ("objects", [_format_object(resource) for resource in impact.resources]),
+        ("kept on this cluster", kept),
         ("secrets that others make", secrets),
         ("surprises", [f"{s.code}: {s.what}: {s.why}" for s in impact.surprises]),
     ):

@@ -29,6 +29,7 @@ from driftloop.operations.project.code import (
 from driftloop.operations.project.project import validate_project
 from driftloop.operations.watching.budgets import describe_budgets
 from driftloop.plan import make_plan
+from driftloop.plan.kept import settle_kept
 from driftloop.platform import PlatformFile, default_platform
 from driftloop.spec import Document
 
@@ -105,18 +106,24 @@ def command(
     if changes:
         effects = (*preview.impact.effects, *(change.text for change in changes))
         preview = replace(preview, impact=replace(preview.impact, effects=effects))
+    kept = settle_kept(project.document.pipeline.spec, platform).values
     needed = list_needed_secrets(text, platform)
     budgets = tuple(describe_budgets(make_plan(project.document, platform=platform)))
     if output in ("json", "yaml"):
         document = impacts.build_document(name, preview.impact, preview.changes)
         others = {"secrets": [vars(secret) for secret in needed]} if needed else {}
+        if kept:
+            others["kept"] = [vars(each) for each in kept]
         options.print_document({**document, "falseAlarms": budgets, **others}, output)
     elif output == "markdown":
         click.echo(impacts.format_markdown(name, preview.impact, preview.changes))
     else:
         secrets = tuple(secret.text for secret in needed)
         for line in impacts.format_lines(
-            preview.impact, budgets if preview.changes else (), secrets
+            preview.impact,
+            budgets if preview.changes else (),
+            kept=[each.text for each in kept],
+            secrets=secrets,
         ):
             click.echo(line)
         for change in preview.changes if with_diff else ():

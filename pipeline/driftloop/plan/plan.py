@@ -31,6 +31,7 @@ from driftloop.plan.budget import WindowRate, share_false_alarms
 from driftloop.plan.caching import digest_recipe, step_keys, trial_key
 from driftloop.plan.check import find_problems
 from driftloop.plan.effects import AlarmEffect, choose_effects, retrain_on, scores_rows
+from driftloop.plan.kept import settle_kept
 from driftloop.plan.trials import Trial, plan_trials
 from driftloop.platform.file import PlatformFile, default_platform
 from driftloop.spec import Document, InvalidSpec, Pipeline
@@ -395,6 +396,7 @@ def make_plan(pipeline: Pipeline | Document, *, platform: PlatformFile | None = 
     pinned = {name: refs.pin_image(image.ref, spec.pins) for name, image in spec.images.items()}
     images = {name: refs.mirror_image(ref, registries) for name, ref in pinned.items()}
     name = pipeline.metadata.name
+    kept = settle_kept(spec, ground)
     steps, points = _plan_steps(pipeline, images, pinned), plan_trials(spec.train)
     return Plan(
         names=Names(name, pipeline.metadata.namespace or name),
@@ -434,10 +436,10 @@ def make_plan(pipeline: Pipeline | Document, *, platform: PlatformFile | None = 
         rehearse=spec.rehearse if can_rehearse(spec.serve) else None,
         signatures=spec.signatures,
         mesh=spec.mesh,
-        events=spec.events,
-        capture=spec.capture,
+        events=kept.events,
+        capture=kept.capture,
         batches=spec.labels.batches,
-        prune=spec.retention.schedule if "retention" in spec.model_fields_set else None,
+        prune=kept.prune,
         tracking=spec.tracking,
         access=spec.access,
         image_pull_secrets=tuple(

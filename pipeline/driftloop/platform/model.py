@@ -15,6 +15,7 @@ from driftloop.contract.names import (
     STORAGE_URL,
 )
 from driftloop.platform.notices import Notifications
+from driftloop.platform.retention import ClusterRetention
 from driftloop.platform.secrets import SealedSecrets, SecretKind
 from driftloop.platform.values import (
     BranchName,
@@ -164,6 +165,8 @@ class PlatformSpec(SpecModel):
     """Who makes Secrets, and what of them stands in git."""
     gateway: Gateway = Gateway()
     """Door of the predictions."""
+    retention: ClusterRetention | None = None
+    """How long pipelines keep what; as their specs say when left out."""
     notifications: Notifications = Notifications()
     """People who are told of what goes wrong."""
 

@@ -9,6 +9,7 @@ from driftloop.operations.commits.impact import SpecImpact, assess_impact
 from driftloop.operations.commits.room import decides_room, find_room_surprises
 from driftloop.operations.commits.target import CommitTarget
 from driftloop.operations.ground import files as spec_files
+from driftloop.plan.kept import refuse_exceeded
 from driftloop.platform import PlatformFile
 from driftloop.render import FileChange, compare_trees, owned_files, render_tree
 
@@ -31,6 +32,7 @@ def preview_commit(
     `text` is the spec's text, which with new pins is not yet that of the file.
     """
     name = read_name(spec)
+    refuse_exceeded(text, str(spec), platform)
     new = render_tree(
         text, existing.get(trees.release_path(name)), path=str(spec), platform=platform
     )

@@ -32,6 +32,7 @@ from driftloop.operations.commits.clusters import platform_of, read_platform
 from driftloop.operations.commits.impact import SpecImpact, assess_impact, refuse_surprises
 from driftloop.operations.commits.reach import check_reached
 from driftloop.operations.commits.room import find_room_surprises
+from driftloop.plan.kept import refuse_exceeded
 from driftloop.platform import PlatformFile
 from driftloop.release import record
 from driftloop.release.record import Release, Version
@@ -210,6 +211,7 @@ def commit_spec(
             )
         if release is not None and _is_unchanged(text, release, clusters, files, platform):
             return None
+        refuse_exceeded(text, path, platform)
         verb = "Change" if exists else "Add"
         new = _render_clusters(text, release, name, clusters, platform, path=path)
         _remember_clusters(text, release, name, clusters, platform, path=path)
@@ -319,6 +321,8 @@ def commit_carried(
         platform = read_platform(tree, layout, cluster)
         if base is not None:
             check_rendered(base)
+        if text is not None:
+            refuse_exceeded(text, spec_path(name), platform)
         new_text = text or (base.spec if base is not None else "")
         pipeline = spec.load_spec(new_text, path=spec_path(name))
         before = base.release if base is not None else None

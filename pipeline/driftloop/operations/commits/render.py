@@ -9,6 +9,7 @@ from driftloop.errors import RenderError
 from driftloop.operations.commits import remembered
 from driftloop.operations.commits.clusters import choose_platform
 from driftloop.operations.ground import files
+from driftloop.plan.kept import refuse_exceeded
 from driftloop.platform import PlatformFile, find_platforms
 from driftloop.render import FileChange, Tree, compare_trees, owned_files, render_tree
 
@@ -92,6 +93,7 @@ def _render_tree(
     spec: Path, name: str, text: str, existing: Mapping[str, str], platform: PlatformFile
 ) -> tuple[Tree, tuple[FileChange, ...]]:
     release = existing.get(trees.release_path(name))
+    refuse_exceeded(text, str(spec), platform)
     tree = render_tree(text, release, path=str(spec), platform=platform)
     remembered.remember_tree(text, release, tree, name=name, platform=platform)
     return tree, compare_trees(owned_files(existing, tree, pipeline=name), tree)

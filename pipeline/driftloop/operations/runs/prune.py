@@ -34,6 +34,8 @@ from driftloop.operations.runs.retention import (
 )
 from driftloop.operations.runs.run_reports import RunFolder, write_report
 from driftloop.operations.runs.run_store import RunPlace, find_run
+from driftloop.plan.kept import settle_kept
+from driftloop.platform import PlatformFile
 from driftloop.release import record
 from driftloop.release.record import Release
 from driftloop.spec import load_spec
@@ -99,7 +101,9 @@ def plan_prune(
     tip = repository.tip()
     tree = repository.tree(tip)
     committed = releases.read_pipeline(tree, pipeline)
-    policy = read_policy(load_spec(committed.spec, path=spec_path(pipeline)).spec)
+    policy = read_policy(
+        load_spec(committed.spec, path=spec_path(pipeline)).spec, committed.platform
+    )
     held = find_held(repository, tip, pipeline, now - policy.keeps_releases)
     held |= {id: f"is {role}" for role, id in _list_roles(committed.release)}
     held |= {release: "a window of it is open" for release in windows if release not in held}
@@ -162,9 +166,9 @@ def remove_work(store: ObjectStore, bucket: StoreLocation, run: str) -> int:
     return removed
 
 
-def read_policy(spec: Spec) -> RetentionPolicy:
-    """Return the retention of a spec, in seconds."""
-    kept = spec.retention
+def read_policy(spec: Spec, platform: PlatformFile) -> RetentionPolicy:
+    """Return the retention of a spec within the bounds of its cluster's platform file, in seconds."""
+    kept = settle_kept(spec, platform).retention
     caches = [spec.train.cache, *(step.cache for step in spec.data.steps)]
     return RetentionPolicy(
         trials=kept.trials.total_seconds(),
