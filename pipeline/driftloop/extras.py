@@ -9,7 +9,7 @@ from driftloop.errors import InstallationError
 
 EXTRAS = {
     "console": ("starlette", "uvicorn"),
-    "local": ("croniter", "envoy", "httptools", "uv", "starlette", "uvicorn"),
+    "local": ("croniter", "envoy", "httptools", "obstore", "uv", "starlette", "uvicorn"),
 }
 """Extra -> the modules that it adds, the smallest extra first."""
 

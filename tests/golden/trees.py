@@ -37,6 +37,7 @@ BASES = {
     "pods": "function",
     "server-sklearn": "shadow",
     "signed": "shadow",
+    "sources": "new-data",
     "standby": "plain-shadow",
     "tracking": "plain-shadow",
 }

@@ -28,13 +28,13 @@ def test_batches_are_fetched_or_named_when_they_are_others(tmp_path: Path, s3_ur
         shelf.store.write_object(DATA / key, text.encode())
     snapshot = make_snapshot(BATCHES)
     with open_local_runs(shelf.state, {}) as place:
-        fetch_batches(place, snapshot, tmp_path / "data")
+        fetch_batches(place, "digits", snapshot, tmp_path / "data")
         assert (tmp_path / "data" / "recent" / "deep" / "b.npz").read_text() == "two"
         assert list((tmp_path / "data" / "earlier").iterdir()) == []
         shelf.store.write_object(DATA / "a.npz", b"another")
         shelf.store.delete_object(DATA / "c.npz")
         with pytest.raises(StepError) as told:
-            fetch_batches(place, snapshot, tmp_path / "again")
+            fetch_batches(place, "digits", snapshot, tmp_path / "again")
     lines = told.value.message.splitlines()
     assert lines[0] == "2 of 3 batches are not what the run saw:"
     assert lines[1].startswith("s3://digits/batches/a.npz has changed: it is sha256:")

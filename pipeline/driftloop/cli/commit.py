@@ -8,7 +8,7 @@ import click
 from driftloop.cli import allowed, options, pinning, target
 from driftloop.operations.commits.commit import commit_spec_file
 from driftloop.operations.ground.place import StateChoice
-from driftloop.operations.project.code import bump_tags, register_code
+from driftloop.operations.project.code import bump_tags, refuse_local_sources, register_code
 from driftloop.operations.project.project import validate_project
 
 EXAMPLES = """\b
@@ -55,15 +55,18 @@ def command(
     """
     if pin:
         pinning.write_pins([spec], mirrors)
-    options.print_notes(validate_project(spec).notes)
+    project = validate_project(spec)
+    options.print_notes(project.notes)
     with target.open_repository(repository, branch, state, cluster) as opened:
         if opened.repository.url == state.folder.repository_url:
             if bump:
                 bump_tags(state.folder, spec, options.print_progress)
             register_code(state.folder, spec, options.print_progress)
-        elif bump:
-            raise click.UsageError(
-                "--bump needs a state folder: another repository does not tell what was built"
-            )
+        else:
+            if bump:
+                raise click.UsageError(
+                    "--bump needs a state folder: another repository does not tell what was built"
+                )
+            refuse_local_sources(project.document)
         committed = commit_spec_file(opened, spec, allow=frozenset(allow))
     target.print_commit(opened, committed.commit, committed.pipeline, output)

@@ -7,6 +7,7 @@ from driftloop.cli.lazy import LazyGroup
 STEPS = {
     "claim": ("driftloop.steps.claim", "Claim the pipeline's run, or end before training"),
     "look": ("driftloop.steps.look", "Look for batches that no run has read"),
+    "collect": ("driftloop.steps.collect", "Copy what is new at the sources of the data"),
     "snapshot": ("driftloop.steps.snapshot", "Fix the data of a run, and fetch it"),
     "adopt": ("driftloop.steps.adopt", "Take the model that a person gave to a run"),
     "pick": ("driftloop.steps.pick", "Choose the best trial of a search"),

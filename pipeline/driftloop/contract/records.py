@@ -110,6 +110,14 @@ class SnapshotBatch:
         "recent", "true or false", lambda v: isinstance(v, bool), default=False
     )
     """Production was not trained on it."""
+    source: str | None = document_key(
+        "source",
+        "a URL, or null",
+        lambda v: v is None or is_text(v),
+        default=None,
+        omits_none=True,
+    )
+    """URL that it was copied from; its content is kept under its digest. None of one in the data's folder."""
 
 
 @dataclass(frozen=True)

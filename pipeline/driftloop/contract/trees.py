@@ -120,6 +120,7 @@ WORKFLOW_RUN = "runs/{{workflow.name}}"
 """Folder of a run in the bucket, as a WorkflowTemplate writes it."""
 
 SNAPSHOT_FILE = "snapshot.json"
+COLLECTED_FILE = "sources.json"
 METRICS_FILE = "metrics.json"
 VERDICT_FILE = "verdict.json"
 ROWS_FILE = "rows.json"
@@ -211,6 +212,16 @@ def pruned_key(pipeline: str) -> str:
 def seen_key(pipeline: str) -> str:
     """Return the key of the list of batches that some run of a pipeline has seen."""
     return f"pipelines/{pipeline}/seen.json"
+
+
+def collected_key(pipeline: str) -> str:
+    """Return the key of the list of files that a pipeline's sources had when they were last read."""
+    return f"pipelines/{pipeline}/{COLLECTED_FILE}"
+
+
+def kept_key(pipeline: str, sha256: str) -> str:
+    """Return the key at which the content of a source's file is kept, once for all runs."""
+    return f"pipelines/{pipeline}/data/{sha256}"
 
 
 def given_key(run: str) -> str:

@@ -18,6 +18,7 @@ from driftloop.plan.commands import check_commands
 from driftloop.plan.effects import COUNTED, choose_effects
 from driftloop.plan.environments import list_environments
 from driftloop.plan.findings import SpecFinding, format_location, format_names
+from driftloop.plan.sources import check_sources
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
 from driftloop.spec.data import Data
@@ -39,6 +40,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
     """Everything in a valid spec that does not fit together."""
     parts = (
         _check_data,
+        check_sources,
         _check_images,
         _check_pins,
         _check_steps,

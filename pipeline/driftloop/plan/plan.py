@@ -22,8 +22,10 @@ from driftloop.contract.handovers import (
     write_gates,
 )
 from driftloop.contract.layout import CLUSTER
+from driftloop.contract.limits import DATA_LIMIT
 from driftloop.contract.names import Names
 from driftloop.contract.quality import EstimateMethod
+from driftloop.contract.sources import SourceSettings
 from driftloop.errors import SpecError
 from driftloop.plan import images as refs
 from driftloop.plan.backends import can_rehearse
@@ -52,7 +54,7 @@ from driftloop.spec.detector import (
     Tabular,
     UserFunction,
 )
-from driftloop.spec.environment import NO_VARIABLES, Environment
+from driftloop.spec.environment import NO_VARIABLES, ConfigKey, Environment, SecretKey
 from driftloop.spec.evaluate import Evaluate
 from driftloop.spec.events import Events
 from driftloop.spec.labels import LabelledBatches
@@ -187,6 +189,10 @@ class Plan:
     """What columns are where they are learnt wrong."""
     data_bytes: int
     """Size of all batches together that a run reads at most."""
+    sources: tuple[SourceSettings, ...]
+    """Where batches come from besides the data's folder."""
+    source_keys: Environment
+    """Variables with their credentials."""
     steps: tuple[DataStepPlan, ...]
     train: Train
     train_image: str
@@ -356,6 +362,15 @@ class Plan:
         return json.dumps(to_json(limits))
 
     @property
+    def source_options(self) -> tuple[str, ...]:
+        """Options of commands that read the sources; none without any."""
+        if not self.sources:
+            return ()
+        sources = json.dumps([to_json(source) for source in self.sources])
+        bound = () if self.data_bytes == DATA_LIMIT else ("--max-bytes", str(self.data_bytes))
+        return ("--sources", sources, *bound)
+
+    @property
     def gates(self) -> str:
         """The gates as JSON, fields as in the spec."""
         return write_gates(
@@ -409,6 +424,8 @@ def make_plan(pipeline: Pipeline | Document, *, platform: PlatformFile | None = 
         target=spec.data.target,
         column_uses=spec.data.columns,
         data_bytes=memory_bytes(spec.data.max_size),
+        sources=tuple(source.make_settings(each) for each, source in spec.data.sources.items()),
+        source_keys=_list_source_keys(spec),
         steps=steps,
         train=spec.train,
         train_image=images[spec.train.image],
@@ -451,6 +468,13 @@ def make_plan(pipeline: Pipeline | Document, *, platform: PlatformFile | None = 
         observability=spec.observability,
         patches=spec.patches,
     )
+
+
+def _list_source_keys(spec: Spec) -> Environment:
+    keys: dict[str, str | SecretKey | ConfigKey] = {}
+    for name, source in spec.data.sources.items():
+        keys |= source.name_variables(name)
+    return Environment(keys, ())
 
 
 def _plan_steps(

@@ -39,6 +39,7 @@ def decision_deployment(plan: Plan) -> apps.Deployment:
                 names.broker_url,
             ),
             *("--data", plan.data),
+            *(("--sources",) if plan.sources else ()),
             *(("--labels",) if plan.takes_labels else ()),
             *_tracking_options(plan),
             *(("--rollback-webhook", names.rollback_url) if plan.rollback_on else ()),

@@ -11,6 +11,7 @@ from driftloop.spec.commands import Command, refuse_two_ways
 from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.pods import NO_SETTINGS, PodSettings
 from driftloop.spec.resources import Resources, Retries
+from driftloop.spec.sources import DataSource
 from driftloop.spec.values import (
     ColumnName,
     ColumnNames,
@@ -72,7 +73,13 @@ class Data(SpecModel):
     """Source of the labelled batches, and the steps before training."""
 
     uri: S3Uri
-    """Folder of labelled batches (.npz, .csv, .jsonl or .parquet files of rows)."""
+    """Folder of labelled batches (.npz, .csv, .jsonl or .parquet files of rows); it may be empty where there are
+    `sources`."""
+    sources: Annotated[dict[StepName, DataSource], Field(max_length=50)] = Field(
+        default_factory=dict
+    )
+    """Files and folders elsewhere, whose files are batches, too, by a name for each. What is new or changed there
+    when a run starts, or `train.newData` looks, is copied into the platform's bucket once."""
     steps: Annotated[tuple[DataStep, ...], Field(max_length=20)] = ()
     """Run in this order; each reads what the one before wrote."""
     heldout: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -92,7 +92,8 @@ def _choose_form(value: Any) -> str:
     return "text"
 
 
-def _check_value(value: Any) -> Any:
+def check_value(value: Any) -> Any:
+    """Return what may be the value of a variable; ValueError for a mapping that is no reference."""
     if isinstance(value, dict) and ("secret" in value) == ("config" in value):
         raise ValueError("must be a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`")
     return value
@@ -120,7 +121,7 @@ Variables = Annotated[
     dict[
         VariableName,
         Annotated[
-            VariableValue, BeforeValidator(_check_value, json_schema_input_type=VariableValue)
+            VariableValue, BeforeValidator(check_value, json_schema_input_type=VariableValue)
         ],
     ],
     Field(max_length=100),

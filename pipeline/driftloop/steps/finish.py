@@ -116,7 +116,8 @@ def command(
         EndEvent(run, progress.kind, progress.reason, progress.obstacle),
     )
     if run not in state.ended and progress.kind != "not-started":
-        progress = RunOutcome.now("not-started", "the run was not claimed", obstacle="busy")
+        why = f": {progress.reason}" if progress.kind == "failed" else ""
+        progress = RunOutcome.now("not-started", f"the run was not claimed{why}", obstacle="busy")
     outcome = store_outcome(settings.store, settings.bucket, run, progress)
     write_parameters(out, outcome=write_outcome(outcome), rollout="")
     options.print_progress(f"{run}: {outcome.text}")

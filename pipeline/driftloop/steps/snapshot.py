@@ -12,13 +12,20 @@ import click
 from driftloop.clients import s3
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, StoreObject
 from driftloop.contract.columns import TARGET, read_uses
-from driftloop.contract.documents import to_json
+from driftloop.contract.documents import LONGEST_FILE, parse_json, to_json
 from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.limits import DATA_LIMIT
 from driftloop.contract.names import find_given_model, is_forced, is_prompted
 from driftloop.contract.outcomes import Obstacle, RunOutcome
 from driftloop.contract.records import Snapshot, SnapshotBatch
-from driftloop.contract.trees import PRODUCTION_FILE, SNAPSHOT_FILE, run_key, snapshot_key
+from driftloop.contract.sources import TAGGED, CollectedFiles
+from driftloop.contract.trees import (
+    PRODUCTION_FILE,
+    SNAPSHOT_FILE,
+    kept_key,
+    run_key,
+    snapshot_key,
+)
 from driftloop.errors import StepError, StoreError
 from driftloop.git.head import read_head
 from driftloop.git.repository import Repository
@@ -67,6 +74,11 @@ MAX_OBJECTS = 50_000
     type=click.IntRange(min=1),
     help="Rows in batches new to production with fewer of which alarms and new data train nothing.",
 )
+@click.option(
+    "--sources",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="List of the files that were copied from sources: sources.json of `collect`.",
+)
 @options.out
 def command(
     *,
@@ -81,6 +93,7 @@ def command(
     signatures: str | None,
     max_bytes: int,
     least_rows: int | None,
+    sources: Path | None,
     out: Path,
 ) -> None:
     """Fix the data of this run, and fetch it together with production's model; writes `new`
@@ -107,7 +120,10 @@ def command(
 
     data, source = out / "data", s3.parse_location(uri)
     shutil.rmtree(data, ignore_errors=True)
-    batches = _fetch_batches(store, source, data / "all", max_bytes)
+    collected = _read_collected(sources)
+    batches = _fetch_batches(store, source, data / "all", max_bytes, collected)
+    batches += fetch_collected(store, settings.bucket, pipeline, collected, data / "all")
+    batches.sort(key=lambda batch: batch.key)
     recent = find_recent_keys(batches, earlier)
     _sort_batches(data, source, batches, recent)
     if features is not None:
@@ -246,15 +262,22 @@ def _read_snapshot(
 
 
 def _fetch_batches(
-    store: ObjectStore, source: StoreLocation, folder: Path, max_bytes: int
+    store: ObjectStore,
+    source: StoreLocation,
+    folder: Path,
+    max_bytes: int,
+    collected: CollectedFiles,
 ) -> list[SnapshotBatch]:
     try:
         objects = store.list_folder(source)
     except MissingObjectError as error:
-        raise StepError(
-            f"{source} does not exist", hint="create the bucket and put labelled batches there"
-        ) from error
-    _check_size(source, objects, max_bytes)
+        if not collected.files:
+            raise StepError(
+                f"{source} does not exist", hint="create the bucket and put labelled batches there"
+            ) from error
+        objects = []
+    if objects or not collected.files:
+        _check_size(source, objects, max_bytes - sum(file.size for file in collected.files))
     batches = []
     for entry in objects:
         name = source.relative_key(entry.key)
@@ -265,6 +288,40 @@ def _fetch_batches(
             )
         digest = store.get_file(StoreLocation(source.bucket, entry.key), file)
         batches.append(SnapshotBatch(name, file.stat().st_size, entry.etag, digest))
+    return batches
+
+
+def _read_collected(file: Path | None) -> CollectedFiles:
+    if file is None:
+        return CollectedFiles(())
+    text = file.read_bytes()
+    return CollectedFiles.read(parse_json(text, label=str(file), longest=LONGEST_FILE))
+
+
+def fetch_collected(
+    store: ObjectStore,
+    bucket: StoreLocation,
+    pipeline: str,
+    collected: CollectedFiles,
+    folder: Path,
+) -> list[SnapshotBatch]:
+    """Fetch the files that were copied from sources; StepError for one whose key a batch of the data's folder has."""
+    batches = []
+    for file in collected.files:
+        place = s3.join_inside(folder, file.key)
+        if place.exists():
+            raise StepError(
+                f"the data's folder has a batch {file.key}, and source {file.source} has, too",
+                hint="give the source another name, or the batch another folder",
+            )
+        at = bucket / kept_key(pipeline, file.sha256)
+        if (digest := store.get_file(at, place)) != file.sha256:
+            raise StepError(
+                describe_mismatch(at, f"sha256:{digest}", f"sha256:{file.sha256}"),
+                hint=f"somebody changed what was copied of {file.url}: delete it there, and the next run copies it again",
+            )
+        tag = f"{TAGGED}{file.sha256}"
+        batches.append(SnapshotBatch(file.key, file.size, tag, file.sha256, source=file.url))
     return batches
 
 

@@ -19,10 +19,10 @@ from driftloop.operations.ground import files
 from driftloop.operations.project.columns import check_columns
 from driftloop.operations.project.edited import EditedSpec, replace_ref
 from driftloop.plan import make_plan
-from driftloop.plan.environments import list_environments
+from driftloop.plan.environments import list_references
 from driftloop.plan.findings import format_location
 from driftloop.plan.images import ALIBI, list_images
-from driftloop.spec import Document
+from driftloop.spec import Document, InvalidSpec
 from driftloop.spec.environment import (
     ConfigKey,
     Reference,
@@ -134,18 +134,31 @@ def require_own_values(held: OwnValues, document: Document) -> None:
     have. The folder of the file that it names is ignored by git then, before a person writes there."""
     problems: list[str] = []
     missing: list[Missing] = []
-    for place, environment in list_environments(document.pipeline):
-        for at, reference in environment.walk_references():
-            wanted = _name_reference(reference)
-            if held.has(wanted):
-                continue
-            location = (*place, *at)
-            message = f"{format_location(location)} takes {describe_missing(wanted)}"
-            problems.append(str(document.source.problem(location, message)))
-            missing.append(wanted)
+    for location, reference in list_references(document.pipeline):
+        wanted = _name_reference(reference)
+        if held.has(wanted):
+            continue
+        message = f"{format_location(location)} takes {describe_missing(wanted)}"
+        problems.append(str(document.source.problem(location, message)))
+        missing.append(wanted)
     if problems:
         StateFolder(held.file.parent).ignore_in_git()
         raise LocalError("\n".join(problems), hint=held.explain_lines(missing))
+
+
+def refuse_local_sources(document: Document) -> None:
+    """Raise InvalidSpec for a source that is a path of one machine: no pod of a cluster has it."""
+    problems = [
+        document.source.problem(
+            location := ("spec", "data", "sources", name, "url"),
+            f"{format_location(location)} is `{source.url[0]}`, a path of this machine, which a cluster does not have",
+            hint="put the files into the bucket with `driftloop data put`, or behind https or an object store",
+        )
+        for name, source in document.pipeline.spec.data.sources.items()
+        if source.address.kind == "file"
+    ]
+    if problems:
+        raise InvalidSpec(problems)
 
 
 def _name_reference(reference: Reference) -> Missing:

@@ -18,7 +18,16 @@ from driftloop.contract.trees import (
 FileKind = Literal["record", "work", "step", "trial", "log", "model"]
 FILE_KINDS: tuple[FileKind, ...] = get_args(FileKind)
 
-WORK_FOLDERS = ("data", "split", "production", "checkpoints", "detectors", "requests", "given")
+WORK_FOLDERS = (
+    "data",
+    "split",
+    "production",
+    "checkpoints",
+    "detectors",
+    "requests",
+    "given",
+    "sources",
+)
 """Folders by which the steps of a run hand files on: once it has ended nothing reads them."""
 SETTLED = HOUR
 """Seconds after the end of a run in which nothing of it goes: its rollout is just being committed."""

@@ -18,6 +18,7 @@ from driftloop.contract.trees import (
     METADATA_FILE,
     METRICS_FILE,
     PRODUCTION_FILE,
+    kept_key,
     release_key,
     spec_path,
 )
@@ -98,7 +99,7 @@ def reproduce_run(
     steps = {step.name: step for step in loop_steps(plan, ()) if isinstance(step, WorkflowStep)}
     attempt = _Attempt(plan, steps, trial, state, work, report)
     data = work / "data"
-    fetch_batches(place, snapshot, data)
+    fetch_batches(place, found.pipeline, snapshot, data)
     report(f"data: {len(snapshot.batches)} batches, each as the run saw it")
     for step in plan.steps:
         data = _run_step(attempt, f"data-{step.name}", {"data": data})["data"]
@@ -108,7 +109,7 @@ def reproduce_run(
     return _compare(place, found, plan, trained, evaluated)
 
 
-def fetch_batches(place: RunPlace, snapshot: Snapshot, folder: Path) -> None:
+def fetch_batches(place: RunPlace, pipeline: str, snapshot: Snapshot, folder: Path) -> None:
     """Fetch the batches of a snapshot as the step snapshot lays them out; StepError names each that
     is gone or another one now."""
     for side in ("earlier", "recent"):
@@ -117,7 +118,10 @@ def fetch_batches(place: RunPlace, snapshot: Snapshot, folder: Path) -> None:
     problems = []
     for batch in snapshot.batches:
         file = folder / ("recent" if batch.recent else "earlier") / batch.key
-        if (problem := _fetch_batch(place, source, batch, file)) is not None:
+        at = source / batch.key
+        if batch.source is not None:
+            at = place.bucket / kept_key(pipeline, batch.sha256)
+        if (problem := _fetch_batch(place, at, batch, file)) is not None:
             problems.append(problem)
     if problems:
         listed = "\n".join(problems[:MOST_NAMED])
@@ -129,14 +133,14 @@ def fetch_batches(place: RunPlace, snapshot: Snapshot, folder: Path) -> None:
 
 
 def _fetch_batch(
-    place: RunPlace, source: StoreLocation, batch: SnapshotBatch, file: Path
+    place: RunPlace, at: StoreLocation, batch: SnapshotBatch, file: Path
 ) -> str | None:
     try:
-        digest = place.store.get_file(source / batch.key, file)
+        digest = place.store.get_file(at, file)
     except MissingObjectError:
-        return f"{source / batch.key} is gone, it was sha256:{batch.sha256}"
+        return f"{at} is gone, it was sha256:{batch.sha256}"
     if digest != batch.sha256:
-        return f"{source / batch.key} has changed: it is sha256:{digest}, was sha256:{batch.sha256}"
+        return f"{at} has changed: it is sha256:{digest}, was sha256:{batch.sha256}"
     return None
 
 

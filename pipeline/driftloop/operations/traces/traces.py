@@ -188,6 +188,7 @@ def trace_batch(place: TracePlace, name: str) -> Trace:
             continue
         for batch in snapshot.batches if snapshot is not None else ():
             full = f"{snapshot.uri.rstrip('/')}/{batch.key}" if snapshot is not None else batch.key
+            full = batch.source or full
             if name not in (batch.key, full) and batch.sha256 != wanted:
                 continue
             batches[batch.key, batch.sha256] = _link_batch(batch.key, batch.sha256, batch.size)

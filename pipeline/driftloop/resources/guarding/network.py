@@ -38,7 +38,7 @@ from driftloop.plan import Plan
 from driftloop.resources import decision, judge, parts, recorder
 from driftloop.resources.serving import serving_backend
 from driftloop.resources.serving.servers import installs_packages
-from driftloop.resources.workflows.steps import CLAIM, FINISH, JUDGE
+from driftloop.resources.workflows.steps import CLAIM, FINISH, JUDGE, SOURCES
 from driftloop.resources.workflows.steps import COMPONENT as STEPS
 
 COMPONENT = "network"
@@ -173,6 +173,9 @@ def _build_roles(plan: Plan) -> Iterator[NetworkRole]:
         _select_all(rollout),
         calls=(OutgoingCall(_own_pods(judges), (SERVICE_PORT,), home),),
     )
+    if calls := _list_source_calls(plan):
+        reading = _select_all({**steps, REACHES_LABEL: SOURCES})
+        yield NetworkRole("steps-sources", reading, calls=calls)
     asking = OpenPort(WEBHOOK_PORT, (PortCaller(_own_pods(decides), home, names.decision),))
     yield NetworkRole("webhook", _select_all(webhook), (asking,), (nats,))
     yield NetworkRole("sensor", _select_all(sensor), calls=(nats, outside))
@@ -293,6 +296,18 @@ def _pods_in(namespace: str, **labels: str) -> Peer:
 
 def _call_platform(namespace: str, port: int, **labels: str) -> OutgoingCall:
     return OutgoingCall(_pods_in(namespace, **labels), (port,), namespace)
+
+
+def _list_source_calls(plan: Plan) -> tuple[OutgoingCall, ...]:
+    """Return what sources of data need beyond the ports that every step's pod has."""
+    calls: list[OutgoingCall] = []
+    for source in plan.sources:
+        web = (*source.urls, *(f"https://{host}" for host in source.redirects))
+        for url in web if source.address.kind == "https" else filter(None, (source.endpoint,)):
+            call = _call_server(url)
+            if call not in calls and not (call.peer is None and set(call.ports) <= set(OUTSIDE)):
+                calls.append(call)
+    return tuple(calls)
 
 
 def _call_server(url: str) -> OutgoingCall:

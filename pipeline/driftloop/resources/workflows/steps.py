@@ -28,11 +28,12 @@ IN, OUT = WORK_IN, WORK_OUT
 PARAMETERS = f"{OUT}/parameters"
 """Folder with one file for each output parameter."""
 COMPONENT = "workflows"
-GIT, CLAIM, FINISH, JUDGE = "git", "nats", "nats-broker", "judge"
-"""Values of `REACHES_LABEL`, of pods that need more than storage: all of them git, the others what they say, too.
+GIT, CLAIM, FINISH, JUDGE, SOURCES = "git", "nats", "nats-broker", "judge", "sources"
+"""Values of `REACHES_LABEL`, of pods that need more than storage: all but the last of them git, the others what they say, too.
 A user's code reaches none of these."""
 
-_SMALL = Resources(cpu="50m", memory="256Mi")
+SMALL = Resources(cpu="50m", memory="256Mi")
+"""What a step of ours has by default."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,7 @@ def own_step(
     variables: tuple[str, ...] = (),
     inputs: tuple[InputParameter | InputArtifact, ...] = (),
     outputs: tuple[OutputParameter | OutputArtifact, ...] = (),
-    resources: Resources = _SMALL,
+    resources: Resources = SMALL,
     deadline: int = 1800,
     retries: int = 0,
     reaches: str | None = None,
@@ -259,6 +260,7 @@ def own_step(
     folders: tuple[core.VolumeMount, ...] = (),
     sidecars_volumes: tuple[core.Volume, ...] = (),
     pod: PodSettings = NO_SETTINGS,
+    environment: Environment = NO_VARIABLES,
 ) -> WorkflowStep:
     """Build a step that runs `driftloop step …` in the platform's image.
 
@@ -287,6 +289,7 @@ def own_step(
         folders=folders,
         sidecars_volumes=sidecars_volumes,
         pod=pod,
+        environment=environment,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from driftloop.contract.accounts import NatsRole
 from driftloop.contract.limits import DATA_LIMIT
 from driftloop.contract.names import ON_NEW_DATA, SCHEDULE_CAUSE
+from driftloop.contract.trees import COLLECTED_FILE
 from driftloop.kube import core
 from driftloop.plan import DataStepPlan, Plan
 from driftloop.plan.plan import whole_seconds
@@ -30,6 +31,8 @@ from driftloop.resources.workflows.steps import (
     OUT,
     PARAMETERS,
     RUN,
+    SMALL,
+    SOURCES,
     InputArtifact,
     InputParameter,
     ObjectCreation,
@@ -53,6 +56,9 @@ from driftloop.spec.resources import Resources
 
 QUEUEING = 6 * 3600
 """Seconds a run may spend beside its users' functions: our own steps, and pods waiting for room."""
+
+COLLECTING = 4 * 3600
+"""Seconds in which a step has to be done with the sources of the data."""
 
 _DECISION, _CAUSE = "{{workflow.parameters.decision}}", "{{workflow.parameters.cause}}"
 _MEDIUM = Resources(cpu="100m", memory="512Mi")
@@ -100,6 +106,7 @@ def loop_steps(
     answers = fit_answer_steps(plan) if rehearse else ()
     data, prepared = _data_steps(plan)
     return (
+        *_collect_steps(plan),
         _snapshot_step(plan),
         *data,
         _split_step(plan, *prepared),
@@ -140,10 +147,17 @@ def _look_for_data(plan: Plan, main: StepGraph) -> tuple[WorkflowNode, ...]:
     look = own_step(
         plan,
         "look",
-        ("look", "--pipeline", plan.names.pipeline, "--uri", plan.data, "--out", PARAMETERS),
+        (
+            *("look", "--pipeline", plan.names.pipeline, "--uri", plan.data),
+            *(*plan.source_options, "--out", PARAMETERS),
+        ),
         variables=parts.S3,
+        environment=plan.source_keys,
         outputs=(OutputParameter("new"),),
+        resources=_MEDIUM if plan.sources else SMALL,
+        deadline=COLLECTING if plan.sources else 1800,
         retries=2,
+        reaches=SOURCES if plan.sources else None,
     )
     when = ParameterEquals(look.name, "new", "true")
     return StepGraph(
@@ -172,6 +186,25 @@ def _claim_step(plan: Plan) -> WorkflowStep:
     )
 
 
+def _collect_steps(plan: Plan) -> tuple[WorkflowStep, ...]:
+    """Build the step that copies what is new at the sources; none without any."""
+    if not plan.sources:
+        return ()
+    collect = own_step(
+        plan,
+        "collect",
+        ("collect", "--pipeline", plan.names.pipeline, *plan.source_options, "--out", OUT),
+        variables=parts.S3,
+        environment=plan.source_keys,
+        outputs=(artifact_to("sources", f"{RUN}/sources"),),
+        resources=_MEDIUM,
+        deadline=COLLECTING,
+        retries=2,
+        reaches=SOURCES,
+    )
+    return (collect,)
+
+
 def _snapshot_step(plan: Plan) -> WorkflowStep:
     cached = plan.train.cache is not None or any(step.cache is not None for step in plan.steps)
     return own_step(
@@ -184,7 +217,10 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
             *_least_rows(plan),
             *(plan.column_options if plan.raw_features is not None else ()),
             *(("--signatures", plan.signatures) if plan.signatures is not None else ()),
+            *(("--sources", f"{IN}/sources/{COLLECTED_FILE}") if plan.sources else ()),
         ),
+        needs=("collect",) if plan.sources else (),
+        inputs=(artifact_from("collect", "sources"),) if plan.sources else (),
         variables=(
             *parts.S3,
             *parts.GIT,

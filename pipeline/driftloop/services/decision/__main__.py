@@ -42,6 +42,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--data", default="", help="folder of the batches; looked at while alarms wait for new ones"
     )
     parser.add_argument(
+        "--sources",
+        action="store_true",
+        help="the pipeline has sources of data: what was copied of them counts, too",
+    )
+    parser.add_argument(
         "--labels", action="store_true", help="take labels: a monitor of the pipeline reads them"
     )
     parser.add_argument(
@@ -66,7 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
         reader_url=NATS_ROLES[NatsRole.READER].read(os.environ),
         token=WEBHOOK_TOKEN.read(os.environ),
         head=HeadReader.from_environment(os.environ, arguments.pipeline),
-        look=DataLook.from_environment(os.environ, arguments.pipeline, arguments.data),
+        look=DataLook.from_environment(
+            os.environ, arguments.pipeline, arguments.data, collected=arguments.sources
+        ),
         data=arguments.data,
         labels=arguments.labels,
         bucket=StoreLocation(bucket) if (bucket := os.environ.get(S3_BUCKET.environment)) else None,
