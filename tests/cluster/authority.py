@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
 
-def pair(*, size=2048, days=365):
+def pair(*, size=2048, days=365, age=400):
     """(certificate PEM, private key PEM)"""
     key = rsa.generate_private_key(public_exponent=65537, key_size=size)
     now = datetime.now(UTC)
@@ -19,7 +19,7 @@ def pair(*, size=2048, days=365):
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - timedelta(days=400))
+        .not_valid_before(now - timedelta(days=age))
         .not_valid_after(now + timedelta(days=days))
         .sign(key, hashes.SHA256())
     )

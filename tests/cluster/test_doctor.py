@@ -215,15 +215,28 @@ def test_an_endpoint_with_a_scheme_is_what_argo_can_t_use():
     assert "http://host:8333" in text
 
 
-@pytest.mark.parametrize(("days", "levels"), [(400, []), (7, [Level.NOTE]), (-1, [Level.WRONG])])
-def test_a_webhook_s_certificate(days, levels):
-    bundle = base64.b64encode(pair(days=days)[0]).decode()
+@pytest.mark.parametrize(
+    ("days", "passed", "levels"),
+    [
+        (400, 0, []),
+        (400, 380, [Level.NOTE]),
+        (400, 399.8, [Level.WRONG]),
+        # Knative's, which it renews a day before its end
+        (7, 0, []),
+        (7, 5.9, []),
+        (7, 6.8, [Level.WRONG]),
+    ],
+)
+def test_a_webhook_s_certificate(days, passed, levels):
+    bundle = base64.b64encode(pair(days=days, age=0)[0]).decode()
     hook = {
         "metadata": {"name": "seldon"},
         "webhooks": [{"clientConfig": {"caBundle": bundle}}] * 2,
     }
     path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
-    assert [f.level for f in doctor.webhooks(Answers({path: {"items": [hook]}}))] == levels
+    now = datetime.now(UTC) + timedelta(days=passed)
+    found = doctor.webhooks(Answers({path: {"items": [hook]}}), now)
+    assert [finding.level for finding in found] == levels
 
 
 def test_a_deployment_that_does_not_come_up():

@@ -54,6 +54,8 @@ _CRDS = (
         "see Kustomization knative-eventing",
     ),
 )
+SOON = timedelta(days=30)
+"""Time before the end of a webhook's certificate that is told."""
 _OPTIONAL = (
     (
         "Seldon Core",
@@ -297,18 +299,20 @@ def webhooks(reader: Reader, now: datetime | None = None) -> Findings:
                 "",
             }
             for bundle in bundles:
-                until = _until(bundle)
-                if until is None:
+                times = _read_times(bundle)
+                if times is None:
                     yield DoctorFinding(
                         Level.WRONG,
                         f"webhook {name_item(webhook)} has a certificate that can't be read",
                     )
-                elif until < now + timedelta(days=30):
-                    # Knative's last a week and are renewed by their own controller a day before
-                    level = Level.WRONG if until < now + timedelta(hours=12) else Level.NOTE
+                    continue
+                until, lasts = times
+                expires = until < now + timedelta(hours=12)
+                # one that lasts a week, as Knative's do, is renewed by its owner a day before
+                if expires or (until < now + SOON and lasts > SOON):
                     fix = "if its owner does not renew it (Knative and cert-manager do), upgrade or reinstall the owner"
                     yield DoctorFinding(
-                        level,
+                        Level.WRONG if expires else Level.NOTE,
                         f"webhook {name_item(webhook)}'s certificate expires on {until:%Y-%m-%d}",
                         fix,
                     )
@@ -419,9 +423,11 @@ def _shut(reader: Reader, namespace: str, settings: dict[str, str]) -> Findings:
             )
 
 
-def _until(bundle: str) -> datetime | None:
+def _read_times(bundle: str) -> tuple[datetime, timedelta] | None:
+    """Return when the first certificate of a bundle ends, and how long it lasts in all; None when they can't be read."""
     try:
         certificates = x509.load_pem_x509_certificates(base64.b64decode(bundle))
     except ValueError:
         return None
-    return min(certificate.not_valid_after_utc for certificate in certificates)
+    first = min(certificates, key=lambda certificate: certificate.not_valid_after_utc)
+    return first.not_valid_after_utc, first.not_valid_after_utc - first.not_valid_before_utc
