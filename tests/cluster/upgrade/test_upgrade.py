@@ -4,6 +4,7 @@ CLUSTER_TEST_BEFORE is a checkout of the older version with its environment in `
 registry under ghcr.io/driftloop, and those of this version below registry.acme.test/loop (`tests/cluster/wheel`).
 """
 
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,8 @@ from cluster.world import BACKEND, ROOT, SPEC, N
 from uv import find_uv_bin
 
 BEFORE = os.environ.get("CLUSTER_TEST_BEFORE")
+AFTER = Path(os.environ.get("CLUSTER_TEST_AFTER", ROOT / ".venv")) / "bin"
+"""Programs of this version, whose images are below LOOP."""
 pytestmark = pytest.mark.skipif(BEFORE is None, reason="CLUSTER_TEST_BEFORE is not set")
 CHANGES = (
     ("{steps: [10, 50], every: 5s, requests: 25", "{steps: [20, 50], every: 5s, requests: 40"),
@@ -105,7 +108,7 @@ def test_the_upgrade_fails_no_request(it, registry):
     start = it.traffic.turn("rotated")
     it.answered(40)
     weights = it.routed()
-    shell = open_shell(it, ROOT / ".venv" / "bin")
+    shell = open_shell(it, AFTER)
     copy = it.folder / "home" / "cluster-repository"
     said = shell.run(
         "exec 2>&1\ngit pull -q --rebase\ngit rm -rq cluster/infrastructure cluster/optional .sourceignore --ignore-unmatch\n"
@@ -122,7 +125,7 @@ def test_the_upgrade_fails_no_request(it, registry):
         "apply",
         "-f",
         "-",
-        stdin=str(__import__("json").dumps(pull_secret("acme-registry", N, USER, PASSWORD))),
+        stdin=json.dumps(pull_secret("acme-registry", N, USER, PASSWORD)),
     )
     said = shell.run(
         "exec 2>&1\ndriftloop validate .\ngit add -A\ngit commit -qm 'Upgrade the platform'\ngit push -q origin HEAD:main",
