@@ -111,7 +111,7 @@ def expected(name: str) -> dict[str, str]:
     """File below the pipeline's folder -> text that should be in it."""
     files = tree(name)
     if name not in WHOLE:
-        return {"changes.diff": _diff(base_tree(name), files)}
+        return {"changes.diff": compare_trees(base_tree(name), files)}
     folders: dict[str, str] = {}
     for path, text in files.items():
         file = f"expected/{path.partition('/')[0]}.yaml"
@@ -126,7 +126,8 @@ def recorded(name: str) -> dict[str, str]:
     return {file.relative_to(folder).as_posix(): file.read_text() for file in files}
 
 
-def _diff(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+def compare_trees(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """Return the differences of two trees, by file."""
     lines: list[str] = []
     for path in sorted(before.keys() | after.keys()):
         old, new = (files.get(path, "").splitlines(keepends=True) for files in (before, after))

@@ -29,7 +29,7 @@ def test_a_file_that_names_its_folder_alone_has_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("  paths: clusters/prod\n", ":5:3: spec.paths is not a known key, must be one of: `branch`, `flux`"),
+        ("  paths: clusters/prod\n", ":5:3: spec.paths is not a known key, must be one of: `argocd`, `branch`, `flux`, `follows`"),
         ("  branch: main\n", ":4:1: spec.path is missing, must be given"),
         ("  path: ../prod\n", ":5:9: spec.path is `../prod`, must be a folder below the repository's root"),
         ("  path: .\n", ":5:9: spec.path is `.`, must be a folder below the repository's root"),
@@ -39,6 +39,21 @@ def test_a_file_that_names_its_folder_alone_has_the_defaults() -> None:
          ":6:22: spec.images.registry is `https://acme`, must be a registry with folders in it"),
         ("  path: c/prod\n  flux: {sourceRef: {kind: Bucket}}\n",
          ":6:28: spec.flux.sourceRef.kind is `Bucket`, must be `GitRepository`"),
+        ("  path: c/prod\n  follows: argo\n", ":6:12: spec.follows is `argo`, must be one of: `flux`, `argocd`"),
+        ("  path: c/prod\n  follows: argocd\n", "spec.argocd is missing, must be given with `follows: argocd`"),
+        ("  path: c/prod\n  argocd: {repository: 'https://git.acme.example/c.git'}\n",
+         ":6:11: spec.argocd is a mapping, must be left out with `follows: flux`"),
+        ("  path: c/prod\n  follows: argocd\n  argocd: {repository: 'https://git.acme.example/c.git'}\n  flux: {dependsOn: []}\n",
+         ":8:9: spec.flux is a mapping, must be left out with `follows: argocd`"),
+        ("  path: c/prod\n  follows: argocd\n  argocd: {repository: 'https://git.acme.example/c.git'}\n"
+         "  notifications: {flux: everything}\n",
+         ":8:25: spec.notifications.flux is `everything`, must be left out with `follows: argocd`"),
+        ("  path: c/prod\n  argocd: {repository: 'https://eve:secret@git.acme.example/c.git'}\n",
+         "must hold no password: Argo CD has its credentials in Secrets"),
+        ("  path: c/prod\n  follows: argocd\n  argocd: {repository: 'https://git.acme.example/c.git'}\n"
+         "  secrets: {type: sops}\n",
+         "spec.secrets.type is `sops`, must be another one with `follows: argocd`"),
+        ("  path: c/prod\n  argocd: {repository: ./cluster.git}\n", "must be the address of a git repository, such as"),
         ("  path: c/prod\n  objectStore: {serviceAccountAnnotations: {a/b: c}}\n",
          "must be left out with `credentials: keys`"),
     ],

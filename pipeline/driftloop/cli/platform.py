@@ -43,6 +43,9 @@ DIFF_EXAMPLES = """\b
 Examples:
   driftloop platform diff
   driftloop platform diff ../cluster-repository -o json"""
+ARGOCD_EXAMPLES = """\b
+Examples:
+  driftloop platform argocd driftloop/prod/platform.yaml | kubectl apply --server-side -f -"""
 UPGRADE_EXAMPLES = """\b
 Examples:
   driftloop platform upgrade --dry-run
@@ -242,3 +245,22 @@ def _to_json(change: PlatformChange, *, written: bool) -> dict[str, object]:
             for each in change.conflicts
         ],
     }
+
+
+@command.command("argocd", epilog=ARGOCD_EXAMPLES)
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def argocd(*, file: Path) -> None:
+    """Print what Argo CD needs to follow the cluster of platform file FILE: an Application that
+    reads its folder, and the keys of `argocd-cm` by which it knows the health of a pipeline's
+    objects.
+
+    FILE is its path in the repository. With `kubectl apply --server-side` other keys of
+    `argocd-cm` stay as they are.
+    """
+    from driftloop.operations.platform.following import list_follower_objects
+    from driftloop.platform import parse_platform
+    from driftloop.text.dump import dump_yaml
+
+    platform = parse_platform(file.read_text(), path=file.as_posix())
+    objects = list_follower_objects(platform)
+    click.echo("---\n".join(dump_yaml(item.dump_object()) for item in objects), nl=False)

@@ -160,15 +160,28 @@ class KubernetesClient:
             "kustomize.toolkit.fluxcd.io", "v1", namespace, "kustomizations", name
         )
 
+    def get_application(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """An Application of Argo CD, or None."""
+        return self.get_object("argoproj.io", "v1alpha1", namespace, "applications", name)
+
+    def request_refresh(self, namespace: str, application: str) -> str | None:
+        """Ask Argo CD to look at the repository now, as `argocd app get --refresh` does; the reason when the API does
+        not take it."""
+        path = f"/apis/argoproj.io/v1alpha1/namespaces/{quote(namespace)}/applications/{quote(application)}"
+        return self._annotate(path, {"argocd.argoproj.io/refresh": "normal"})
+
     def request_fetch(self, namespace: str, source: str) -> str | None:
         """Ask Flux to fetch a GitRepository now, as `flux reconcile source git` does; the reason
         when the API does not take it."""
         base = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{quote(namespace)}"
         path = f"{base}/gitrepositories/{quote(source)}"
         now = datetime.now(UTC).isoformat()
-        patch = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": now}}}
+        return self._annotate(path, {"reconcile.fluxcd.io/requestedAt": now})
+
+    def _annotate(self, path: str, annotations: Mapping[str, str]) -> str | None:
+        """Add annotations to an object; the reason when the API does not take it."""
         try:
-            answer = self._patch(path, patch)
+            answer = self._patch(path, {"metadata": {"annotations": dict(annotations)}})
         except KubernetesUnreachableError as error:
             return error.message
         return None if answer is not None else f"{path} does not exist"

@@ -5,10 +5,11 @@ import base64
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import assert_never
 
 from cryptography import x509
 
-from driftloop.cluster import network, secrets
+from driftloop.cluster import argocd, network, secrets
 from driftloop.cluster.credentials import OWN
 from driftloop.cluster.findings import DoctorFinding, Findings, Level
 from driftloop.cluster.pods import altered, crashes, placements, starts
@@ -33,6 +34,8 @@ from driftloop.contract.names import (
 )
 from driftloop.errors import PipelineError
 from driftloop.platform import PlatformFile, default_platform
+from driftloop.platform.argocd import ArgoCd
+from driftloop.platform.model import Flux
 from driftloop.text.load import load_mapping
 
 DEFAULT = default_platform("dev")
@@ -43,7 +46,6 @@ OLDEST = (1, 34)
 
 # component, a CRD of it that we use, who needs it
 _CRDS = (
-    ("Flux", "kustomizations.kustomize.toolkit.fluxcd.io", "`flux bootstrap` installs it"),
     ("Istio", "virtualservices.networking.istio.io", f"see Kustomization {FLUX_BASE}"),
     ("Argo Workflows", "workflowtemplates.argoproj.io", "see Kustomization argo-workflows"),
     ("Argo Events", "sensors.argoproj.io", "see Kustomization argo-events"),
@@ -87,10 +89,9 @@ def version(reader: Reader) -> Findings:
 
 
 def crds(reader: Reader, ground: PlatformFile = DEFAULT) -> Findings:
-    """The kinds that pipelines consist of, and those that Secrets are kept in."""
+    """The kinds that pipelines consist of, those that Secrets are kept in, and those of what applies them."""
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    first, *others = _CRDS
-    needed = (first, *secrets.list_crds(ground.spec.secrets), *others)
+    needed = (_find_follower(ground), *secrets.list_crds(ground.spec.secrets), *_CRDS)
     for required, table in ((True, needed), (False, _OPTIONAL)):
         for component, name, note in table:
             if reader.get(f"{path}/{name}") is not None:
@@ -101,6 +102,28 @@ def crds(reader: Reader, ground: PlatformFile = DEFAULT) -> Findings:
                 )
             else:
                 yield DoctorFinding(Level.NOTE, f"{component} is not installed", note)
+
+
+def _find_follower(ground: PlatformFile) -> tuple[str, str, str]:
+    match ground.spec.follower:
+        case Flux():
+            kind = "kustomizations.kustomize.toolkit.fluxcd.io"
+            return ("Flux", kind, "`flux bootstrap` installs it")
+        case ArgoCd():
+            return ("Argo CD", "applications.argoproj.io", "install it, with its CRDs")
+        case other:
+            assert_never(other)
+
+
+def follower(reader: Reader, ground: PlatformFile = DEFAULT) -> Findings:
+    """What applies the repository."""
+    match ground.spec.follower:
+        case Flux():
+            yield from flux(reader)
+        case ArgoCd() as own:
+            yield from argocd.examine_applications(reader, ground, own)
+        case other:
+            assert_never(other)
 
 
 def flux(reader: Reader) -> Findings:
@@ -150,8 +173,8 @@ def events(reader: Reader) -> Findings:
 
 def flux_objects(reader: Reader, ground: PlatformFile) -> Findings:
     """The source and the Kustomizations that a platform file names."""
-    own = ground.spec.flux
-    if not ground.layout.is_declared:
+    own = ground.spec.follower
+    if not isinstance(own, Flux) or not ground.layout.is_declared:
         return
     source = own.source_ref
     home = source.namespace or own.namespace
@@ -327,12 +350,12 @@ def gpus(reader: Reader) -> Findings:
 
 
 CHECKS: tuple[Callable[[TextReader], Findings], ...] = (
-    version, flux, signatures, events, jetstream, deployments,
+    version, signatures, events, jetstream, deployments,
     altered, crashes, placements, starts, autoscalers, webhooks, gpus,
 )  # fmt: skip
 
 GROUND_CHECKS: tuple[Callable[..., Findings], ...] = (
-    crds, secrets.find_unmade, secrets.find_keys_of_flux, secrets.users, platform, gateway, flux_objects,
+    crds, follower, secrets.find_unmade, secrets.find_keys_of_flux, secrets.users, platform, gateway, flux_objects,
 )  # fmt: skip
 """Those that ask for what a platform file says."""
 

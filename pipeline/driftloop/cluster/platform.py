@@ -178,7 +178,15 @@ def tree(
     own_store: bool,
 ) -> PlatformChange:
     """Return what is written for the namespaces of `credentials`: a folder each below
-    cluster/platform/<cluster>, and the Flux object that applies them."""
+    cluster/platform/<cluster>, and the Flux object that applies them. PipelineError where Argo CD follows the
+    repository: some of it Flux fills in."""
+    ground = own.ground
+    if ground.spec.follows != "flux":
+        raise PipelineError(
+            f"{ground.path}: {ground.layout.follower} follows the repository, and `secrets init` writes what Flux applies",
+            hint="make the ConfigMap and the Secrets of each pipeline's namespace as you make others; the guide on Argo CD "
+            "has their keys, and `driftloop doctor` looks for them",
+        )
     cluster, base, present = own.ground.cluster, own.base, own.present
     is_keyless = own.ground.spec.object_store.credentials == "workload-identity"
     change = PlatformChange()

@@ -7,6 +7,7 @@ says where these stand in a repository that somebody else has laid out.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, assert_never
 
 from driftloop.contract import trees
 from driftloop.contract.documents import document_key, from_json, is_text, parse_json, to_json
@@ -18,7 +19,21 @@ CLUSTER = "dev"
 """Name of the cluster of those who name none."""
 PLATFORM_FILE = "platform.yaml"
 """Name of a platform file; its folder holds the trees of its cluster."""
+FollowerKind = Literal["flux", "argocd"]
+"""What follows a cluster repository and applies it. A member more is a case more of each `match` on it, and of those on
+`PlatformSpec.follower`."""
 _OWN_FOLDERS = ("pipelines/", f"{trees.ACCESS}/")
+
+
+def name_follower(kind: FollowerKind) -> str:
+    """Return the name of what follows a repository, as messages have it."""
+    match kind:
+        case "flux":
+            return "Flux"
+        case "argocd":
+            return "Argo CD"
+        case _:
+            assert_never(kind)
 
 
 @dataclass(frozen=True)
@@ -27,13 +42,17 @@ class Layout:
 
     cluster: str = document_key("cluster", "the name of a cluster", is_text)
     path: str = document_key("path", "a folder of the repository", is_text)
-    """Folder that Flux reads first, with the Flux objects of all pipelines."""
+    """Folder that Flux or Argo CD reads first, with its objects of all pipelines."""
     root: str = document_key("root", "a folder of the repository", lambda value: True, default="")
     """Folder of the trees; empty for the repository's own."""
     flux_namespace: str = document_key(
         "fluxNamespace", "the name of a namespace", is_text, default=FLUX_NAMESPACE
     )
     """Namespace of the pipelines' Flux Kustomizations."""
+    argocd_namespace: str | None = document_key(
+        "argocdNamespace", "the name of a namespace", is_text, default=None, omits_none=True
+    )
+    """Namespace of the pipelines' Applications; None where Flux follows the repository."""
     is_declared: bool = True
     """False for that of a cluster without a platform file."""
 
@@ -41,6 +60,21 @@ class Layout:
     def text(self) -> str:
         """The layout as the environment variable has it."""
         return json.dumps(to_json(self))
+
+    @property
+    def follows(self) -> FollowerKind:
+        """What follows the repository."""
+        return "flux" if self.argocd_namespace is None else "argocd"
+
+    @property
+    def follower_namespace(self) -> str:
+        """Namespace of the objects by which the repository is applied."""
+        return self.argocd_namespace or self.flux_namespace
+
+    @property
+    def follower(self) -> str:
+        """Name of what follows the repository, as messages have it."""
+        return name_follower(self.follows)
 
     def place(self, path: str) -> str:
         """Return where a file stands in the repository."""

@@ -61,6 +61,9 @@ CLUSTER_DOMAIN = "svc.cluster.local"
 FLUX_NAMESPACE = "flux-system"
 FLUX_SOURCE = "flux-system"
 """GitRepository that `flux bootstrap` makes."""
+ARGOCD_NAMESPACE = "argocd"
+ARGOCD_APPLICATION = "driftloop"
+"""Application that reads a cluster's folder, which a platform engineer makes."""
 FLUX_BASE = "infra-base"
 """Flux Kustomization of what everything else needs: Sealed Secrets, Istio's CRDs."""
 FLUX_CONTROLLERS = "infra-controllers"
@@ -202,7 +205,7 @@ LONGEST_MONITOR = 18
 """Characters of a monitor's name: with those of a pipeline, `P-decision-NAME` stays within 63. It has no
 hyphen, so that `P-NAME` is nothing of another pipeline."""
 OWN_PARTS = frozenset({
-    "access", "advance", "cron", "data", "decision", "deployments", "events", "executor", "finish", "flux",
+    "access", "advance", "argocd", "cron", "data", "decision", "deployments", "events", "executor", "finish", "flux",
     "judge", "mesh", "mirror", "model", "monitors", "network", "prune", "recorder", "release", "retrain",
     "rollback", "runs", "sensor", "serving", "starter", "steps", "train", "unready", "watching", "withdrawn", "workflows",
 })  # fmt: skip
@@ -268,6 +271,16 @@ class Names:
     def flux(self) -> str:
         """ServiceAccount in Flux's namespace, by whose rights the pipeline is applied."""
         return f"{self.pipeline}-flux"
+
+    @property
+    def argocd(self) -> str:
+        """ServiceAccount in Argo CD's namespace, by whose rights the pipeline is applied where Argo CD impersonates."""
+        return f"{self.pipeline}-argocd"
+
+    @property
+    def project(self) -> str:
+        """AppProject of Argo CD, the bounds of the pipeline's Applications."""
+        return f"{self.pipeline}-access"
 
     @property
     def release(self) -> str:
@@ -398,7 +411,7 @@ class Names:
         return f"{account}{TOKEN_SUFFIX}"
 
     def kustomization_name(self, tree: str) -> str:
-        """Flux Kustomization of one tree: workflows, deployments, monitors."""
+        """Flux Kustomization or Application of Argo CD of one tree: workflows, deployments, monitors."""
         return f"{self.pipeline}-{tree}"
 
     def host(self, service: str) -> str:

@@ -198,7 +198,7 @@ class Repository:
         if self._run("check-ref-format", "--branch", name, bare=False).returncode != 0:
             raise GitError(
                 f"`{name}` is not a branch name",
-                hint="name the branch that Flux follows, for example `main`",
+                hint="name the branch that is followed, for example `main`",
             )
 
     def tip(self) -> str | None:
@@ -407,7 +407,7 @@ class Repository:
         if others:
             raise GitError(
                 f"{self.url} has no branch `{self.branch}`, it has: {', '.join(others[:10])}",
-                hint="create the branch, or name the one that Flux follows (git-branch in `driftloop-platform`)",
+                hint="create the branch, or name the one that is followed (git-branch in `driftloop-platform`)",
             )
         return self._find_layout(None)
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from driftloop.contract import trees
-from driftloop.contract.layout import PLATFORM_FILE, Layout, default_layout
+from driftloop.contract.layout import PLATFORM_FILE, Layout, default_layout, name_follower
 from driftloop.errors import SpecError
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def parse_platform(text: str, *, path: str, shown: str | None = None) -> Platfor
     if problems:
         raise InvalidSpec(problems)
     spec = platform.spec
-    layout = Layout(platform.metadata.name, spec.path, root, spec.flux.namespace)
+    argocd = None if spec.argocd is None else spec.argocd.namespace
+    layout = Layout(platform.metadata.name, spec.path, root, spec.flux.namespace, argocd)
     return PlatformFile(path, text, layout, platform)
 
 
@@ -110,11 +111,14 @@ def is_platform(text: str) -> bool:
 
 def _find_problems(platform: "Platform", root: str) -> Iterator[tuple["Location", str, str]]:
     spec = platform.spec
+    follower = name_follower(spec.follows)
+    yield from _find_follower_problems(spec)
     if f"{root}/".startswith(f"{spec.path}/"):
         yield (
             ("spec", "path"),
-            f"spec.path is `{spec.path}`, must not hold the platform file: Flux would apply it, and the trees beside it",
-            f"keep the file outside of what Flux reads, such as driftloop/{platform.metadata.name}/{PLATFORM_FILE}",
+            f"spec.path is `{spec.path}`, must not hold the platform file: {follower} would apply it, and the trees "
+            "beside it",
+            f"keep the file outside of what {follower} reads, such as driftloop/{platform.metadata.name}/{PLATFORM_FILE}",
         )
     for tree in trees.TREES:
         folder = f"{root}/{tree}" if root else tree
@@ -122,7 +126,7 @@ def _find_problems(platform: "Platform", root: str) -> Iterator[tuple["Location"
             yield (
                 ("spec", "path"),
                 f"spec.path is `{spec.path}`, must not be in `{folder}`, which is rendered",
-                "name the folder that Flux reads for this cluster, such as clusters/prod",
+                f"name the folder that {follower} reads for this cluster, such as clusters/prod",
             )
     store = spec.object_store
     if store.service_account_annotations and store.credentials == "keys":
@@ -131,6 +135,44 @@ def _find_problems(platform: "Platform", root: str) -> Iterator[tuple["Location"
             "spec.objectStore.serviceAccountAnnotations is a mapping, must be left out with `credentials: keys`",
             "`credentials: workload-identity` takes the access keys away and uses them",
         )
+
+
+def _find_follower_problems(spec: "PlatformSpec") -> Iterator[tuple["Location", str, str]]:
+    match spec.follows:
+        case "flux":
+            if spec.argocd is not None:
+                yield (
+                    ("spec", "argocd"),
+                    "spec.argocd is a mapping, must be left out with `follows: flux`",
+                    "`follows: argocd` lets Argo CD apply the pipelines",
+                )
+        case "argocd":
+            if spec.argocd is None:
+                yield (
+                    ("spec", "argocd"),
+                    "spec.argocd is missing, must be given with `follows: argocd`",
+                    "argocd: {repository: https://git.acme.example/ml/cluster.git}",
+                )
+            if "flux" in spec.model_fields_set:
+                yield (
+                    ("spec", "flux"),
+                    "spec.flux is a mapping, must be left out with `follows: argocd`",
+                    "`argocd` says where Argo CD's objects are; its Applications are ordered by their waves",
+                )
+            if spec.secrets.type == "sops":
+                yield (
+                    ("spec", "secrets"),
+                    "spec.secrets.type is `sops`, must be another one with `follows: argocd`",
+                    "Flux decrypts while it applies, Argo CD does not: use `sealed-secrets`, `external-secrets` or `others`",
+                )
+            if "flux" in spec.notifications.model_fields_set:
+                yield (
+                    ("spec", "notifications", "flux"),
+                    f"spec.notifications.flux is `{spec.notifications.flux}`, must be left out with `follows: argocd`",
+                    "Argo CD tells of commits by its own notifications, which `argocd-notifications-cm` sets up",
+                )
+        case _:
+            assert_never(spec.follows)
 
 
 def _refuse_shared(first: PlatformFile, second: PlatformFile) -> None:

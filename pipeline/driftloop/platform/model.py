@@ -1,9 +1,10 @@
 """Models of a platform file. Every default is what the infrastructure of this repository has."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 from pydantic import Field
 
+from driftloop.contract.layout import FollowerKind
 from driftloop.contract.names import (
     FLUX_CONFIGS,
     FLUX_NAMESPACE,
@@ -14,6 +15,7 @@ from driftloop.contract.names import (
     ISTIO_NAMESPACE,
     STORAGE_URL,
 )
+from driftloop.platform.argocd import ArgoCd
 from driftloop.platform.notices import Notifications
 from driftloop.platform.retention import ClusterRetention
 from driftloop.platform.secrets import SealedSecrets, SecretKind
@@ -151,12 +153,16 @@ class PlatformSpec(SpecModel):
     """One cluster, as the pipelines on it see it."""
 
     path: RepositoryFolder
-    """Folder of the repository that Flux reads for this cluster, such as `clusters/prod`; the Flux objects of pipelines go
-    into `pipelines/` and `access/` below it."""
+    """Folder of the repository that Flux or Argo CD reads for this cluster, such as `clusters/prod`; its objects of
+    pipelines go into `pipelines/` and `access/` below it."""
     branch: BranchName = "main"
-    """Branch that Flux follows."""
+    """Branch that Flux or Argo CD follows."""
+    follows: FollowerKind = "flux"
+    """What follows the repository and applies it: `flux`, by Kustomizations, or `argocd`, by Applications."""
     flux: Flux = Flux()
     """Source and order of what Flux applies."""
+    argocd: ArgoCd | None = None
+    """Argo CD, and what it knows the repository by; with `follows: argocd`, and with it only."""
     images: Images = Images()
     """Registries and pull secrets."""
     object_store: ObjectStore = ObjectStore()
@@ -169,6 +175,20 @@ class PlatformSpec(SpecModel):
     """How long pipelines keep what; as their specs say when left out."""
     notifications: Notifications = Notifications()
     """People who are told of what goes wrong."""
+
+    @property
+    def follower(self) -> Flux | ArgoCd:
+        """What applies the repository, as the file has it. Each place that makes objects of one or reads them matches
+        on it."""
+        match self.follows:
+            case "flux":
+                return self.flux
+            case "argocd":
+                if self.argocd is None:
+                    raise ValueError("a platform file with `follows: argocd` is read with `argocd`")
+                return self.argocd
+            case _:
+                assert_never(self.follows)
 
 
 class PlatformMetadata(SpecModel):

@@ -55,7 +55,18 @@ def _remote_key(text: str) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    if not re.fullmatch(r"(https?|ssh)://[^\s@/]*@?[^\s@/]+/\S+|[\w.-]+@[\w.-]+:\S+", text):
+        raise ValueError(
+            "must be the address of a git repository, such as https://git.acme.example/ml/cluster.git"
+        )
+    if re.match(r"https?://[^/]*:[^/]*@", text):
+        raise ValueError("must hold no password: Argo CD has its credentials in Secrets")
+    return text
+
+
 RepositoryFolder = Annotated[str, AfterValidator(_folder), Field(min_length=1, max_length=300)]
+RepositoryAddress = Annotated[str, AfterValidator(_address), Field(min_length=1, max_length=300)]
 BranchName = Annotated[str, AfterValidator(_branch), Field(min_length=1, max_length=200)]
 ClusterName = NamespaceName
 """Lower-case letters, digits and hyphens, as folders and options have them."""

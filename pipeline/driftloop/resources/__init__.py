@@ -2,13 +2,26 @@
 meets them."""
 
 from collections.abc import Callable, Mapping
+from typing import assert_never
 
 from pydantic import BaseModel
 
 from driftloop.contract import trees
 from driftloop.plan import Plan
+from driftloop.platform.argocd import ArgoCd
+from driftloop.platform.model import Flux
 from driftloop.release.record import Release
-from driftloop.resources import broker, decision, detector, flux, judge, notices, recorder, retrain
+from driftloop.resources import (
+    argocd,
+    broker,
+    decision,
+    detector,
+    flux,
+    judge,
+    notices,
+    recorder,
+    retrain,
+)
 from driftloop.resources.guarding import access, entry, mesh, network
 from driftloop.resources.manifest import Manifest
 from driftloop.resources.serving import disruption_budget, seldon, serving_backend
@@ -36,24 +49,35 @@ def build_manifests(
     return tuple(manifest for output in outputs for manifest in output(plan, release))
 
 
-def flux_kustomizations(plan: Plan, release: Release) -> tuple[Manifest, ...]:
+def followed_folders(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """cluster/<cluster>/pipelines/P.yaml: one file, three objects."""
     path = trees.flux_path(plan.ground.cluster, plan.names.pipeline)
-    return tuple(
-        Manifest(path, build(plan))
-        for build in (
-            flux.workflows_kustomization,
-            flux.deployments_kustomization,
-            flux.monitors_kustomization,
-        )
-    )
+    match plan.ground.spec.follower:
+        case Flux():
+            items: tuple[BaseModel, ...] = (
+                flux.workflows_kustomization(plan),
+                flux.deployments_kustomization(plan),
+                flux.monitors_kustomization(plan),
+            )
+        case ArgoCd() as own:
+            items = tuple(argocd.list_applications(plan, own))
+        case other:
+            assert_never(other)
+    return tuple(Manifest(path, item) for item in items)
 
 
 def pipeline_entry(plan: Plan, release: Release) -> tuple[Manifest, ...]:
     """cluster/<cluster>/access/P.yaml: the namespace, and what the pipeline's own account may not
     write."""
     path = trees.access_path(plan.ground.cluster, plan.names.pipeline)
-    items = (*entry.pipeline_entry(plan), *notices.flux_notices(plan))
+    items: tuple[BaseModel, ...] = (*entry.pipeline_entry(plan), *notices.flux_notices(plan))
+    match plan.ground.spec.follower:
+        case Flux():
+            pass
+        case ArgoCd() as own:
+            items = (*items, argocd.build_project(plan, own))
+        case other:
+            assert_never(other)
     return tuple(Manifest(path, item) for item in items)
 
 
@@ -271,7 +295,7 @@ def watching_files(plan: Plan, release: Release) -> tuple[Manifest, ...]:
 
 OUTPUTS: tuple[Output, ...] = (
     pipeline_entry,
-    flux_kustomizations,
+    followed_folders,
     workflow_access,
     network_policies,
     mesh_policies,

@@ -22,7 +22,15 @@ PASSWORD = "password"  # noqa: S105 - a key
 
 
 def flux_notices(plan: Plan) -> tuple[KubernetesObject, ...]:
-    """Providers and Alerts beside the pipeline's Kustomizations; none without receivers that Flux can tell."""
+    """Providers and Alerts beside the pipeline's Kustomizations; none without receivers that Flux can tell, and none
+    with Argo CD, which has no such objects."""
+    match plan.ground.spec.follows:
+        case "flux":
+            pass
+        case "argocd":
+            return ()
+        case other:
+            assert_never(other)
     told = plan.ground.spec.notifications
     return tuple(
         item

@@ -1,15 +1,17 @@
-"""Find out from Flux's Kustomizations whether a commit is applied, in a cluster or on this
+"""Find out from Flux's Kustomizations or Argo CD's Applications whether a commit is applied, in a cluster or on this
 machine."""
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from driftloop import spec
 from driftloop.clients.kubernetes import KubernetesClient, KubernetesUnreachableError
+from driftloop.cluster import applications
 from driftloop.cluster.pods import describe_waiting
-from driftloop.contract.names import FLUX_NAMESPACE, Names
+from driftloop.contract.layout import default_layout
+from driftloop.contract.names import Names
 from driftloop.contract.trees import spec_path
 from driftloop.errors import StepError
 from driftloop.git.repository import Repository
@@ -17,6 +19,20 @@ from driftloop.spec.graph import own_names
 
 POLL = 1.0
 """Seconds between two reads of the API."""
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """How far one tree of a pipeline is applied, as the object says that applies it."""
+
+    name: str
+    """Kind and name of the object."""
+    revision: str
+    """The commit that was applied last; empty before the first."""
+    refusal: str
+    """Why another is not applied; empty where nothing says so."""
+    unready: str | None
+    """What keeps it from being ready; None when it is, empty where nothing says so."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +67,12 @@ class AppliedCommits:
     ) -> str:
         runs = commit
         for tree in trees:
-            name = self.names.kustomization_name(tree)
-            layout = self.repository.layout
-            home = FLUX_NAMESPACE if layout is None else layout.flux_namespace
-            kustomization = self.kubernetes.get_kustomization(home, name)
-            if reason := self._describe_kustomization(kustomization, commit):
-                return f"Kustomization {name} {reason}"
-            runs = _read_revision(kustomization)
+            folder = self._read_folder(self.names.kustomization_name(tree))
+            if isinstance(folder, str):
+                return f"{folder} does not exist"
+            if reason := self._describe_folder(folder, commit):
+                return f"{folder.name} {reason}"
+            runs = folder.revision
         for release in releases:
             if reason := self._describe_deployment(release, runs):
                 return reason
@@ -70,18 +85,29 @@ class AppliedCommits:
             return (f"its pods can't be read: {error.message}",)
         return describe_waiting(pods, f"{self.names.predictor(release)}-")
 
-    def _describe_kustomization(self, kustomization: dict[str, Any] | None, commit: str) -> str:
-        if kustomization is None:
-            return "does not exist"
-        status, revision = kustomization.get("status") or {}, _read_revision(kustomization)
+    def _read_folder(self, name: str) -> _Folder | str:
+        """Return how far a folder is applied; kind and name of the object when it does not exist."""
+        layout = self.repository.layout or default_layout("")
+        match layout.follows:
+            case "flux":
+                kustomization = self.kubernetes.get_kustomization(layout.follower_namespace, name)
+                label = f"Kustomization {name}"
+                return label if kustomization is None else _read_kustomization(label, kustomization)
+            case "argocd":
+                application = self.kubernetes.get_application(layout.follower_namespace, name)
+                label = f"Application {name}"
+                return label if application is None else _read_application(label, application)
+            case _:
+                assert_never(layout.follows)
+
+    def _describe_folder(self, folder: _Folder, commit: str) -> str:
+        revision = folder.revision
         if not revision or not self.repository.contains(revision, ancestor=commit):
-            return f"has applied {revision[:12] or 'nothing'}, not yet {commit[:12]}{_describe_failure(status)}"
-        ready = _find_condition(status, "Ready")
-        return (
-            ""
-            if ready.get("status", "True") == "True"
-            else f"is not ready{_describe_failure(status)}"
-        )
+            reason = f": {folder.refusal}" if folder.refusal else ""
+            return f"has applied {revision[:12] or 'nothing'}, not yet {commit[:12]}{reason}"
+        if folder.unready is None:
+            return ""
+        return f"is not ready: {folder.unready}" if folder.unready else "is not ready"
 
     def _describe_deployment(self, release: str, commit: str) -> str:
         # with a SeldonDeployment the name of the Deployment is the operator's
@@ -127,21 +153,30 @@ def wait_until_applied(look: Callable[[], str], *, seconds: float, what: str) ->
         time.sleep(POLL)
 
 
-def _read_revision(kustomization: dict[str, Any] | None) -> str:
-    """Return the commit that Flux applied last; empty before the first."""
-    status = (kustomization or {}).get("status") or {}
-    return str(status.get("lastAppliedRevision") or "").rpartition(":")[2]
+def _read_kustomization(label: str, kustomization: dict[str, Any]) -> _Folder:
+    status = kustomization.get("status") or {}
+    ready = _find_condition(status, "Ready")
+    failure = str(ready.get("message") or "") if ready.get("status") == "False" else ""
+    return _Folder(
+        label,
+        str(status.get("lastAppliedRevision") or "").rpartition(":")[2],
+        failure,
+        None if ready.get("status", "True") == "True" else failure,
+    )
+
+
+def _read_application(label: str, application: dict[str, Any]) -> _Folder:
+    return _Folder(
+        label,
+        applications.read_applied_commit(application),
+        applications.describe_refusal(application),
+        applications.describe_health(application) or None,
+    )
 
 
 def _find_condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
     conditions = status.get("conditions") or []
     return next((condition for condition in conditions if condition.get("type") == kind), {})
-
-
-def _describe_failure(status: dict[str, Any]) -> str:
-    ready = _find_condition(status, "Ready")
-    message = str(ready.get("message") or "")
-    return f": {message}" if ready.get("status") == "False" and message else ""
 
 
 def _is_available(deployment: dict[str, Any]) -> bool:

@@ -38,8 +38,9 @@ def choose_layout(cluster: str | None, branch: str | None) -> Callable[[Tree], L
         follows = platform.spec.branch
         if branch not in (None, follows):
             raise GitError(
-                f"{platform.path}: Flux follows branch `{follows}` on cluster `{platform.cluster}`, this is `{branch}`",
-                hint=f"`--branch {follows}` writes where Flux looks",
+                f"{platform.path}: {platform.layout.follower} follows branch `{follows}` on cluster `{platform.cluster}`, this is "
+                f"`{branch}`",
+                hint=f"`--branch {follows}` writes where {platform.layout.follower} looks",
             )
         return platform.layout
 
@@ -101,7 +102,9 @@ def _list_undeclared(tree: Mapping[str, str]) -> tuple[str, ...]:
 def _check_followed(tree: Mapping[str, str], platform: PlatformFile) -> None:
     """Raise GitError when Flux reads folders of the repository, and neither that of a platform file nor one above it,
     and nothing in them leads there. A repository without folders of Flux, or a folder with files, may be read by one
-    that is set up elsewhere."""
+    that is set up elsewhere. Argo CD has its folders in Applications of the cluster, where `doctor` looks at them."""
+    if platform.layout.follows == "argocd":
+        return
     own = platform.layout.path
     folders = _list_followed(tree)
     if not folders or any(f"{own}/".startswith(f"{folder}/") for folder in folders):

@@ -1,4 +1,4 @@
-"""Files that Flux does not come to: a commit of them would look like success, and nothing would happen."""
+"""Files that Flux or Argo CD does not come to: a commit of them would look like success, and nothing would happen."""
 
 import posixpath
 import subprocess
@@ -7,19 +7,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from driftloop.contract import trees
-from driftloop.contract.layout import Layout, default_layout
+from driftloop.contract.layout import FollowerKind, Layout, default_layout
 from driftloop.errors import RenderError
 from driftloop.text.load import load_documents
 
+_FOLLOWING: dict[FollowerKind, str] = {
+    "flux": "a Flux Kustomization",
+    "argocd": "an Application with `directory.recurse`",
+}
 _LISTS = (trees.KUSTOMIZATION, "kustomization.yml", "Kustomization")
 
 
 def check_reached(tree: Mapping[str, str], layout: Layout | None, cluster: str, name: str) -> None:
-    """Raise RenderError when Flux does not come to the files of a pipeline: a kustomization.yaml of the folder that it
-    reads does not list them, or `.sourceignore` leaves them out. `tree` has the names that the layout gives."""
+    """Raise RenderError when Flux or Argo CD does not come to the files of a pipeline: a kustomization.yaml of the folder
+    that it reads does not list them, or `.sourceignore`, which only Flux reads, leaves them out. `tree` has the names that
+    the layout gives."""
     layout = layout or default_layout(cluster)
     _check_listed(tree, layout, trees.cluster_paths(layout.cluster, name))
-    if trees.SOURCE_IGNORE in tree:
+    if trees.SOURCE_IGNORE in tree and layout.follows == "flux":
         paths = (*trees.cluster_paths(layout.cluster, name), trees.spec_path(name))
         hidden = _list_ignored(tree[trees.SOURCE_IGNORE], map(layout.place, paths))
         if hidden:
@@ -39,10 +44,10 @@ def _check_listed(tree: Mapping[str, str], layout: Layout, paths: tuple[str, ...
     if missing:
         entries = ", ".join(path.removeprefix(f"{home}/") for path in missing)
         raise RenderError(
-            f"{layout.place(listing)} does not list {entries}: Flux reads what it lists, and nothing else of "
+            f"{layout.place(listing)} does not list {entries}: {layout.follower} reads what it lists, and nothing else of "
             f"{layout.path}",
-            hint="add them to its `resources`; or give driftloop a folder that Flux reads whole: `spec.path` of the platform "
-            f"file, such as {layout.path}/driftloop, with a Flux Kustomization of that path",
+            hint=f"add them to its `resources`; or give driftloop a folder that {layout.follower} reads whole: `spec.path` of the "
+            f"platform file, such as {layout.path}/driftloop, with {_FOLLOWING[layout.follows]} of that path",
         )
 
 

@@ -391,15 +391,15 @@ class RemovalStage:
     """Paths, or folders that end in `/`."""
 
 
-def list_removal_stages(name: str) -> tuple[RemovalStage, ...]:
-    """Return the commits in the order a cluster needs: the Flux objects, then the folders, which
-    Flux reads as long as it has objects for them, and the account by which it removes what they
+def list_removal_stages(name: str, follower: str = "Flux") -> tuple[RemovalStage, ...]:
+    """Return the commits in the order a cluster needs: the objects of Flux or Argo CD, then the folders, which
+    it reads as long as it has objects for them, and the account by which it removes what they
     held; the namespace goes with that.
 
     The event bus goes with its listeners: its controller holds its finalizer until they are gone.
     """
     return (
-        RemovalStage(f"Remove {name} from Flux", (trees.flux_path("*", name),)),
+        RemovalStage(f"Remove {name} from {follower}", (trees.flux_path("*", name),)),
         RemovalStage(
             f"Remove the files of {name}",
             (*trees.pipeline_folders(name), trees.access_path("*", name)),

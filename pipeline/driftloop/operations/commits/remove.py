@@ -1,11 +1,13 @@
-"""Remove a pipeline in the order a cluster needs: its folders go once Flux has no objects for
+"""Remove a pipeline in the order a cluster needs: its folders go once Flux or Argo CD has no objects for
 them."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import assert_never
 
 from driftloop.clients.kubernetes import KubernetesClient
+from driftloop.contract.layout import name_follower
 from driftloop.contract.names import Names
 from driftloop.contract.trees import TREES, release_path
 from driftloop.errors import GitError
@@ -13,6 +15,8 @@ from driftloop.git.repository import Commit, Repository
 from driftloop.operations.commits import applied, releases
 from driftloop.operations.commits.releases import RemovalStage
 from driftloop.operations.commits.target import CommitTarget
+from driftloop.platform import PlatformFile
+from driftloop.platform.argocd import ArgoCd
 from driftloop.platform.model import Flux
 from driftloop.release import record
 
@@ -39,9 +43,9 @@ def remove_pipeline(
     in seconds for each stage. GitError when the repository has no such pipeline, StepError when
     a commit is not applied in time.
     """
-    stages = releases.list_removal_stages(name)
-    flux = _read_flux(target)
-    source = (flux.source_ref.namespace or flux.namespace, flux.source_ref.name)
+    platform = _read_platform(target)
+    follower = name_follower(platform.spec.follows)
+    stages = releases.list_removal_stages(name, follower)
     _ensure_pipeline(target.repository, name, stages)
     commit = None
     for stage in stages:
@@ -50,25 +54,36 @@ def remove_pipeline(
             continue
         commit = made
         report(f"{made.sha[:12]} {stage.subject}")
-        if api is not None and (refusal := api.request_fetch(*source)):
+        if api is not None and (refusal := _request_fetch(api, platform)):
             report(
-                f"  Flux fetches the commit in its own time, asking it to was refused: {refusal}"
+                f"  {follower} fetches the commit in its own time, asking it to was refused: {refusal}"
             )
         if stage is stages[-1]:
             break
         if api is None:
             report(
-                "the runtime is not reachable from here: run this command again once Flux has applied the commit"
+                f"the runtime is not reachable from here: run this command again once {follower} has applied the commit"
             )
             return RemovalResult(commit, done=False)
         names = Names(name, _read_namespace(target.repository, name))
-        _wait_until_removed(api, names, stage.subject, timeout, report, home=flux.namespace)
+        _wait_until_removed(api, names, stage.subject, timeout, report, platform=platform)
     return RemovalResult(commit, done=True)
 
 
-def _read_flux(target: CommitTarget) -> Flux:
-    tree = target.repository.tree(target.repository.tip())
-    return target.read_platform(tree).spec.flux
+def _read_platform(target: CommitTarget) -> PlatformFile:
+    return target.read_platform(target.repository.tree(target.repository.tip()))
+
+
+def _request_fetch(api: KubernetesClient, platform: PlatformFile) -> str | None:
+    """Have the repository looked at now; the reason when that is refused."""
+    match platform.spec.follower:
+        case Flux() as own:
+            source = own.source_ref
+            return api.request_fetch(source.namespace or own.namespace, source.name)
+        case ArgoCd() as own:
+            return api.request_refresh(own.namespace, own.application)
+        case other:
+            assert_never(other)
 
 
 def _ensure_pipeline(repository: Repository, name: str, stages: tuple[RemovalStage, ...]) -> None:
@@ -87,15 +102,23 @@ def _wait_until_removed(
     timeout: float,
     report: Callable[[str], None],
     *,
-    home: str,
+    platform: PlatformFile,
 ) -> None:
+    match platform.spec.follower:
+        case Flux() as own:
+            kind, read = "Kustomizations", api.get_kustomization
+        case ArgoCd() as own:
+            kind, read = "Applications", api.get_application
+        case other:
+            assert_never(other)
+
     def describe_missing() -> str:
         left = [
             tree
             for tree in reversed(TREES)
-            if api.get_kustomization(home, names.kustomization_name(tree)) is not None
+            if read(own.namespace, names.kustomization_name(tree)) is not None
         ]
-        return f"Kustomizations not removed yet: {', '.join(left)}" if left else ""
+        return f"{kind} not removed yet: {', '.join(left)}" if left else ""
 
     started = time.monotonic()
     for reason in applied.wait_until_applied(describe_missing, seconds=timeout, what=subject):

@@ -1,5 +1,7 @@
 """ServiceAccounts and Roles: each pod may do what its part needs, and nothing else."""
 
+from typing import assert_never
+
 from driftloop.kube import core, rbac
 from driftloop.kube.base import ObjectMeta
 from driftloop.plan import Plan
@@ -9,12 +11,20 @@ from driftloop.resources.workflows.rollout import is_held
 WORKFLOWS = "workflows"
 
 
-def namespace_stub(plan: Plan) -> core.Namespace:
+def namespace_stub(plan: Plan) -> core.Namespace | None:
     """The pipeline's namespace as its first tree names it: made elsewhere (`entry`), and left as
     it is.
 
-    A tree that named it no longer would have Flux remove it, with all that it holds.
+    A tree that named it no longer would have Flux remove it, with all that it holds. None with Argo CD, which can't
+    leave an object as it is that another Application makes.
     """
+    match plan.ground.spec.follows:
+        case "flux":
+            pass
+        case "argocd":
+            return None
+        case other:
+            assert_never(other)
     return core.Namespace(
         metadata=ObjectMeta(
             name=plan.names.namespace,

@@ -1,8 +1,8 @@
-"""Rights that a pipeline can't give itself: its namespace, the account by which Flux applies it, the
+"""Rights that a pipeline can't give itself: its namespace, the account by which Flux or Argo CD applies it, the
 tokens of Argo's own containers, and its login at the gateway.
 
-The cluster's own Kustomization applies them, with Flux's rights; the pipeline's three are applied by
-an account that may write no other namespace, no Secret, and no right that it doesn't have.
+The cluster's own Kustomization or Application applies them, with Flux's or Argo CD's rights; the pipeline's three are
+applied by an account that may write no other namespace, no Secret, and no right that it doesn't have.
 """
 
 from typing import assert_never
@@ -11,6 +11,8 @@ from driftloop.contract.trees import TREES
 from driftloop.kube import core, rbac
 from driftloop.kube.base import KubernetesObject, ObjectMeta
 from driftloop.plan import Plan
+from driftloop.platform.argocd import ArgoCd
+from driftloop.platform.model import Flux
 from driftloop.platform.secrets import (
     ExternalSecrets,
     MadeByOthers,
@@ -50,14 +52,14 @@ def pipeline_entry(plan: Plan) -> tuple[KubernetesObject, ...]:
     names = plan.names
     return (
         pipeline_namespace(plan),
-        *(() if plan.ground.spec.flux.service_account_name else _flux_rights(plan)),
+        *_follower_rights(plan),
         *_token(plan, names.executor),
         _executor_role(plan),
         build_binding(plan, names.executor, COMPONENT),
         *_token(plan, names.starter),
         _starter_role(plan),
         build_binding(plan, names.starter, COMPONENT),
-        *_advance_in_flux(plan),
+        *_grant_reading(plan),
         *gateway_login(plan),
     )
 
@@ -84,19 +86,37 @@ def pipeline_namespace(plan: Plan) -> core.Namespace:
     )
 
 
-def _flux_rights(plan: Plan) -> tuple[KubernetesObject, ...]:
-    """The account by which Flux applies the pipeline, and its rights."""
-    return (_flux_account(plan), _flux_role(plan), _flux_binding(plan), *_leftovers(plan))
+def _follower_rights(plan: Plan) -> tuple[KubernetesObject, ...]:
+    """The account by which the pipeline is applied, and its rights; none where a platform team gives Flux one."""
+    match plan.ground.spec.follower:
+        case Flux(service_account_name=None) as own:
+            rights = _applier_rights(plan, plan.names.flux, own.namespace)
+            return (*rights, *_leftovers(plan, own.namespace))
+        case Flux():
+            return ()
+        case ArgoCd() as own:
+            return _applier_rights(plan, plan.names.argocd, own.namespace)
+        case other:
+            assert_never(other)
 
 
-def _flux_account(plan: Plan) -> core.ServiceAccount:
-    """Flux takes its name; no pod ever runs under it."""
-    return core.ServiceAccount(
-        metadata=_in_flux(plan, plan.names.flux), automount_service_account_token=False
+def _applier_rights(plan: Plan, account: str, home: str) -> tuple[KubernetesObject, ...]:
+    """The account by which the pipeline is applied, and its rights."""
+    return (
+        _applier_account(plan, account, home),
+        _applier_role(plan, account),
+        _applier_binding(plan, account, home),
     )
 
 
-def _flux_role(plan: Plan) -> rbac.Role:
+def _applier_account(plan: Plan, account: str, home: str) -> core.ServiceAccount:
+    """Flux or Argo CD takes its name; no pod ever runs under it."""
+    return core.ServiceAccount(
+        metadata=_in_follower(plan, account, home), automount_service_account_token=False
+    )
+
+
+def _applier_role(plan: Plan, account: str) -> rbac.Role:
     """The kinds of a pipeline, in its namespace; and what its own Roles grant, since nobody may
     grant more than he has.
 
@@ -112,11 +132,11 @@ def _flux_role(plan: Plan) -> rbac.Role:
         verbs=("bind",),
     )
     return rbac.Role(
-        metadata=parts.object_meta(names, names.flux, COMPONENT),
+        metadata=parts.object_meta(names, account, COMPONENT),
         rules=(
             *(
                 rbac.PolicyRule(api_groups=(group,), resources=resources, verbs=APPLY)
-                for group, *resources in _list_applied(plan)
+                for group, *resources in list_applied(plan)
             ),
             build_rule("", "namespaces", "get"),
             build_rule("", "pods", "get", "list"),
@@ -129,8 +149,8 @@ def _flux_role(plan: Plan) -> rbac.Role:
     )
 
 
-def _list_applied(plan: Plan) -> tuple[tuple[str, ...], ...]:
-    """Return the kinds that Flux applies, in order: with those of alerts' routes where the cluster has receivers, and the
+def list_applied(plan: Plan) -> tuple[tuple[str, ...], ...]:
+    """Return the kinds that are applied, in order: with those of alerts' routes where the cluster has receivers, and the
     kind of object that people add their Secrets as."""
     routes = {"monitoring.coreos.com": ("alertmanagerconfigs",)}
     more = routes if plan.ground.spec.notifications.receivers else {}
@@ -152,17 +172,16 @@ def _list_secret_kinds(kind: SecretKind) -> tuple[tuple[str, ...], ...]:
             assert_never(kind)
 
 
-def _flux_binding(plan: Plan) -> rbac.RoleBinding:
-    """Grants Flux's account its role in the pipeline's namespace."""
-    names = plan.names
+def _applier_binding(plan: Plan, account: str, home: str) -> rbac.RoleBinding:
+    """Grants the account its role in the pipeline's namespace."""
     return rbac.RoleBinding(
-        metadata=parts.object_meta(names, names.flux, COMPONENT),
-        role_ref=rbac.RoleRef(name=names.flux),
-        subjects=(rbac.Subject(name=names.flux, namespace=plan.ground.spec.flux.namespace),),
+        metadata=parts.object_meta(plan.names, account, COMPONENT),
+        role_ref=rbac.RoleRef(name=account),
+        subjects=(rbac.Subject(name=account, namespace=home),),
     )
 
 
-def _leftovers(plan: Plan) -> tuple[rbac.Role, rbac.RoleBinding]:
+def _leftovers(plan: Plan, home: str) -> tuple[rbac.Role, rbac.RoleBinding]:
     """Remove the one Role that a pipeline's first tree once had in Flux's namespace."""
     names = plan.names
     rule = rbac.PolicyRule(
@@ -171,7 +190,7 @@ def _leftovers(plan: Plan) -> tuple[rbac.Role, rbac.RoleBinding]:
         resource_names=(names.train,),
         verbs=("get", "delete"),
     )
-    return _grant_in_flux(plan, names.flux, plan.ground.spec.flux.namespace, rule)
+    return _grant_in_follower(plan, names.flux, home, rule, where=home)
 
 
 def _token(plan: Plan, account: str) -> tuple[core.ServiceAccount, core.TokenSecret]:
@@ -215,35 +234,42 @@ def _starter_role(plan: Plan) -> rbac.Role:
     )
 
 
-def _advance_in_flux(plan: Plan) -> tuple[rbac.Role, rbac.RoleBinding]:
-    """Read the pipeline's own Kustomizations, which say what is applied."""
+def _grant_reading(plan: Plan) -> tuple[rbac.Role, rbac.RoleBinding]:
+    """Read the pipeline's own Kustomizations or Applications, which say what is applied."""
+    match plan.ground.spec.follower:
+        case Flux() as own:
+            group, resource = "kustomize.toolkit.fluxcd.io", "kustomizations"
+        case ArgoCd() as own:
+            group, resource = "argoproj.io", "applications"
+        case other:
+            assert_never(other)
     names = plan.names
     rule = rbac.PolicyRule(
-        api_groups=("kustomize.toolkit.fluxcd.io",),
-        resources=("kustomizations",),
+        api_groups=(group,),
+        resources=(resource,),
         resource_names=tuple(names.kustomization_name(tree) for tree in TREES),
         verbs=("get",),
     )
-    return _grant_in_flux(plan, names.advance, names.namespace, rule)
+    return _grant_in_follower(plan, names.advance, names.namespace, rule, where=own.namespace)
 
 
-def _grant_in_flux(
-    plan: Plan, account: str, home: str, rule: rbac.PolicyRule
+def _grant_in_follower(
+    plan: Plan, account: str, home: str, rule: rbac.PolicyRule, *, where: str
 ) -> tuple[rbac.Role, rbac.RoleBinding]:
-    """Grant an account a rule in Flux's namespace."""
+    """Grant an account a rule in Flux's or Argo CD's namespace."""
     return (
-        rbac.Role(metadata=_in_flux(plan, account), rules=(rule,)),
+        rbac.Role(metadata=_in_follower(plan, account, where), rules=(rule,)),
         rbac.RoleBinding(
-            metadata=_in_flux(plan, account),
+            metadata=_in_follower(plan, account, where),
             role_ref=rbac.RoleRef(name=account),
             subjects=(rbac.Subject(name=account, namespace=home),),
         ),
     )
 
 
-def _in_flux(plan: Plan, name: str) -> ObjectMeta:
+def _in_follower(plan: Plan, name: str, where: str) -> ObjectMeta:
     return ObjectMeta(
         name=name,
-        namespace=plan.ground.spec.flux.namespace,
+        namespace=where,
         labels=parts.object_labels(plan.names, COMPONENT),
     )
