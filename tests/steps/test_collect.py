@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import pytest
 from driftloop.clients import downloads
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.records import Snapshot
+from driftloop.contract.sources import SourceSettings
 from driftloop.contract.trees import kept_key
+from driftloop.operations.ground.source_files import SourceReader, fetch_sources
+from driftloop.operations.runs.contents import find_unused_contents
 from driftloop.operations.runs.run_store import RunPlace
 from driftloop.operations.traces.reproduce import fetch_batches
 from tests.steps.conftest import BUCKET, DATA, KEY, SECRET, World
@@ -109,6 +113,13 @@ def test_a_run_reads_what_was_collected_and_can_be_run_again(world: World, web: 
     fetch_batches(place, "digits", first, world.folder / "again")
     batch = world.folder / "again" / "recent" / "birds" / "penguins.csv"
     assert batch.read_bytes() == PENGUINS
+    # what is neither there now nor in a run that stays may go
+    now = time.time() + 10 * 86_400
+    assert not find_unused_contents(place, "digits", ["digits-a"], time.time())
+    world.store.put_folder(folder / "snapshot", BUCKET / "runs/digits-a/snapshot")
+    assert not find_unused_contents(place, "digits", ["digits-a"], now)
+    (unused,) = find_unused_contents(place, "digits", (), now)
+    assert unused.key == kept_key("digits", sha256(PENGUINS))
     # gone there: no batch any more, and told
     other = {"name": "birds", "urls": [f"{web.url}/other.csv"]}
     web.files["/other.csv"] = b"species,mass\nchinstrap,3800\n"
@@ -163,6 +174,10 @@ def test_files_of_the_machine(world: World, tmp_path: Path) -> None:
     source = {"name": "mine", "urls": [f"file://{folder}"]}
     found, _ = collect(world, source)
     assert [each["key"] for each in found["files"]] == ["mine/2026/a.csv"]
+    # as a try of a project reads them, without any store
+    reader = SourceReader({}, print)
+    fetch_sources([SourceSettings.read(source)], reader, tmp_path / "tried", 100)
+    assert (tmp_path / "tried" / "mine" / "2026" / "a.csv").read_bytes() == b"a\n1\n"
     world.store.write_object(DATA / "mine/2026/a.csv", b"a\n2\n")
     assert "has a batch mine/2026/a.csv, and source mine has, too" in snapshot(world, "b", 1)[1]
     _, said = collect(world, source, code=1, KUBERNETES_SERVICE_HOST="10.0.0.1")

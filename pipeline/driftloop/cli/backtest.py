@@ -286,7 +286,8 @@ def command(
     envs = envs or choose_envs(state)
     with tempfile.TemporaryDirectory(prefix="driftloop-backtest-") as folder:
         work = Path(folder)
-        fetch_data(plan, data, work / "data" / "recent", state)
+        values = OwnValues.load(state.folder)
+        fetch_data(plan, data, work / "data" / "recent", state, values)
         own = ProjectTry(
             pipeline.spec,
             plan,
@@ -294,7 +295,7 @@ def command(
             work,
             envs,
             options.print_progress,
-            OwnValues.load(state.folder),
+            values,
         )
         own.run_stages("data")
         image = prepare_monitor(work / "monitor", envs=envs, say=options.print_progress)

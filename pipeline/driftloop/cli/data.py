@@ -109,6 +109,10 @@ def ls(
         for key, size in objects.items():
             click.echo(f"{size:>12}  {key}")
         options.print_progress(f"{count_noun(len(objects), 'file')} in {folder.location}")
+        if folder.has_sources:
+            options.print_progress(
+                f"files of `data.sources` come besides: `driftloop trace RELEASE` lists what {name} was trained on"
+            )
 
 
 def _open_folder(

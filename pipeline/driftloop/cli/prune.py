@@ -77,5 +77,9 @@ def _format_plan(plan: PrunePlan) -> Iterator[str]:
         count = count_noun(len(plan.references), "reference")
         size = sum(entry.size for entry in plan.references)
         yield f"goes   {count} of detectors, {size} bytes: no release has it"
+    if plan.contents:
+        count = count_noun(len(plan.contents), "file")
+        size = sum(entry.size for entry in plan.contents)
+        yield f"goes   {count} of sources, {size} bytes: changed or gone there, and no run that stays has it"
     for release, why in plan.held.items():
         yield f"stays  {release}: {why}"

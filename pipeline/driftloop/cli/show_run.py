@@ -44,7 +44,10 @@ def _format_data(report: RunReport) -> Iterator[str]:
     if (data := report.data) is None:
         return
     batches = "1 batch" if data.batches == 1 else f"{data.batches} batches"
-    yield f"data         {batches} below {data.uri}, {data.recent} recent, {data.size} bytes"
+    place = f"below {data.uri}"
+    if data.collected:
+        place = "of sources" if data.collected == data.batches else f"{place} and of sources"
+    yield f"data         {batches} {place}, {data.recent} recent, {data.size} bytes"
     if report.heldout is not None:
         rows = report.rows or {}
         counts = f": {rows.get('all', 0)} rows, {rows.get('recent', 0)} recent" if rows else ""

@@ -10,7 +10,9 @@ from driftloop.cli import options
 from driftloop.contract.trees import SPEC
 from driftloop.errors import LocalError
 from driftloop.local.ground.own_values import OwnValues
+from driftloop.local.kubelet.values import start_own
 from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.ground.source_files import SourceReader, fetch_sources
 from driftloop.operations.project.code import require_own_values
 from driftloop.operations.project.project import validate_project
 from driftloop.operations.rollouts.rollback import find_store
@@ -22,6 +24,7 @@ from driftloop.operations.servers.tryout import (
     fetch_batches,
 )
 from driftloop.plan import Plan, make_plan
+from driftloop.text.words import count_noun
 
 EXAMPLES = """\b
 Examples:
@@ -43,7 +46,7 @@ Examples:
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True),
-    help="Folder of batches, or one batch.  [default: the last ones of the spec's data.uri]",
+    help="Folder of batches, or one batch.  [default: the last ones of the spec's data.uri, and its data.sources]",
 )
 @options.envs
 @options.state
@@ -64,7 +67,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="driftloop-try-") as folder:
         work = Path(folder)
         batches = work / "data" / "recent"
-        fetch_data(plan, data, batches, state)
+        fetch_data(plan, data, batches, state, values)
         ProjectTry(
             pipeline.spec,
             plan,
@@ -76,19 +79,28 @@ def command(
         ).run_stages(stage)
 
 
-def fetch_data(plan: Plan, data: Path | None, folder: Path, state: StateChoice) -> None:
-    """Copy the batches of `data` into a folder, or fetch the last ones of the spec's; LocalError without a
-    store."""
+def fetch_data(
+    plan: Plan, data: Path | None, folder: Path, state: StateChoice, values: OwnValues
+) -> None:
+    """Copy the batches of `data` into a folder, or fetch the last ones of the spec's and what its sources have;
+    LocalError without a store or a source."""
     if data is not None:
         copy_batches(data, folder, options.print_progress)
         return
+    if plan.sources:
+        own = start_own("the sources", plan.source_keys, values, folder)
+        reader = SourceReader(own.variables, options.print_progress)
+        count = fetch_sources(plan.sources, reader, folder, plan.data_bytes)
+        options.print_progress(f"data: {count_noun(count, 'file')} of `data.sources`")
     store = find_store(state.folder, state.folder.repository_url, os.environ)
     if store is None:
+        if plan.sources:
+            return
         raise LocalError(
             "no object store is known here, so no data",
             hint="name a folder with --data, run `driftloop up`, or set AWS_ENDPOINT_URL and keys",
         )
-    fetch_batches(store, plan.data, folder, options.print_progress)
+    fetch_batches(store, plan.data, folder, options.print_progress, may_be_empty=bool(plan.sources))
 
 
 def choose_envs(state: StateChoice) -> Path:

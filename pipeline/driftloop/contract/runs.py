@@ -197,6 +197,8 @@ class RunData:
     """Batches that production was not trained on."""
     size: int = _count("bytes")
     """Bytes of all."""
+    collected: int = _count("collected")
+    """Those of them that were copied from sources."""
 
     @classmethod
     def read(cls, document: object) -> "RunData":

@@ -1,48 +1,22 @@
 """Copy what is new at the sources of a pipeline into its bucket, each content once."""
 
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote
 
-from driftloop.clients import s3
-from driftloop.clients.buckets import BucketObject, BucketPlace
-from driftloop.clients.downloads import DownloadedFile, WebFiles
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.documents import to_json
-from driftloop.contract.sources import (
-    CREDENTIAL_NAMES,
-    CollectedFile,
-    CollectedFiles,
-    SourceSettings,
-    authority_variable,
-    credential_variable,
-    parse_address,
-)
+from driftloop.contract.sources import CollectedFile, CollectedFiles, SourceSettings
 from driftloop.contract.trees import collected_key, kept_key
 from driftloop.errors import StepError
+from driftloop.operations.ground.source_files import SourceFile, SourceReader
 from driftloop.retrain.batches import read_collected
 
 Report = Callable[[str], None]
 
 MOST_NAMED = 5
 """Files that a line names."""
-
-
-@dataclass(frozen=True)
-class _Offer:
-    """A file that a source has, before it is fetched."""
-
-    url: str
-    name: str
-    """Name or path below the source's folder."""
-    fetch: Callable[[Path, str, int], DownloadedFile | None]
-    """Fetches it to a file, unless it is what it was at a tag; the bound is in bytes."""
-    tag: str = ""
-    """What the source says of its content before it is asked for it."""
-    size: int = 0
 
 
 @dataclass
@@ -87,14 +61,8 @@ class Collection:
         known: Mapping[tuple[str, str], CollectedFile],
         scratch: Path,
     ) -> list[CollectedFile]:
-        offers = list(self._list_offers(source))
-        _refuse_same_names(source, offers)
-        total = sum(offer.size for offer in offers)
-        if total > self._left:
-            raise StepError(
-                f"source {source.name}: {total} bytes at {source.urls[0]}, at most {self._left} more are read",
-                hint="raise `data.maxSize` in the spec, or name less",
-            )
+        reader = SourceReader(self.environment, self.report)
+        offers = reader.list_files(source, self._left)
         files, fresh = [], []
         for offer in offers:
             before = known.get((source.name, offer.url))
@@ -110,7 +78,7 @@ class Collection:
         return files
 
     def _collect_file(
-        self, source: SourceSettings, offer: _Offer, before: CollectedFile | None, scratch: Path
+        self, source: SourceSettings, offer: SourceFile, before: CollectedFile | None, scratch: Path
     ) -> CollectedFile:
         key = f"{source.name}/{offer.name}"
         if before is not None and (before.key != key or before.sha256 not in self._kept):
@@ -142,103 +110,6 @@ class Collection:
             size=fetched.size,
             sha256=fetched.sha256,
         )
-
-    def _list_offers(self, source: SourceSettings) -> Iterator[_Offer]:
-        address, credentials = source.address, self._read_credentials(source)
-        authority = self.environment.get(authority_variable(source.name), "")
-        match address.kind:
-            case "https":
-                web = WebFiles.with_credentials(source.redirects, credentials, authority)
-                for url in source.urls:
-                    yield _offer_web(source, web, url, self.report)
-            case "file":
-                yield from _offer_local(Path("/") / address.path, self.environment)
-            case kind:
-                place = BucketPlace(
-                    kind,
-                    address.bucket,
-                    source.urls[0],
-                    source.endpoint,
-                    source.region,
-                    source.account,
-                    authority,
-                )
-                bucket = place.open(credentials)
-                root = source.urls[0].removesuffix("/").removesuffix(address.path).rstrip("/")
-                for entry in bucket.list_objects(address.path):
-                    name = entry.path.removeprefix(address.path).strip("/") or address.last
-
-                    def fetch(
-                        file: Path, tag: str, limit: int, entry: BucketObject = entry
-                    ) -> DownloadedFile:
-                        if entry.size > limit:
-                            raise StepError(f"{entry.path} has {entry.size} bytes, at most {limit}")
-                        return bucket.fetch(entry, file, report=self.report)
-
-                    yield _Offer(f"{root}/{entry.path}", name, fetch, entry.tag, entry.size)
-
-    def _read_credentials(self, source: SourceSettings) -> dict[str, str]:
-        names = {name: credential_variable(source.name, name) for name in CREDENTIAL_NAMES}
-        return {
-            name: self.environment[variable]
-            for name, variable in names.items()
-            if self.environment.get(variable)
-        }
-
-
-def _offer_web(source: SourceSettings, web: WebFiles, url: str, report: Report) -> _Offer:
-    name = source.file or unquote(parse_address(url).last)
-    if not name or "/" in name or name.startswith("."):
-        raise StepError(
-            f"{url} names no file", hint="give the batch a name: `file: penguins.csv` at the source"
-        )
-    return _Offer(
-        url,
-        name,
-        lambda file, tag, limit: web.fetch(url, file, tag=tag, limit=limit, report=report),
-    )
-
-
-def _offer_local(path: Path, environment: Mapping[str, str]) -> Iterator[_Offer]:
-    if "KUBERNETES_SERVICE_HOST" in environment:
-        raise StepError(
-            f"file://{path} is a path of one machine, and this is a pod",
-            hint="put the files into the bucket with `driftloop data put`, or behind https or an object store",
-        )
-    if not path.exists():
-        raise StepError(
-            f"file://{path} does not exist", hint="name a file or folder of this machine"
-        )
-    names = [""] if path.is_file() else s3.files_below(path)
-    for name in names:
-        place = path / name if name else path
-        facts = place.stat()
-        tag = f"modified {facts.st_mtime_ns} {facts.st_size}"
-
-        def fetch(
-            file: Path, known: str, limit: int, place: Path = place, tag: str = tag
-        ) -> DownloadedFile:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(place, file)
-            return DownloadedFile(tag, file.stat().st_size, s3.file_digest(file))
-
-        yield _Offer(f"file://{place}", name or path.name, fetch, tag, facts.st_size)
-
-
-def _refuse_same_names(source: SourceSettings, offers: Sequence[_Offer]) -> None:
-    if not offers:
-        raise StepError(
-            f"source {source.name}: no files below {source.urls[0]}",
-            hint="check the address; take the source out of `data.sources` if it is empty for good",
-        )
-    first: dict[str, str] = {}
-    for offer in offers:
-        s3.join_inside(Path(source.name), offer.name)
-        if (other := first.setdefault(offer.name, offer.url)) != offer.url:
-            raise StepError(
-                f"source {source.name}: {other} and {offer.url} have the same name, {offer.name}",
-                hint="give each a source of its own",
-            )
 
 
 def _name_some(urls: Sequence[str]) -> str:

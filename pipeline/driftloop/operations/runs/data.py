@@ -36,6 +36,8 @@ class DataFolder:
     """What a person says that columns are."""
     monitors: tuple[DetectorSettings, ...] = ()
     """Monitors that are fitted on them as they come."""
+    has_sources: bool = False
+    """Runs read files of sources, too."""
 
 
 @contextlib.contextmanager
@@ -130,7 +132,15 @@ def open_folder(store: ObjectStore, template: Json) -> DataFolder:
             location = parse_location(options["--uri"])
             target = options.get("--target", TARGET)
             uses = read_uses(options.get("--columns", "{}"))
-            return DataFolder(store, location, options.get("--features"), target, uses, fits)
+            return DataFolder(
+                store,
+                location,
+                options.get("--features"),
+                target,
+                uses,
+                fits,
+                "--sources" in options,
+            )
     raise PipelineError(
         f"WorkflowTemplate {template['metadata']['name']} takes no snapshot of a folder",
         hint="`driftloop commit` the spec again: another version rendered it",

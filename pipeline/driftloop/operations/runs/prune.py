@@ -1,7 +1,7 @@
 """Remove from the bucket what runs have left and nothing needs any more, as the spec's `retention` says."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +23,7 @@ from driftloop.contract.trees import (
 from driftloop.git.repository import Repository
 from driftloop.operations.commits import releases
 from driftloop.operations.commits.release_history import MOST_COMMITS
+from driftloop.operations.runs.contents import find_unused_contents
 from driftloop.operations.runs.references import find_unused
 from driftloop.operations.runs.retention import (
     Removal,
@@ -56,11 +57,13 @@ class PrunePlan:
     """Bytes of all runs of the pipeline now."""
     references: tuple[StoreObject, ...] = ()
     """Reference data of detectors that no release has after that."""
+    contents: tuple[StoreObject, ...] = ()
+    """Files copied from sources that are there no more, and that no run which stays was trained on."""
 
     @property
     def size(self) -> int:
         """Bytes that go."""
-        kept_once = sum(entry.size for entry in self.references)
+        kept_once = sum(entry.size for entry in (*self.references, *self.contents))
         return sum(removal.size for removal in self.removals) + kept_once
 
     def to_json(self) -> dict[str, Any]:
@@ -80,6 +83,7 @@ class PrunePlan:
                 for removal in self.removals
             ],
             "references": len(self.references),
+            "contents": len(self.contents),
             "held": dict(self.held),
         }
 
@@ -113,7 +117,9 @@ def plan_prune(
     gone = {run_key(each.run, file.name) for each in removals for file in each.files}
     unused = find_unused(place.store, place.bucket, pipeline, gone, now)
     total = sum(file.size for run in stored for file in run.files)
-    return PrunePlan(pipeline, removals, held, total, unused)
+    left = [run.run for run in stored if _keeps_files(run, gone)]
+    contents = find_unused_contents(place, pipeline, left, now)
+    return PrunePlan(pipeline, removals, held, total, unused, contents)
 
 
 def carry_out(place: RunPlace, repository: Repository, plan: PrunePlan, report: Report) -> int:
@@ -133,6 +139,9 @@ def carry_out(place: RunPlace, repository: Repository, plan: PrunePlan, report: 
         for entry in unused:
             place.store.delete_object(StoreLocation(place.bucket.bucket, entry.key))
             removed += entry.size
+    for entry in plan.contents:
+        place.store.delete_object(StoreLocation(place.bucket.bucket, entry.key))
+        removed += entry.size
     return removed
 
 
@@ -143,7 +152,8 @@ def record_prune(place: RunPlace, plan: PrunePlan, removed: int) -> PruneRecord:
         before = PruneRecord.read(place.store.read_json(at)).total
     except (MissingObjectError, DocumentError):
         before = 0
-    files = sum(len(each.files) for each in plan.removals) + len(plan.references)
+    once = len(plan.references) + len(plan.contents)
+    files = sum(len(each.files) for each in plan.removals) + once
     record = PruneRecord(
         format_now(),
         removed,
@@ -232,6 +242,14 @@ def _list_runs(place: RunPlace, pipeline: str, others: tuple[str, ...]) -> Itera
             # a look for new data, or a prune: it leaves nothing else
             ended = max(file.modified for file in listed)
         yield StoredRun(run, tuple(listed), ended, report.release, _list_homes(report))
+
+
+def _keeps_files(run: StoredRun, gone: Collection[str]) -> bool:
+    """Return True for a run of which more than its records and logs stay, and for one that goes on."""
+    return run.ended is None or any(
+        kind_of(file.name) not in ("record", "log") and run_key(run.run, file.name) not in gone
+        for file in run.files
+    )
 
 
 def _is_written(files: Iterable[StoredFile]) -> bool:

@@ -118,6 +118,7 @@ def describe_data(snapshot: Snapshot) -> RunData:
         batches=len(snapshot.batches),
         recent=sum(batch.recent for batch in snapshot.batches),
         size=sum(batch.size for batch in snapshot.batches),
+        collected=sum(batch.source is not None for batch in snapshot.batches),
     )
 
 

@@ -46,16 +46,22 @@ _OWN = {"PYTHONDONTWRITEBYTECODE": "1"}
 """The code is the user's own folder: nothing is written there."""
 
 
-def fetch_batches(store: "ObjectStore", uri: str, folder: Path, report: Report) -> None:
+def fetch_batches(
+    store: "ObjectStore", uri: str, folder: Path, report: Report, *, may_be_empty: bool = False
+) -> None:
     """Fetch the last batches of the data's folder, `MOST_BYTES` of them; StepError when there is
-    none."""
+    none and it may not be empty."""
     from driftloop.clients import s3
 
     source = s3.parse_location(uri)
     try:
         objects = store.list_folder(source)
     except s3.MissingObjectError as error:
+        if may_be_empty:
+            return
         raise StepError(f"{source} does not exist", hint="put labelled batches there") from error
+    if not objects and may_be_empty:
+        return
     if not objects:
         raise StepError(
             f"no batches below {source}", hint="put labelled batches there, or use --data"
