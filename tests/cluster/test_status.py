@@ -259,6 +259,22 @@ def test_a_release_is_read_from_what_routes_the_requests(golden):
     }
 
 
+def test_what_production_lacks_of_its_monitors_is_told():
+    answers = cluster("digits-released")
+    path = next(path for path in answers if "/namespaces/digits/deployments?" in path)
+    listed = json.loads(answers[path])
+    (decision,) = (
+        item for item in listed["items"] if item["metadata"]["name"] == "digits-decision"
+    )
+    args = decision["spec"]["template"]["spec"]["containers"][0]["args"]
+    place = args.index("--policy") + 1
+    lacks = {"drift": "outdated", "outlier": "missing"}
+    args[place] = json.dumps(json.loads(args[place]) | {"unfitted": lacks})
+    answers[path] = json.dumps(listed)
+    words = "production has no detector of `outlier` and has one of `drift` that was fitted with other settings"
+    assert overview(answers)["releases"]["digits"]["unfitted"] == words
+
+
 def test_verdicts_decision_and_runs():
     found = overview(cluster("digits-released"))
     release = found["releases"]["digits"]["production"]

@@ -127,6 +127,7 @@ async def test_data_that_comes_weekly_is_a_run_a_week_and_a_rollback_stands(envs
             async with TrafficGenerator.open_traffic(
                 platform.predictions, traffic, rate=50, prefix="t"
             ) as sender:
+                await a_new_monitor(team, sender, spec)
                 for week in range(1, WEEKS + 1):
                     await a_week(team, sender, tmp_path, week)
                 await a_rollback(team, WEEKS)
@@ -185,6 +186,44 @@ async def a_week(team: Team, sender: TrafficGenerator, folder: Path, week: int) 
         within=120,
     )
     assert not any(v["alarm"] for v in platform.list_verdicts("drift", after.production.id))
+
+
+async def a_new_monitor(team: Team, sender: TrafficGenerator, spec: Path) -> None:
+    """Data and code stay: the run makes the same model, and only its detectors are released."""
+    platform = team.platform
+    before = platform.read_release()
+    assert before.production is not None
+    added = "    rare: {detector: schema, window: 50, alarmRate: 0.0001}\n"
+    spec.write_text(spec.read_text().replace("  retrain:", f"{added}  retrain:"))
+    lacks = "production has no detector of `rare`"
+    await team.command("commit", str(spec))
+    await platform.wait_until(lambda: applied(platform), "the monitor", within=120)
+
+    async def is_told() -> bool:
+        return lacks in await team.command("why", NAME)
+
+    await platform.wait_until(is_told, "why it does not watch", within=60)
+    assert lacks in await team.command("status")
+    run = (await team.command("trigger", NAME, "--wait")).strip()
+    after = platform.read_release()
+    assert after.production is not None
+    assert after.production.fitted_by == run
+    assert after.production.detector_digests.keys() == {"drift", "rare"}
+    for name in ("id", "run", "model", "model_digest", "data_digest", "metrics"):
+        assert getattr(after.production, name) == getattr(before.production, name)
+    assert (after.phase, after.previous, after.weights) == (
+        "stable",
+        before.previous,
+        before.weights,
+    )
+    sender.switch_rows("week 0")
+    await platform.wait_until(
+        lambda: len(platform.list_verdicts("rare", before.production.id)) >= 1,
+        "its windows",
+        within=120,
+    )
+    assert lacks not in await team.command("why", NAME)
+    assert "ended as released at" in await team.command("why", NAME)
 
 
 async def a_rollback(team: Team, week: int) -> None:

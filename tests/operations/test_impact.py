@@ -192,8 +192,9 @@ def test_a_new_monitor_waits_for_the_next_release() -> None:
     )
     assert found.effects == (
         "the next training run uses the new steps; a current run keeps its own",
-        "the rare monitor is fitted by the next run and watches from its release on; "
-        "`driftloop trigger --force` trains without new data",
+        "the rare monitor is fitted by the next run and watches from its release on; without new data "
+        "`driftloop trigger` fits it for production's model",
+        "the decision service restarts and continues where it was",
     )
     assert not found.surprises
 

@@ -484,6 +484,21 @@ class TestNothingNew:
         assert state.ended_at == 2
         assert after(state, NewDataEvent(), policy=policy, now=103).phase == "pending"
 
+    def test_detectors_that_were_fitted_anew_are_no_new_data(self) -> None:
+        policy = RetrainPolicy(cooldown=60, on=("drift",), unfitted={"drift": "outdated"})
+        words = "production has one of `drift` that was fitted with other settings"
+        assert explain_state(EMPTY, "digits", 100, policy).summary.endswith(f"; {words}")
+        waiting = after(running(policy), self.NOTHING, policy=policy, now=101)
+        claimed = after(
+            waiting, ClaimEvent("digits-eve", "eve", "person eve"), policy=policy, now=102
+        )
+        refitted = EndEvent("digits-eve", "released", "nothing new since r1", "nothing-new")
+        state = after(claimed, refitted, policy=policy, now=103)
+        assert (state.phase, state.strikes) == ("waiting", waiting.strikes)
+        assert state.waits is not None
+        assert waiting.waits is not None
+        assert state.waits.cause == waiting.waits.cause
+
     def test_too_few_rows_are_waited_for_until_there_are_enough(self) -> None:
         policy = RetrainPolicy(cooldown=60, on=("drift",), least_new_rows=500)
         idle = explain_state(EMPTY, "digits", 100, policy)

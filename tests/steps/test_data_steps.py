@@ -286,6 +286,26 @@ def test_a_run_of_what_production_was_made_of_ends_before_it_trains(world):
     assert parameter(out, "new") == "true"
 
 
+def test_the_same_data_are_read_again_where_production_lacks_a_detector(world):
+    world.store.write_object(DATA / "a.npz", b"a")
+    settings = "sha256:" + "4" * 64
+    made = released(
+        world, "digits-a", detector_digests={"drift": settings}, monitor_digests={"drift": settings}
+    )
+    known = ("--recipe", RECIPE, "--monitors", f"drift={settings}")
+    more = ("--recipe", RECIPE, "--monitors", f"drift={settings},rare={settings}")
+    for run, options, new in (
+        ("digits-b", (*known, "--cause", "person eve"), "false"),
+        ("digits-c", (*more, "--cause", "person eve"), "true"),
+        ("digits-d", (*more, "--cause", "schedule"), "false"),
+        ("digits-e", (*more, "--cause", "alarm 42"), "false"),
+    ):
+        out, said = snapshot(world, run, *options)
+        assert parameter(out, "new") == new, run
+        assert f"nothing new since {made.id}" in said
+        assert ("but it has no detector of `rare`: the run goes on" in said) == (new == "true")
+
+
 def test_a_run_with_too_few_new_rows_ends_before_it_trains(world):
     world.store.write_object(DATA / "a.csv", b"y\n1\n")
     made = released(world, "digits-a")

@@ -1,6 +1,7 @@
 """register, advance, finish: the steps that move a release, each killed, repeated and interfered with."""
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -100,6 +101,7 @@ def register(
     content=None,
     cause="alarm 42",
     sign=False,
+    monitors="",
 ):
     model, metrics = trained(world, run, evaluated, content)
     out = world.folder / f"{run}-out"
@@ -125,6 +127,7 @@ def register(
             f"drift={fitted(run)}" if detectors is None else detectors,
             "--record-digests",
             write_digests(recorded(run)) if records is None else records,
+            *(("--monitors", monitors) if monitors else ()),
             "--out",
             str(out),
             *(("--sign",) if sign else ()),
@@ -231,6 +234,50 @@ def test_the_model_that_is_production_never_becomes_a_candidate(released):
     ended = state(released)
     assert (ended.outcome, ended.strikes) == ("refused", 0)
     assert ended.reason == f"nothing new since {A}: the run made the same model again"
+
+
+OLD, NEW = ("drift=sha256:" + digit * 64 for digit in "45")
+
+
+def test_the_same_model_releases_its_detectors_where_production_lacks_them(world):
+    register(world, "digits-a", monitors=OLD)
+    before = world.base().release
+    # with the same monitors there is nothing to release
+    assert register(world, "digits-b", content="digits-a", monitors=OLD) == ("refused", B)
+    claim(world, "digits-c")
+    assert register(world, "digits-c", content="digits-a", monitors=NEW) == ("refitted", A)
+    after = world.base().release
+    assert after.production == before.production.model_copy(
+        update={
+            "detectors": "s3://driftloop/runs/digits-c/release/detectors",
+            "detector_digests": {"drift": fitted("digits-c")},
+            "monitor_digests": {"drift": NEW.partition("=")[2]},
+            "fitted_by": "digits-c",
+        }
+    )
+    assert (after.phase, after.weights, after.previous) == ("stable", {A: 100}, None)
+    body = world.git("log", "-1", "--format=%B", "main")
+    assert f"Fit the detectors of {A} of digits anew" in body
+    assert "has one of `drift` that was fitted with other settings" in body
+    assert f"Driftloop-Release: {A}" in body
+    assert "Driftloop-Run: digits-c" in body
+    # its pod takes the detector for production's
+    pod = yaml.safe_load(world.git("show", "main:monitors/digits/drift.deployment.yaml"))
+    (container,) = pod["spec"]["template"]["spec"]["containers"]
+    options = dict(itertools.pairwise(container["args"]))
+    assert options["--release"] == A
+    assert options["--fitted-for"] == release_id("digits-c")
+    assert fitted("digits-c") in world.step(*fetching(world)).stderr
+    # again, after a crash behind the commit
+    tip = world.git("rev-parse", "main")
+    assert register(world, "digits-c", content="digits-a", monitors=NEW) == ("refitted", A)
+    assert world.git("rev-parse", "main") == tip
+    finish(world, "digits-c", "Succeeded")
+    ended = state(world)
+    assert (ended.outcome, ended.phase) == ("released", "idle")
+    assert (
+        ended.reason == f"nothing new since {A}, whose model stays; its detectors are fitted anew"
+    )
 
 
 def test_a_forced_run_is_recorded_in_release_and_commit(released):

@@ -69,4 +69,8 @@ def command(
                 )
             refuse_local_sources(project.document)
         committed = commit_spec_file(opened, spec, allow=frozenset(allow))
-    target.print_commit(opened, committed.commit, committed.pipeline, output)
+    if committed.unfitted:
+        options.print_notes((committed.unfitted,))
+    target.print_commit(
+        opened, committed.commit, committed.pipeline, output, unfitted=committed.unfitted
+    )

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -111,9 +112,11 @@ def command(
     budgets = tuple(describe_budgets(make_plan(project.document, platform=platform)))
     if output in ("json", "yaml"):
         document = impacts.build_document(name, preview.impact, preview.changes)
-        others = {"secrets": [vars(secret) for secret in needed]} if needed else {}
+        others: dict[str, Any] = {"secrets": [vars(each) for each in needed]} if needed else {}
         if kept:
             others["kept"] = [vars(each) for each in kept]
+        if preview.unfitted:
+            others["unfitted"] = preview.unfitted
         options.print_document({**document, "falseAlarms": budgets, **others}, output)
     elif output == "markdown":
         click.echo(impacts.format_markdown(name, preview.impact, preview.changes))
@@ -129,6 +132,8 @@ def command(
         for change in preview.changes if with_diff else ():
             terminal.print_diff(change)
         click.echo(f"{name}: {impacts.count_changes(preview.changes)}", err=True)
+    if preview.unfitted:
+        options.print_notes((preview.unfitted,))
     refuse_surprises(preview.impact, frozenset(allow))
     refuse_changed_code(changes)
 

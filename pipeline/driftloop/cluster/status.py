@@ -28,6 +28,7 @@ from driftloop.contract.names import (
     Names,
 )
 from driftloop.contract.outcomes import clean_reason, describe_end
+from driftloop.contract.policies import describe_unfitted
 from driftloop.contract.times import format_time
 from driftloop.contract.windows import OpenWindow
 from driftloop.contract.workflow_steps import describe_steps, find_pipeline
@@ -57,6 +58,8 @@ class _Picture:
     """Detector to its windows that are not judged."""
     windows: dict[str, Json] = field(default_factory=dict)
     """Detector to its open window."""
+    unfitted: dict[str, str] = field(default_factory=dict)
+    """Pipeline to what production lacks of its monitors."""
 
     def list(self, path: str) -> list[Json]:
         """Objects of a kind; none when the cluster does not have it."""
@@ -112,6 +115,9 @@ def overview(
         for key, read in _PARTS.items():
             with picture.part(f"{key} of {home}"):
                 document[key] |= read(picture, names)
+    for name, unfitted in picture.unfitted.items():
+        if name in document["releases"]:
+            document["releases"][name]["unfitted"] = unfitted
     return document | {
         "loops": picture.loops, "tracking": picture.tracking, "inboxes": picture.inboxes,
         "unjudged": picture.unjudged, "windows": picture.windows,
@@ -378,6 +384,8 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
     for deployment in deployments:
         component = (deployment["metadata"].get("labels") or {}).get(COMPONENT_LABEL, "")
         args = deployment["spec"]["template"]["spec"]["containers"][0].get("args") or []
+        if component == "decision" and (unfitted := describe_unfitted(deployment)):
+            picture.unfitted[names.pipeline] = unfitted
         if "--detector" not in args or "--release" not in args:
             continue
         with picture.part(f"verdict of {names.namespace}/{deployment['metadata']['name']}"):

@@ -25,6 +25,7 @@ from driftloop.contract.documents import (
     to_json,
 )
 from driftloop.contract.functions import FunctionSettings
+from driftloop.contract.lacks import Lack, are_lacks
 from driftloop.contract.quality import ESTIMATE_METHODS, EstimateMethod
 from driftloop.contract.quiet import QuietHours
 
@@ -211,6 +212,15 @@ class RetrainPolicy:
         omits_none=True,
     )
     """New labelled rows with fewer of which alarms and new data train nothing; None: with any."""
+    unfitted: Mapping[str, Lack] | None = document_key(
+        "unfitted",
+        "an object of `missing` or `outdated` by monitor, or null",
+        lambda v: v is None or are_lacks(v),
+        default=None,
+        omits_none=True,
+    )
+    """Monitors that production has no detector of (`missing`), or one that was fitted with other settings
+    (`outdated`); None: there are none."""
     refire: float = 2.0
     """Seconds before an unclaimed decision is fired again; doubles up to `refire_limit`."""
     refire_limit: float = 60.0

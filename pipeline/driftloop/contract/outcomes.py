@@ -61,13 +61,13 @@ class RunOutcome:
     """Time at which it ended."""
     obstacle: Obstacle | None = document_key(
         "obstacle",
-        f"one of: {', '.join(OBSTACLES)}; null unless the outcome is not-started or refused",
+        f"one of: {', '.join(OBSTACLES)}; null unless the outcome is not-started, refused or released",
         lambda v: v is None or v in OBSTACLES,
         default=None,
         omits_none=True,
     )
-    """What kept a run from starting; `nothing-new` also of a refused one that made the same model
-    again; None for every other kind."""
+    """What kept a run from starting; `nothing-new` also of one that made the same model again, which is
+    refused, or released when only its detectors are new; None for every other kind."""
 
     @classmethod
     def now(
@@ -82,12 +82,12 @@ class RunOutcome:
         """Read an outcome from plain data; DocumentError names the key that is wrong."""
         outcome = from_json(cls, document, label=label, closed=False)
         needs = outcome.kind == "not-started"
-        again = outcome.kind == "refused" and outcome.obstacle == "nothing-new"
+        again = outcome.kind in ("refused", "released") and outcome.obstacle == "nothing-new"
         if not again and needs is not (outcome.obstacle is not None):
             raise DocumentError(
                 f"{label}: `obstacle` is {json.dumps(outcome.obstacle)}, must be one of: "
                 f"{', '.join(OBSTACLES)} when the outcome is not-started, nothing-new or null when "
-                "it is refused, and null otherwise"
+                "it is refused or released, and null otherwise"
             )
         return outcome
 
@@ -127,7 +127,7 @@ def describe_kind(kind: OutcomeKind) -> str:
     """Return the meaning of an outcome, for the reference."""
     match kind:
         case "released":
-            return "the candidate is production"
+            return "the candidate is production; or its model was, and now its detectors are production's, too"
         case "refused":
             return "the candidate got no traffic: a gate or the rehearsal refused it"
         case "rejected":

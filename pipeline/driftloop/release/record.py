@@ -108,6 +108,12 @@ class Version(_Frozen):
     detector_digests: dict[Name, Digest] = Field(default_factory=dict)
     """Digest over each detector's files, by name; empty from older versions of driftloop, whose
     detectors are not checked."""
+    monitor_digests: dict[Name, Digest] = Field(default_factory=dict)
+    """Digest of the settings that each detector was fitted with, by name; empty from older versions of
+    driftloop, of whose detectors nobody knows."""
+    fitted_by: str | None = None
+    """Run that fitted the detectors anew, after the monitors had changed and the model had not; None:
+    the run that trained it."""
     record_digests: dict[Name, Digest] = Field(default_factory=dict)
     """Digest over the folders that its run left beside its model, by name: `snapshot` (the batches,
     and which were recent) and `evaluation` (metrics and held-out rows); empty from older versions
@@ -352,7 +358,7 @@ def split_move(before: Release, after: Release) -> tuple[Release, ...]:
     """
     if after == before:
         return ()
-    if before.candidate is not None and after.production != before.production:
+    if after.candidate != before.candidate is not None and after.production != before.production:
         return (reject_candidate(before), after)
     return (after,)
 
@@ -473,7 +479,10 @@ def dump_release(release: Release) -> str:
     return dump_yaml(document)
 
 
-_SPARSE = ("recipeDigest", "forced", "detectorDigests", "recordDigests", "signature")
+_SPARSE = (
+    *("recipeDigest", "forced", "detectorDigests", "monitorDigests", "fittedBy", "recordDigests"),
+    "signature",
+)
 
 _HAND = "correct the file, or `git revert` the commit that changed it; only `weights` is meant to be changed by hand"
 

@@ -211,7 +211,7 @@ def decision_service(plan: Plan, release: Release) -> tuple[Manifest, ...]:
             "decision.serviceaccount": access.decision_account(plan),
             "decision.role": access.decision_role(plan),
             "decision.rolebinding": access.decision_binding(plan),
-            "decision.deployment": decision.decision_deployment(plan),
+            "decision.deployment": decision.decision_deployment(plan, release),
             "decision.service": decision.decision_endpoint(plan),
             **{f"decision-{name}.trigger": trigger for name, trigger in decision.on_alarms(plan)},
             "decision-runs.trigger": decision.on_runs(plan),

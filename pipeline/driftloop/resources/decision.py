@@ -1,17 +1,23 @@
 """The service that decides to retrain, and the events it decides by."""
 
+import json
+from dataclasses import replace
+
 from driftloop.contract.accounts import NatsRole
+from driftloop.contract.documents import to_json
 from driftloop.contract.events import RUN_FINISHED, detector_type
 from driftloop.contract.names import SERVICE_PORT
 from driftloop.kube import apps, core, knative
 from driftloop.plan import Plan
-from driftloop.resources import parts
+from driftloop.release.record import Release
+from driftloop.release.refits import find_lacks
+from driftloop.resources import detector, parts
 from driftloop.resources.broker import build_trigger
 
 COMPONENT = "decision"
 
 
-def decision_deployment(plan: Plan) -> apps.Deployment:
+def decision_deployment(plan: Plan, release: Release) -> apps.Deployment:
     """Its state is in NATS; it reads the Workflow that holds the lease, the release in git, and
     the list of batches while alarms wait for new ones. A tracking server is told by it, too."""
     names = plan.names
@@ -32,7 +38,7 @@ def decision_deployment(plan: Plan) -> apps.Deployment:
             ),
             *(
                 "--policy",
-                plan.policy,
+                _write_policy(plan, release),
                 "--webhook",
                 names.webhook_url,
                 "--broker",
@@ -57,6 +63,12 @@ def decision_deployment(plan: Plan) -> apps.Deployment:
         resources=parts.small_resources("20m", "96Mi", limit="256Mi"),
         token=True,
     )
+
+
+def _write_policy(plan: Plan, release: Release) -> str:
+    """Return the policy as JSON, with the monitors that production's detectors were not fitted for."""
+    lacks = find_lacks(release.production, detector.digest_monitors(plan))
+    return json.dumps(to_json(replace(plan.retrain_policy, unfitted=lacks or None)))
 
 
 def _tracking_options(plan: Plan) -> tuple[str, ...]:

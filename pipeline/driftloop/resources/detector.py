@@ -1,9 +1,14 @@
 """The detectors that watch production's traffic, each with what was fitted when production was
 trained."""
 
+import hashlib
+import json
+
 from driftloop.contract.accounts import NatsRole
+from driftloop.contract.documents import to_json
 from driftloop.contract.events import INFERENCE_REQUEST, LABELS_GIVEN, RELEASE, inference_type
-from driftloop.contract.names import DETECTOR_FOLDER, SERVICE_PORT
+from driftloop.contract.handovers import write_digests
+from driftloop.contract.names import DETECTOR_FOLDER, SERVICE_PORT, release_id
 from driftloop.kube import apps, core, knative
 from driftloop.plan import Monitor, Plan
 from driftloop.release.record import Release, Version
@@ -19,6 +24,25 @@ def fitted_monitors(plan: Plan, version: Version) -> tuple[Monitor, ...]:
     if version.detectors is None:
         return ()
     return tuple(monitor for monitor in plan.monitors if not fitted or monitor.name in fitted)
+
+
+def digest_monitors(plan: Plan) -> dict[str, str]:
+    """Return for each monitor the digest of everything that its fit depends on besides the data and the model."""
+    return {
+        monitor.name: "sha256:" + hashlib.sha256(_describe_fit(plan, monitor)).hexdigest()
+        for monitor in plan.monitors
+    }
+
+
+def monitor_options(plan: Plan) -> tuple[str, ...]:
+    """Return the option by which steps know the monitors of the spec."""
+    return ("--monitors", write_digests(digest_monitors(plan))) if plan.monitors else ()
+
+
+def _describe_fit(plan: Plan, monitor: Monitor) -> bytes:
+    reads_rows = monitor.detector.on == "request" or monitor.reads_requests
+    columns = plan.column_options if reads_rows else ()
+    return json.dumps([to_json(monitor.settings), columns, monitor.function_image]).encode()
 
 
 def detector_account(plan: Plan, monitor: Monitor) -> core.ServiceAccount:
@@ -53,6 +77,11 @@ def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.
                 version.id,
                 "--config",
                 monitor.detector_config,
+            ),
+            *(
+                ("--fitted-for", release_id(version.fitted_by))
+                if version.fitted_by is not None
+                else ()
             ),
             *("--artifact", DETECTOR_FOLDER, "--broker", names.broker_url),
             *("--stream-bytes", str(plan.events.detector_bytes)),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import assert_never
 
 from driftloop.contract.handovers import RetrainPolicy
+from driftloop.contract.lacks import describe_lacks
 from driftloop.retrain.causes import DAY, is_cooling, within_budget
 from driftloop.retrain.rollbacks import explain_cause
 from driftloop.retrain.state import RetrainCause, RetrainState, RollbackOrder
@@ -35,6 +36,10 @@ def explain_state(
 ) -> LoopExplanation:
     """Explain the state of a pipeline's loop; without the policy, pauses have no known end."""
     summary, details = _explain_phase(state, name, now, policy, data)
+    lacks = describe_lacks((policy and policy.unfitted) or {})
+    if lacks:
+        summary = f"{summary}; production {lacks}"
+        details = (*details, f"`driftloop trigger {name}` fits its detectors anew")
     return LoopExplanation(state.phase, summary, (*details, *_explain_past(state)))
 
 

@@ -47,10 +47,11 @@ from driftloop.operations.stories.reports import store_report
 from driftloop.operations.traces.traces import TracePlace
 from driftloop.release import record
 from driftloop.release.record import Release, Version
+from driftloop.release.refits import was_refitted
 from driftloop.retrain import store as decisions
 from driftloop.retrain.state import EndEvent, MoveEvent, RetrainState
 from driftloop.steps import options
-from driftloop.steps.outcomes import read_outcome, store_outcome
+from driftloop.steps.outcomes import end_refit, read_outcome, store_outcome
 from driftloop.steps.settings import StepSettings, write_parameters
 from driftloop.tracking.outbox import TrackingBox
 
@@ -244,6 +245,8 @@ def read_progress(
     repository = settings.open_repository()
     tip = repository.tip()
     release = pipelines.read_pipeline(repository.tree(tip), names.pipeline).release
+    if release.production is not None and was_refitted(release, run):
+        return end_refit(release.production)
     if release.production is not None and release.production.id == id:
         return RunOutcome.now("released", f"{id} is production")
     if release.candidate is not None and release.candidate.id == id:

@@ -9,6 +9,7 @@ import click
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.documents import DocumentError, parse_json
 from driftloop.contract.handovers import read_digests
+from driftloop.contract.lacks import describe_lacks
 from driftloop.contract.names import find_given_model, is_forced, release_id
 from driftloop.contract.outcomes import RunOutcome
 from driftloop.contract.platform import SIGNING_KEYS
@@ -21,10 +22,16 @@ from driftloop.operations.runs.references import digest_detector
 from driftloop.release import record
 from driftloop.release.minisign import SigningKey
 from driftloop.release.record import NumbersAlike, Recent, Rehearsed, Release, Version
+from driftloop.release.refits import (
+    find_lacks,
+    needs_refit,
+    replace_detectors,
+    was_refitted,
+)
 from driftloop.release.signing import sign_version
 from driftloop.steps import options
 from driftloop.steps.evaluation import HINT, read_evaluation
-from driftloop.steps.outcomes import store_outcome
+from driftloop.steps.outcomes import end_refit, store_outcome
 from driftloop.steps.settings import StepSettings, write_parameters
 
 EXAMPLES = """\b
@@ -54,6 +61,11 @@ Examples:
     help="Digest of each detector's folder: NAME=sha256:…, separated by commas.",
 )
 @click.option(
+    "--monitors",
+    default="",
+    help="Digest of the settings of each monitor: NAME=sha256:…, separated by commas.",
+)
+@click.option(
     "--record-digests",
     default="",
     help="Digest of the run's folders `snapshot` and `evaluation`: NAME=sha256:…, separated by commas.",
@@ -72,6 +84,7 @@ def command(
     metrics: Path,
     detectors: bool,
     detector_digests: str,
+    monitors: str,
     record_digests: str,
     rehearsal: Path | None,
     sign: bool,
@@ -79,8 +92,9 @@ def command(
 ) -> None:
     """Commit the new version; writes `phase` (shadow, or stable the first time) and `release`.
 
-    Nothing is committed, and the phase is `refused`, when production is this very model, or is
-    another one than it was evaluated against.
+    When production is this very model, its detectors are production's from now on if that lacks one of
+    them (phase `refitted`). Else nothing is committed, and the phase is `refused`; so it is when production is
+    another one than this was evaluated against.
     """
     settings = StepSettings.from_environment()
     folder = settings.bucket / release_key(run)
@@ -100,6 +114,9 @@ def command(
         model_digest=model_digest,
         detectors=str(folder / "detectors") if detectors else None,
         detector_digests=fitted,
+        monitor_digests={
+            name: digest for name, digest in read_digests(monitors).items() if name in fitted
+        },
         record_digests=records,
         data_digest=data_digest,
         # what a person gave is made by no recipe of the spec
@@ -115,15 +132,18 @@ def command(
     moved = pipelines.commit_transition(
         settings.open_repository(),
         pipeline,
-        lambda release: add_version(
-            release,
-            sign_version(release, version, key) if key is not None else version,
-            against=evaluated.against,
-        ),
+        lambda release: add_version(release, version, against=evaluated.against, key=key),
         lambda before, after: _build_message(
             before, after, version, cause, evaluated.not_comparable
         ),
     )
+    if was_refitted(moved.release, run):
+        production = moved.release.production
+        assert production is not None  # noqa: S101 - it was refitted
+        outcome = store_outcome(settings.store, settings.bucket, run, end_refit(production))
+        write_parameters(out, phase="refitted", release=production.id)
+        options.print_progress(outcome.text)
+        return
     refusal = find_refusal(moved.release, version, against=evaluated.against)
     if refusal is not None:
         store_outcome(settings.store, settings.bucket, run, refusal)
@@ -148,13 +168,30 @@ def _read_signing_key(settings: StepSettings) -> SigningKey:
     return key
 
 
-def add_version(release: Release, version: Version, *, against: str | None = None) -> Release:
-    """Return the release with a new version; unchanged when it has it already, or it is refused.
+def add_version(
+    release: Release,
+    version: Version,
+    *,
+    against: str | None = None,
+    key: SigningKey | None = None,
+) -> Release:
+    """Return the release with a new version, signed by `key`; unchanged when it has it already, or it is refused. Of
+    one that is production's very model it takes the detectors that production lacks.
 
     An earlier candidate is rejected: its run is over, or this run could not have claimed.
     """
-    if _has_version(release, version) or find_refusal(release, version, against=against):
+    if was_refitted(release, version.run) or _has_version(release, version):
         return release
+    if needs_refit(release.production, version):
+        release = replace_detectors(release, version)
+        fitted = release.production
+        if key is None or fitted is None:
+            return release
+        return release.model_copy(update={"production": sign_version(release, fitted, key)})
+    if find_refusal(release, version, against=against):
+        return release
+    if key is not None:
+        version = sign_version(release, version, key)
     if release.phase == "empty":
         return record.release_first(release, version)
     if release.phase in ("shadow", "canary"):
@@ -203,6 +240,8 @@ def _compare_digests(folder: StoreLocation, stored: str, digest: str) -> None:
 def _build_message(
     before: Release, after: Release, version: Version, cause: str, problem: str
 ) -> TransitionMessage:
+    if was_refitted(after, version.run):
+        return _build_refit_message(before, after, version, cause)
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in sorted(version.metrics.items()))
     lines = [f"On held-out data: {metrics}."] if metrics else []
     lines.append(_describe_rehearsal(version.rehearsed))
@@ -220,6 +259,29 @@ def _build_message(
         cause,
         "\n".join(lines),
         RunOutcome.now("released", "the first release") if first else None,
+    )
+
+
+def _build_refit_message(
+    before: Release, after: Release, version: Version, cause: str
+) -> TransitionMessage:
+    production, fitted = before.production, after.production
+    assert production is not None  # noqa: S101 - it was refitted
+    assert fitted is not None  # noqa: S101
+    lacks = describe_lacks(find_lacks(production, version.monitor_digests))
+    why = f"Production {lacks} before. " if lacks else ""
+    lines = [f"{why}The model and its traffic stay."]
+    if version.data_digest != production.data_digest:
+        lines.append(
+            f"The detectors are fitted on other data than the model: {version.data_digest}."
+        )
+    if version.forced:
+        lines.append("A person forced the run.")
+    return TransitionMessage(
+        f"Fit the detectors of {production.id} of {after.name} anew",
+        fitted.model_copy(update={"run": version.run, "forced": version.forced}),
+        cause,
+        "\n".join(lines),
     )
 
 

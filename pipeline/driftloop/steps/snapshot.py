@@ -13,9 +13,11 @@ from driftloop.clients import s3
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, StoreObject
 from driftloop.contract.columns import TARGET, read_uses
 from driftloop.contract.documents import LONGEST_FILE, parse_json, to_json
+from driftloop.contract.handovers import read_digests
 from driftloop.contract.integrity import describe_mismatch
+from driftloop.contract.lacks import describe_lacks
 from driftloop.contract.limits import DATA_LIMIT
-from driftloop.contract.names import find_given_model, is_forced, is_prompted
+from driftloop.contract.names import PERSON_CAUSE, find_given_model, is_forced, is_prompted
 from driftloop.contract.outcomes import Obstacle, RunOutcome
 from driftloop.contract.records import Snapshot, SnapshotBatch
 from driftloop.contract.sources import TAGGED, CollectedFiles
@@ -34,6 +36,7 @@ from driftloop.operations.project.columns import check_columns
 from driftloop.operations.project.rows import count_rows
 from driftloop.operations.runs.run_reports import KnownRun, RunFolder, begin_report
 from driftloop.release.record import Version
+from driftloop.release.refits import find_lacks
 from driftloop.release.signing import verify_version
 from driftloop.retrain.batches import store_batches
 from driftloop.steps import options
@@ -79,6 +82,12 @@ MAX_OBJECTS = 50_000
     type=click.Path(dir_okay=False, path_type=Path),
     help="List of the files that were copied from sources: sources.json of `collect`.",
 )
+@click.option(
+    "--monitors",
+    default="",
+    help="Digest of the settings of each monitor: NAME=sha256:…, separated by commas. Where production lacks a "
+    "detector of one, a run that a person started goes on with the same data.",
+)
 @options.out
 def command(
     *,
@@ -94,10 +103,12 @@ def command(
     max_bytes: int,
     least_rows: int | None,
     sources: Path | None,
+    monitors: str,
     out: Path,
 ) -> None:
     """Fix the data of this run, and fetch it together with production's model; writes `new`
-    (true, or false when production was made of the same, or there are fewer new rows than --least-rows)."""
+    (true, or false when production was made of the same and has all detectors, or there are fewer new
+    rows than --least-rows)."""
     settings = StepSettings.from_environment()
     if find_given_model(cause) is not None:
         # what a person gave is made by no recipe of the spec
@@ -155,7 +166,13 @@ def command(
         fresh = find_new_keys(batches, earlier)
         rows = count_rows((key, data / "recent" / key) for key in sorted(fresh))
         obstacle = _compare_rows(rows, least_rows, production)
-    new = obstacle is None or is_forced(cause)
+    lacks = describe_lacks(find_lacks(production, read_digests(monitors)))
+    refits = (
+        bool(lacks)
+        and cause.startswith(PERSON_CAUSE)
+        and _is_same(obstacle, production, digest, recipe)
+    )
+    new = obstacle is None or is_forced(cause) or refits
     write_parameters(
         out / "parameters",
         digest=layout.removeprefix("sha256:")[:32],
@@ -174,9 +191,8 @@ def command(
         options.print_progress(f"the list of read batches is not stored: {error.message}")
     options.print_progress(f"{len(batches)} batches, {len(recent)} of them recent, {digest}")
     if obstacle is not None:
-        options.print_progress(
-            obstacle.reason if not new else f"{obstacle.reason}, but the run is forced"
-        )
+        goes_on = f"but it {lacks}: the run goes on" if refits else "but the run is forced"
+        options.print_progress(obstacle.reason if not new else f"{obstacle.reason}, {goes_on}")
 
 
 @dataclass(frozen=True)
@@ -215,6 +231,13 @@ def _compare_rows(rows: int, least: int, production: Version) -> _DataObstacle |
         return None
     reason = f"{rows} of at least {least} new labelled rows since {production.id}"
     return _DataObstacle("too-few-rows", reason)
+
+
+def _is_same(
+    obstacle: _DataObstacle | None, production: Version | None, data: str, recipe: str
+) -> bool:
+    """Return True when a run would make production once more, and no release that a person took back."""
+    return obstacle is not None and production is not None and _is_made_of(production, data, recipe)
 
 
 def _is_made_of(version: Version, data: str, recipe: str) -> bool:

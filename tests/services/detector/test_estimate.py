@@ -3,6 +3,7 @@ no estimate can see."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from support.detector import write_answers
 
+from driftloop.contract.alibi import AlibiSettings
 from driftloop.contract.handovers import DetectorSettings
+from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.quality import describe_quality, read_estimate, read_figures
 from driftloop.contract.verdicts import read_changes
 from driftloop.services.detector.detectors import WindowDetector, fit_detector
@@ -220,3 +223,16 @@ def test_a_monitor_that_is_of_another_kind_now_keeps_what_it_was_fitted_for(tmp_
     assert keep_side(fitted, settings("quality")).kind == "estimate"
     assert keep_side(fitted, DetectorSettings("tabular", "response")).kind == "estimate"
     assert keep_side(fitted, settings(window=50)).window == 50
+
+
+def test_a_monitor_that_is_another_test_now_goes_on_as_it_was_fitted() -> None:
+    """`cvm` refuses columns of few values: its pod would never start on what `tabular` was fitted on."""
+    number = ColumnProfile(name="a", type="number", rows=2, missing=0, distinct=2)
+    profile = TableProfile(columns=(number,), order=("a",))
+    fitted = DetectorArtifact(DetectorSettings("tabular", window=50), np.eye(2)[:, :1], profile)
+    assert keep_side(fitted, DetectorSettings("cvm", window=100)) == fitted.config
+    assert keep_side(fitted, DetectorSettings("tabular", window=100)).window == 100
+    # answers come by now, and it says of each that it is no row of its own
+    assert keep_side(fitted, DetectorSettings("schema", "response")).on == "response"
+    theirs = replace(fitted, config=DetectorSettings("alibi", alibi=AlibiSettings("MMDDrift", {})))
+    assert keep_side(theirs, DetectorSettings("tabular")).kind == "tabular"

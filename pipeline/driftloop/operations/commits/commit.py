@@ -7,7 +7,9 @@ from driftloop import spec as specs
 from driftloop.git.repository import Commit
 from driftloop.operations.commits import releases
 from driftloop.operations.commits.target import CommitTarget
+from driftloop.operations.commits.unfitted import describe_unfitted
 from driftloop.operations.ground import files
+from driftloop.plan import make_plan
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,8 @@ class CommittedSpec:
 
     pipeline: str
     commit: Commit | None
+    unfitted: str = ""
+    """What production lacks of its monitors, in words; empty when it lacks nothing."""
 
 
 def commit_spec_file(
@@ -26,7 +30,8 @@ def commit_spec_file(
     SpecError for an invalid spec, SurpriseError for surprises that are not in `allow`.
     """
     text = files.read_spec_text(file)
-    name = specs.load_spec(text, path=str(file)).metadata.name
+    pipeline = specs.load_spec(text, path=str(file))
+    name = pipeline.metadata.name
     commit = releases.commit_spec(
         target.repository,
         text,
@@ -34,4 +39,7 @@ def commit_spec_file(
         cause=target.cause,
         allow=allow,
     )
-    return CommittedSpec(name, commit)
+    tree = target.repository.tree(target.repository.tip())
+    base = releases.read_pipeline(tree, name)
+    plan = make_plan(pipeline, platform=base.platform)
+    return CommittedSpec(name, commit, describe_unfitted(plan, base.release))

@@ -412,8 +412,8 @@ def _describe_fits(before: Mapping[Key, Json], after: Mapping[Key, Json]) -> Ite
     for name in sorted(_find_fits(after) - _find_fits(before)):
         if name not in detectors:
             yield (
-                f"the {name} monitor is fitted by the next run and watches from its release on; "
-                "`driftloop trigger --force` trains without new data"
+                f"the {name} monitor is fitted by the next run and watches from its release on; without new data "
+                "`driftloop trigger` fits it for production's model"
             )
 
 

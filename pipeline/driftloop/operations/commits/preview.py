@@ -8,10 +8,14 @@ from driftloop.contract import trees
 from driftloop.operations.commits.impact import SpecImpact, assess_impact
 from driftloop.operations.commits.room import decides_room, find_room_surprises
 from driftloop.operations.commits.target import CommitTarget
+from driftloop.operations.commits.unfitted import describe_unfitted
 from driftloop.operations.ground import files as spec_files
+from driftloop.plan import make_plan
 from driftloop.plan.kept import refuse_exceeded
 from driftloop.platform import PlatformFile
+from driftloop.release import record
 from driftloop.render import FileChange, compare_trees, owned_files, render_tree
+from driftloop.spec import load_spec
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,8 @@ class CommitPreview:
     pipeline: str
     impact: SpecImpact
     changes: tuple[FileChange, ...]
+    unfitted: str = ""
+    """What production lacks of the spec's monitors, in words; empty when it lacks nothing."""
 
 
 def preview_commit(
@@ -43,7 +49,12 @@ def preview_commit(
         replace(change, path=platform.layout.place(change.path))
         for change in compare_trees(old, new)
     )
-    return CommitPreview(name, replace(impact, surprises=surprises), tuple(changes))
+    unfitted = ""
+    if (release := existing.get(trees.release_path(name))) is not None:
+        plan = make_plan(load_spec(text, path=str(spec)), platform=platform)
+        unfitted = describe_unfitted(plan, record.load_release(release))
+    impact = replace(impact, surprises=surprises)
+    return CommitPreview(name, impact, tuple(changes), unfitted)
 
 
 def rename_cluster(files: Mapping[str, str], old: str, new: str) -> Mapping[str, str]:

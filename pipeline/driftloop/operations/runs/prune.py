@@ -214,7 +214,12 @@ def _list_roles(release: Release) -> tuple[tuple[str, str], ...]:
         ("candidate", release.candidate),
         ("production", release.production),
     )
-    return tuple((role, version.id) for role, version in roles if version is not None)
+    versions = tuple((role, version) for role, version in roles if version is not None)
+    return (
+        *((role, version.id) for role, version in versions),
+        # whose detectors it has
+        *((role, release_id(by)) for role, version in versions if (by := version.fitted_by)),
+    )
 
 
 def _has_role(repository: Repository, pipeline: str, run: str) -> bool:

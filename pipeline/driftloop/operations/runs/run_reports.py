@@ -359,7 +359,8 @@ def _join_approvals(base: RunReport, workflow: Json | None) -> tuple[Approval, .
 def _read_release(run: str, outcome: RunOutcome | None) -> str | None:
     """Return the release of a run that got as far as traffic."""
     shown = outcome is not None and outcome.kind in ("released", "rejected")
-    return release_id(run) if shown else None
+    # a run that has fitted production's detectors anew has become no release
+    return release_id(run) if outcome is not None and shown and not outcome.obstacle else None
 
 
 def _read_environment(metadata: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -12,12 +12,15 @@ from typing import Any
 from driftloop.contract.approvals import Hold
 from driftloop.contract.documents import to_json
 from driftloop.contract.inboxes import InboxStatus
+from driftloop.contract.names import NAME_LABEL
 from driftloop.contract.outcomes import RunOutcome
+from driftloop.contract.policies import describe_unfitted
 from driftloop.contract.tracking import TrackingStatus
 from driftloop.contract.trees import DEPLOYMENTS, RELEASE
 from driftloop.contract.windows import OpenWindow
 from driftloop.contract.workflow_steps import StepProgress
 from driftloop.errors import LocalError, PipelineError
+from driftloop.local.argo.objects import Objects
 from driftloop.local.ground import addresses, binaries, memory
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.ground import endpoints
@@ -43,6 +46,8 @@ class ReleaseStatus:
     """Why release.yaml can't be read; nothing else is there then."""
     measured: str = ""
     """What the analysis of its rollout measured last, in words; empty without one."""
+    unfitted: str = ""
+    """What production lacks of its monitors, in words; empty when it lacks nothing."""
 
     @classmethod
     def from_json(cls, document: Json) -> "ReleaseStatus":
@@ -55,6 +60,7 @@ class ReleaseStatus:
             document["candidate"],
             document["weights"],
             measured=document.get("measured") or "",
+            unfitted=document.get("unfitted") or "",
         )
 
 
@@ -397,6 +403,12 @@ def _read_releases(state: StateFolder) -> dict[str, Json]:
                 "candidate": release.candidate.id if release.candidate else None,
                 "weights": release.weights,
             }
+    for deployment in Objects.read(state.objects).of("Deployment"):
+        labels = deployment["metadata"].get("labels") or {}
+        named = releases.get(labels.get(NAME_LABEL, ""))
+        unfitted = describe_unfitted(deployment) if named is not None else ""
+        if named is not None and unfitted:
+            named["unfitted"] = unfitted
     return releases
 
 

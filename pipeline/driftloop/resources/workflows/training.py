@@ -9,7 +9,7 @@ from driftloop.contract.trees import COLLECTED_FILE
 from driftloop.kube import core
 from driftloop.plan import DataStepPlan, Plan
 from driftloop.plan.plan import whole_seconds
-from driftloop.resources import parts
+from driftloop.resources import detector, parts
 from driftloop.resources.workflows.adopting import adopt_steps
 from driftloop.resources.workflows.calls import name_function, name_program
 from driftloop.resources.workflows.fitting import fit_answer_steps, fit_name, fit_request_steps
@@ -215,6 +215,7 @@ def _snapshot_step(plan: Plan) -> WorkflowStep:
             *("--uri", plan.data, "--recipe", plan.recipe, "--cause", _CAUSE, "--out", OUT),
             *(("--max-bytes", str(plan.data_bytes)) if plan.data_bytes != DATA_LIMIT else ()),
             *_least_rows(plan),
+            *detector.monitor_options(plan),
             *(plan.column_options if plan.raw_features is not None else ()),
             *(("--signatures", plan.signatures) if plan.signatures is not None else ()),
             *(("--sources", f"{IN}/sources/{COLLECTED_FILE}") if plan.sources else ()),
@@ -511,7 +512,7 @@ def _register_step(plan: Plan, rehearse: tuple[WorkflowStep, ...]) -> WorkflowSt
             *("--model-digest", "{{inputs.parameters.model-digest}}"),
             *("--data-digest", "{{inputs.parameters.data-digest}}"),
             *("--metrics", f"{IN}/evaluation/metrics.json"),
-            *(("--detectors",) if plan.monitors else ()),
+            *(("--detectors", *detector.monitor_options(plan)) if plan.monitors else ()),
             *(
                 part
                 for name in fitted

@@ -46,6 +46,10 @@ def build_parser() -> argparse.ArgumentParser:
     bootstrap.add_server_options(serving)
     serving.add_argument("--detector", required=True, help="name of the monitor")
     serving.add_argument("--release", required=True, help="release whose events are scored")
+    serving.add_argument(
+        "--fitted-for",
+        help="release that the artifact names where a later run has fitted it anew; its rows are of --release, too",
+    )
     serving.add_argument("--config", required=True, help="settings as JSON")
     serving.add_argument("--artifact", type=Path, required=True, help="folder that `fit` wrote")
     serving.add_argument("--broker", required=True, help="URL that verdicts are sent to")
@@ -217,6 +221,7 @@ def _serve_detector(arguments: argparse.Namespace) -> None:
         arguments.artifact,
         nats_url=NATS_ROLES[NatsRole.DETECTOR].read(os.environ),
         broker=arguments.broker,
+        fitted_for=arguments.fitted_for,
         function=arguments.function,
         host=arguments.host,
         port=arguments.port,

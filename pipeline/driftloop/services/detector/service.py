@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -44,10 +45,12 @@ async def serve_detector(
     nats_url: str,
     broker: str,
     function: str | None = None,
+    fitted_for: str | None = None,
     host: str,
     port: int,
 ) -> None:
-    """Run until cancelled; `function` is the URL of the user's function. The settings in `config` win over
+    """Run until cancelled; `function` is the URL of the user's function. `fitted_for` is the release that the artifact
+    names when a later run has fitted it anew for this one. The settings in `config` win over
     those the artifact was fitted with; its rows are its own, and so is the release that it judges: events of
     another one are kept."""
     fitted = artifact.load_artifact(folder)
@@ -57,7 +60,16 @@ async def serve_detector(
             "it is taken for that of %s",
             names.release,
         )
-    config = keep_side(fitted, config)
+    elif fitted.release == fitted_for:
+        fitted = replace(fitted, release=names.release)
+    wanted, config = config.kind, keep_side(fitted, config)
+    if config.kind != wanted:
+        log.warning(
+            "it was fitted as %s, and goes on as that until a run fits it as %s: `driftloop trigger %s`",
+            config.kind,
+            wanted,
+            names.pipeline,
+        )
     program = FunctionProgram(function) if function is not None else None
     detector = await asyncio.to_thread(
         fit_detector, config, fitted.reference, fitted.profile, program, fitted.calibration

@@ -6,6 +6,7 @@ release, and each is counted with the reason.
 """
 
 from collections import Counter
+from dataclasses import replace
 from typing import Literal
 
 from driftloop.contract.handovers import LABELLED_KINDS, MIXED_KINDS, DetectorSettings
@@ -23,6 +24,9 @@ OTHER_SIDE = {
 }
 """Why no row is judged, by what the detector reads."""
 
+
+ELSEWHERE = ("function", "alibi")
+"""Kinds whose detectors need more than the pod of another kind has."""
 
 SIDES: dict[TableKind, Literal["request", "response", "label"]] = {
     "rows": "request",
@@ -73,9 +77,14 @@ def choose_decoder(fitted: DetectorArtifact, config: DetectorSettings) -> EventD
 
 
 def keep_side(fitted: DetectorArtifact, config: DetectorSettings) -> DetectorSettings:
-    """Return the settings of a detector: those that its artifact was fitted with when it was fitted on labelled
-    answers and shall be of another kind now, or the other way round. Its rows fit no other kind."""
+    """Return the settings of a detector: those that its artifact was fitted with where it shall be of another kind
+    now. Its rows need fit no other kind, and it goes on as it was until it is fitted anew. A user's function and
+    alibi-detect's frameworks may be gone from its pod, so of these the rows are taken as they are."""
+    if config.kind == fitted.config.kind:
+        return config
     labelled = fitted.profile.of == "labelled"
-    kept = labelled == (config.kind in LABELLED_KINDS)
-    fits = config.kind == fitted.config.kind or not labelled
-    return config if kept and fits else fitted.config
+    if fitted.config.kind in ELSEWHERE and config.kind not in LABELLED_KINDS:
+        return config
+    # what comes is of the side that the spec names by now
+    moved = config.on != "label" and not labelled
+    return replace(fitted.config, on=config.on) if moved else fitted.config
