@@ -15,6 +15,7 @@ from driftloop.errors import SpecError
 from driftloop.operations.watching.budgets import describe_budgets
 from driftloop.plan import Names, make_plan
 from driftloop.plan.budget import WindowRate
+from driftloop.resources.detector import digest_monitors
 from driftloop.spec import InvalidSpec, load_spec, parse_spec
 from tests.spec.specs import MINIMAL, changed
 
@@ -345,6 +346,21 @@ def test_a_monitor_of_some_columns_says_so_to_its_service() -> None:
     # the text of other columns is nothing to one that names its own
     assert plan.takes_mixed
     assert rows.settings.columns == ("fare",)
+
+
+def test_monitors_know_which_columns_are_private() -> None:
+    text = MINIMAL + "  capture: {drop: [name], hash: [email]}\n  monitors: {drift: {}}\n"
+    plan = make_plan(load_spec(text, path="p.yaml"))
+    assert plan.monitors[0].settings.private == ("email", "name")
+    open_plan = make_plan(load_spec(text.replace("drop: [name], hash: [email]", ""), path="p.yaml"))
+    assert open_plan.monitors[0].settings.private is None
+    # no fit depends on it, so nothing is to be fitted anew
+    assert digest_monitors(plan) == digest_monitors(open_plan)
+    sliced = text.replace("drift: {}", "drift: {}, good: {detector: quality, slices: email}")
+    with pytest.raises(
+        SpecError, match=r"monitors\.good\.slices names `email`, must not: `capture`"
+    ):
+        make_plan(load_spec(sliced, path="p.yaml"))
 
 
 def test_no_monitor_is_called_as_an_object_of_the_pipeline() -> None:

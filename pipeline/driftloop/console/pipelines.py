@@ -18,6 +18,7 @@ from driftloop.console.snapshot import Snapshot
 from driftloop.console.views import drift, loop, overview, rollout, samples
 from driftloop.console.views.needs import list_needs, list_platform_needs
 from driftloop.console.views.times import choose_span
+from driftloop.contract.privacy import hide_values
 from driftloop.contract.streams import DetectorStreams
 from driftloop.contract.verdicts import WindowRecord, read_columns, read_small
 from driftloop.local.ground.sentences import drop_alarm_ids
@@ -109,6 +110,9 @@ async def show_drift(request: Request) -> Response:
     span = choose_span(query.get("span", ""), [point.at for point in points], now)
     line = MonitorLine(monitor, detectors.get(monitor, "monitor"), points)
     record, trouble = await _read_window(request, query.get("window", ""))
+    if record is not None and committed is not None and committed.private:
+        # one of before a column was private tells more
+        record = replace(record, details=hide_values(record.details, committed.private))
     detail, sample = None, None
     if record is not None:
         detail = drift.describe_window(snapshot, name, record, int(query["window"]))

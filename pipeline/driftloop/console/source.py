@@ -394,7 +394,7 @@ def _read_committed(
             known.get(each.commit.sha) or _weigh_commit(repository, each, name) for each in logged
         ),
         detectors={monitor: str(each.detector) for monitor, each in monitors.items()},
-        private=list_private(pipeline) if pipeline is not None else None,
+        private=list_private(pipeline.spec) if pipeline is not None else None,
         captures=pipeline is not None and pipeline.spec.capture is not None,
     )
 

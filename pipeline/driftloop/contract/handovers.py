@@ -358,6 +358,8 @@ class DetectorSettings:
         omits_none=True,
     )
     """How answers without labels are estimated; of `estimate`, and of `quality` beside one."""
+    private: tuple[str, ...] | None = _column_names("private")
+    """Columns whose values its verdicts must not tell; None: there are none."""
     seed: int = document_key(
         "seed", "an integer", lambda v: isinstance(v, int) and not isinstance(v, bool), default=0
     )

@@ -169,6 +169,7 @@ def describe_unjudged(reference: str, release: str, reason: str = "") -> str:
 ChangeKind = Literal[
     "shift", "level", "mix", "missing", "unseen", "length", "relation",
     "unreadable", "below", "above", "other", "stuck", "rejected", "duplicated", "quality", "estimate",
+    "private",
 ]  # fmt: skip
 CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
@@ -191,7 +192,8 @@ class ColumnChange:
     `quality` (how good answers are) and `estimate` (how good they are expected to be), and of `schema`: `unreadable`
     values, values `below` and `above` the training data's, values `other` than their
     only one, one value only (`stuck`), rows that are none of the model's (`rejected`), and rows that the
-    window has more than once (`duplicated`)."""
+    window has more than once (`duplicated`). `private`: whatever moved, of a column whose values nobody is to see; the
+    figure is the share of the rows by which it did."""
     of: str = document_key("of", "a text", lambda v: isinstance(v, str), default="")
     """Figure that moved: a value, or a quantile such as `median`; of a relation the other column."""
     before: float = document_key("before", "a number", _is_real)
@@ -269,7 +271,10 @@ class ColumnChange:
             "duplicated": "duplicated",
             "quality": self.of,
             "estimate": self.of,
+            "private": "values",
         }
+        if self.kind == "private":
+            return escape_text(f"{self.column} moved by {_format_share(self.after)} of the rows")
         if self.kind in ("quality", "estimate"):
             of = f" {self.of}" if self.of else ""
             rows = "labelled rows" if self.kind == "quality" else "rows"

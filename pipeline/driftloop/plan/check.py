@@ -21,8 +21,9 @@ from driftloop.plan.findings import SpecFinding, format_location, format_names
 from driftloop.plan.sources import check_sources
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
+from driftloop.spec.capture import Capture
 from driftloop.spec.data import Data
-from driftloop.spec.detector import AlibiDetect, Quality, Schema, UserFunction
+from driftloop.spec.detector import AlibiDetect, Detector, Quality, Schema, UserFunction
 from driftloop.spec.graph import Node, Released, walk_nodes
 from driftloop.spec.resources import Resources
 from driftloop.spec.serve import speaking
@@ -421,12 +422,25 @@ def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
                 yield SpecFinding(location, f"{shown}, must not: `data.columns` ignores it")
         if len(set(columns)) < len(columns):
             yield SpecFinding(location, f"{format_location(location)} must name each column once")
+        for column in _list_private_slices(pipeline.spec.capture, detector):
+            place = ("spec", "monitors", name, "slices")
+            yield SpecFinding(
+                place,
+                f"{format_location(place)} names `{column}`, must not: `capture` drops or hashes it, and the values of "
+                "slices are told",
+            )
         if isinstance(detector, Quality) and data.target in detector.slice_columns:
             place = ("spec", "monitors", name, "slices")
             yield SpecFinding(
                 place,
                 f"{format_location(place)} names `{data.target}`, must not: no request has the target",
             )
+
+
+def _list_private_slices(capture: Capture | None, detector: Detector) -> tuple[str, ...]:
+    if capture is None or not isinstance(detector, Quality):
+        return ()
+    return tuple(name for name in detector.slice_columns if name in (*capture.drop, *capture.hash))
 
 
 def _list_features(data: Data) -> tuple[str, ...]:

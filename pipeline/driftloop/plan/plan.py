@@ -110,6 +110,8 @@ class Monitor:
     """Image of the user's function that judges its windows; None for a detector of ours."""
     estimate: EstimateMethod | None = None
     """How it estimates answers without labels, or shows such estimates beside labels; None: not."""
+    private: tuple[str, ...] = ()
+    """Columns whose values its verdicts must not tell."""
 
     @property
     def scores_rows(self) -> bool:
@@ -162,6 +164,7 @@ class Monitor:
             wait=detector.wait.total_seconds() if isinstance(detector, Quality) else None,
             slices=self.slices or None,
             by=self.estimate,
+            private=self.private or None,
         )
 
     @property
@@ -509,6 +512,8 @@ def whole_seconds(length: timedelta | None) -> int | None:
 def _plan_monitors(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[Monitor, ...]:
     """The monitors by name: their order in the spec makes no difference."""
     effects, rates = choose_effects(pipeline.spec), share_false_alarms(pipeline.spec)
+    capture = pipeline.spec.capture
+    private = () if capture is None else tuple(sorted({*capture.drop, *capture.hash}))
     return tuple(
         Monitor(
             name,
@@ -517,6 +522,7 @@ def _plan_monitors(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[Monit
             rates[name],
             images[detector.image] if isinstance(detector, UserFunction) else None,
             _choose_estimate(pipeline.spec, detector),
+            private,
         )
         for name, detector in sorted(pipeline.spec.monitors.items())
     )

@@ -3,6 +3,7 @@ trained."""
 
 import hashlib
 import json
+from dataclasses import replace
 
 from driftloop.contract.accounts import NatsRole
 from driftloop.contract.documents import to_json
@@ -42,7 +43,9 @@ def monitor_options(plan: Plan) -> tuple[str, ...]:
 def _describe_fit(plan: Plan, monitor: Monitor) -> bytes:
     reads_rows = monitor.detector.on == "request" or monitor.reads_requests
     columns = plan.column_options if reads_rows else ()
-    return json.dumps([to_json(monitor.settings), columns, monitor.function_image]).encode()
+    # what verdicts must not tell changes no fit
+    settings = to_json(replace(monitor.settings, private=None))
+    return json.dumps([settings, columns, monitor.function_image]).encode()
 
 
 def detector_account(plan: Plan, monitor: Monitor) -> core.ServiceAccount:

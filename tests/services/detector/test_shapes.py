@@ -1,6 +1,9 @@
 """What columns look like in an alarm: shares that add up, of the right rows, whatever the columns hold."""
 
 import json
+import re
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +18,8 @@ from driftloop.contract.distributions import (
 )
 from driftloop.contract.documents import to_json
 from driftloop.contract.handovers import DetectorSettings
-from driftloop.contract.verdicts import WindowRecord
+from driftloop.contract.privacy import hide_values
+from driftloop.contract.verdicts import WindowRecord, read_changes
 from driftloop.services.detector.detectors import fit_detector
 from driftloop.services.detector.detectors.shapes import REST, UNSEEN, ColumnShapes
 from driftloop.services.detector.stream.judging import build_judge
@@ -53,6 +57,32 @@ def test_an_alarm_keeps_the_columns_that_changed_and_a_quiet_window_none() -> No
     assert delay.before[0] > 0.2 > delay.after[0]
     assert 0.02 < delay.missing_before < 0.04
     assert float(delay.upper) > float(delay.labels[-1])
+
+
+def test_an_alarm_tells_no_value_of_a_private_column() -> None:
+    """What `capture` drops or hashes is in no verdict, and so in no event, metric, commit, chart or page."""
+    private = ("c0", "c2", "c3")
+    config = DetectorSettings("tabular", window=200, private=private)
+    table = profile(REFERENCE, TYPES)
+    judge = build_judge(fit_detector(config, REFERENCE, table), config, REFERENCE, table)
+    moved = mixed(np.random.default_rng(1), 200)
+    moved[:, :2] += 20
+    moved[:150, 2] = 1
+    loud = window(2, moved)
+    loud = replace(
+        loud, faults=replace(loud.faults, unseen=Counter({"c2 secret": 2, "c4 told": 1}))
+    )
+    record = build_verdict(NAMES, loud, judge.judge_window(loud), private=private)
+    text = json.dumps(to_json(record))
+    assert not [name for name in (*CARRIERS, "secret") if f'"{name}"' in text or f" {name}" in text]
+    assert record.details["unseen"] == {"c2": 2, "c4 told": 1}
+    changes = {change.column: change for change in read_changes(record.details)}
+    assert (changes["c0"].kind, changes["c0"].before, changes["c0"].of) == ("private", 0, "")
+    assert re.fullmatch(r"c2 moved by \d\d % of the rows", changes["c2"].text)
+    assert changes["c1"].kind == "shift"
+    assert {each.column for each in read_distributions(record.details)} == {"c1"}
+    # of what a detector says more than its values nothing is lost
+    assert hide_values(record.details, ()) == record.details
 
 
 def test_details_that_can_not_be_read_have_no_distributions() -> None:

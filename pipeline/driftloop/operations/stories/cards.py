@@ -3,12 +3,13 @@
 Nothing in it is empty: what is not known, since it was not measured or is not kept any more, is said.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from driftloop.clients.s3 import MissingObjectError
+from driftloop.contract.privacy import is_private
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.runs import RunReport, describe_trigger
 from driftloop.contract.times import format_now, format_time
@@ -32,6 +33,7 @@ from driftloop.operations.commits.release_history import (
 from driftloop.operations.runs.run_store import RunFilter, RunPlace, find_run, list_runs
 from driftloop.operations.stories import story_windows
 from driftloop.operations.traces.traces import TracePlace
+from driftloop.operations.traces.window_samples import HIDDEN, list_private
 from driftloop.pages.cards import CardSection, CardTable, ModelCard, draw_card, write_card
 from driftloop.release.record import Release
 from driftloop.spec import load_spec
@@ -177,7 +179,7 @@ def _describe_data(subject: _Subject) -> CardSection:
     if profile is None:
         why = "no monitor of requests was fitted with this release, or it is pruned"
         return CardSection("Data", facts=tuple(facts), text=(f"Columns are not known: {why}.",))
-    columns = tuple(_list_columns(profile))
+    columns = tuple(_list_columns(profile, list_private(spec)))
     more = len(profile.columns) - len(columns) if not profile.arrays else 0
     table = CardTable(("column", "type", "values", "missing"), columns)
     text = (f"{more} further columns are left out.",) if more > 0 else ()
@@ -199,8 +201,10 @@ def _read_profile(place: RunPlace, run: str) -> TableProfile | None:
     return max(rows, key=lambda profile: len(profile.columns), default=None)
 
 
-def _list_columns(profile: TableProfile) -> Iterator[tuple[str, str, str, str]]:
-    """Yield the columns; the numbers of an array are one."""
+def _list_columns(
+    profile: TableProfile, private: Collection[str]
+) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the columns, without the values of private ones; the numbers of an array are one."""
     arrays = dict(profile.arrays)
     members: dict[str, list[ColumnProfile]] = {}
     plain = []
@@ -215,10 +219,12 @@ def _list_columns(profile: TableProfile) -> Iterator[tuple[str, str, str, str]]:
         highest = max((each.quantiles[-1] for each in columns if each.quantiles), default=None)
         values = "not known" if lowest is None else f"{lowest:.6g} to {highest:.6g}"
         missing = sum(each.missing for each in columns) / max(1, sum(each.rows for each in columns))
+        values = HIDDEN if is_private(array, private) else values
         yield array, f"array of {arrays[array]} numbers", values, f"{missing:.2%}"
     for column in plain[:MOST_COLUMNS]:
         missing = column.missing / column.rows if column.rows else 0.0
-        yield column.name, column.type, _describe_values(column), f"{missing:.2%}"
+        values = HIDDEN if is_private(column.name, private) else _describe_values(column)
+        yield column.name, column.type, values, f"{missing:.2%}"
 
 
 def _describe_values(column: ColumnProfile) -> str:

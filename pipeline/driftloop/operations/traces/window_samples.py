@@ -22,7 +22,7 @@ from driftloop.errors import StoreError
 from driftloop.release.bodies import parse_body
 from driftloop.release.payloads import read_parts
 from driftloop.release.tables import BAD_PAYLOAD, shape_column, shape_rows
-from driftloop.spec import Pipeline
+from driftloop.spec.model import Spec
 
 MOST_EVENTS = 8
 """Events of a sample, spread evenly over the window."""
@@ -52,10 +52,9 @@ class SampledEvent:
     """Why there are no values."""
 
 
-def list_private(pipeline: Pipeline) -> frozenset[str]:
+def list_private(spec: Spec) -> frozenset[str]:
     """Return the columns whose values nobody is to see: `capture` drops or hashes them, or detectors
     don't get them."""
-    spec = pipeline.spec
     ignored = {name for name, use in spec.data.columns.items() if use == "ignore"}
     captured = (*spec.capture.drop, *spec.capture.hash) if spec.capture is not None else ()
     return frozenset({*ignored, *captured})

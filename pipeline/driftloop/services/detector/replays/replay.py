@@ -149,6 +149,8 @@ class _Course:
     cutter: WindowCutter
     judge: WindowJudge
     timed: bool
+    private: tuple[str, ...] = ()
+    """Columns whose values its verdicts must not tell."""
     windows: list[WindowRecord] = field(default_factory=list)
     closed: list[float] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -170,7 +172,8 @@ class _Course:
         for number, (row, time) in enumerate(zip(decoded, times, strict=True), first):
             self.rejected.update(row.faults.rejected)
             for window in self.cutter.add_event(number, time, row, f"row-{number}").windows:
-                verdict = build_verdict(names, window, self.judge.judge_window(window))
+                judged = self.judge.judge_window(window)
+                verdict = build_verdict(names, window, judged, private=self.private)
                 self.windows.append(_drop_times(verdict))
                 if self.timed:
                     self.closed.append(_find_close(window, self.cutter.rule))
@@ -223,7 +226,7 @@ class _Scene:
         rule = WindowRule.from_settings(config)
         if not self.timed:
             rule = WindowRule(config.window, config.window)
-        plain = _Course(WindowCutter(rule), judge, self.timed)
+        plain = _Course(WindowCutter(rule), judge, self.timed, config.private or ())
         forks: dict[int, _Course] = {}
         done = 0
         for place in sorted({place for place, _ in self.changed} | {len(self.rows)}):

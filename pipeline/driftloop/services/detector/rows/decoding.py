@@ -87,4 +87,6 @@ def keep_side(fitted: DetectorArtifact, config: DetectorSettings) -> DetectorSet
         return config
     # what comes is of the side that the spec names by now
     moved = config.on != "label" and not labelled
-    return replace(fitted.config, on=config.on) if moved else fitted.config
+    return replace(
+        fitted.config, on=config.on if moved else fitted.config.on, private=config.private
+    )

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +32,7 @@ from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.events import PROTOCOL, REQUEST_ID, inference_type, verdict_id
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.labels import LABELS, LabelCounts, read_counts
+from driftloop.contract.privacy import hide_values
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.times import SECOND, format_now
 from driftloop.contract.verdicts import (
@@ -109,6 +110,7 @@ class WindowScorer:
             if joined is None
             else JoinedRoom(js, names, registry, joined)
         )
+        self._private = config.private or ()
         self._metrics = VerdictMetrics(registry)
         self.open = OpenWindowMetrics(registry, config, names.release, judge.find_pending)
         self._pace = TrafficPace()
@@ -246,7 +248,7 @@ class WindowScorer:
             if self._joined.counts is not None:
                 kept[LABELS] = to_json(self._joined.counts)
             self._joined.close_window()
-        verdict = build_verdict(self._names, window, judged, kept)
+        verdict = build_verdict(self._names, window, judged, kept, self._private)
         stored = await publish_message(
             self._js,
             self._names.verdicts,
@@ -297,8 +299,10 @@ def build_verdict(
     window: EventWindow,
     judged: WindowJudgement,
     kept: Mapping[str, object] | None = None,
+    private: Collection[str] = (),
 ) -> WindowRecord:
-    """Return what is stored of a window, with details that the next one goes on with."""
+    """Return what is stored of a window, with details that the next one goes on with, and without the values of
+    `private` columns."""
     judgement = judged.verdict
     outliers = list(dict.fromkeys(window.requests[i] for i in judgement.outliers))
     return WindowRecord(
@@ -312,18 +316,21 @@ def build_verdict(
         score=judgement.score,
         threshold=judgement.threshold,
         time=format_now(),
-        details={
-            **judgement.details,
-            **({NOT_JUDGED: judgement.failure} if judgement.failure else {}),
-            "events": window.events,
-            **_describe_times(window),
-            "closedBy": window.end,
-            "full": window.full,
-            "rejected": sum(window.faults.rejected.values()),
-            "repeated": window.repeated,
-            **window.faults.list_counts(),
-            **(kept or {}),
-        },
+        details=hide_values(
+            {
+                **judgement.details,
+                **({NOT_JUDGED: judgement.failure} if judgement.failure else {}),
+                "events": window.events,
+                **_describe_times(window),
+                "closedBy": window.end,
+                "full": window.full,
+                "rejected": sum(window.faults.rejected.values()),
+                "repeated": window.repeated,
+                **window.faults.list_counts(),
+                **(kept or {}),
+            },
+            private,
+        ),
         requests=tuple(outliers[:MOST_REQUESTS]),
         lasting=judgement.lasting,
         counts=judged.counts,
