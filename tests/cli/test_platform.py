@@ -78,6 +78,13 @@ def test_what_is_written_is_the_tree_of_this_repository_and_valid(repository: Pa
         subprocess.run([VALIDATOR, repository], check=True, capture_output=True)
 
 
+@pytest.mark.parametrize("name", ["base", "infrastructure", "platform", "Prod"])
+def test_a_folder_that_is_no_cluster_s_is_refused(tmp_path: Path, name: str) -> None:
+    said = type_command("platform", "init", "--cluster", name, folder=tmp_path, code=1).stderr
+    assert f"--cluster is `{name}`, must be lower-case letters, digits and hyphens" in said
+    assert "none of: base, infrastructure, optional, platform" in said
+
+
 def test_a_second_cluster_shares_the_infrastructure_and_has_a_profile_of_its_own(
     repository: Path,
 ) -> None:

@@ -571,6 +571,24 @@ def test_what_others_must_make_is_said_key_by_key():
     )
 
 
+def test_secrets_that_a_platform_file_names_are_asked_for():
+    text = (
+        "apiVersion: driftloop.dev/v1alpha1\nkind: Platform\nmetadata: {name: prod}\nspec:\n"
+        "  path: clusters/prod\n  images: {pullSecrets: [acme]}\n  notifications:\n    receivers:\n"
+        "      - {type: slack, name: ops, secret: slack}\n"
+    )
+    ground = parse_platform(text, path="driftloop/prod/platform.yaml")
+    home = {f"/api/v1/namespaces?{OWN_SELECTOR}": {"items": [object_("digits")]}}
+    pull = {"/api/v1/namespaces/digits/secrets/acme": {"data": {"username": "eA=="}}}
+    found = list(secrets.find_named(Answers(home | pull), ground))
+    assert texts(found) == [
+        "Secret digits/acme has no .dockerconfigjson",
+        "Secret flux-system/slack does not exist",
+        "Secret digits/slack does not exist",
+    ]
+    assert list(secrets.find_named(Answers({}), ground)) == []
+
+
 def test_a_secret_without_a_key_to_decrypt_with():
     path = "/api/v1/namespaces/flux-system/secrets/sops-age"
     for held, level in (("identity.agekey", Level.OK), ("password", Level.WRONG)):

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from driftloop.cluster import platform
+from driftloop.cluster import settings
 from driftloop.cluster.credentials import Addresses
 from driftloop.contract.names import PLATFORM as SETTINGS
 from driftloop.contract.names import Names
@@ -24,10 +24,10 @@ PACKAGE = ROOT / "pipeline" / "driftloop"
 CONFIGS = ROOT / "cluster" / "infrastructure" / "configs"
 KNATIVE, EVENTING = "knative-eventing", "eventing.knative.dev/brokerRole"
 URL = re.compile(r"\b(?:http|https|nats)://[\w.-]+\.svc[\w.]*(?::\d+)?")
-ADDRESSES = platform.config_map(
+ADDRESSES = settings.config_map(
     "any",
     Addresses(git_url="https://git.example.org/cluster.git"),
-    platform.Buckets("driftloop-any", ("any",)),
+    settings.Buckets("driftloop-any", ("any",)),
 ).data | {"console-url": ""}
 """The console's address is for links, nothing connects to it."""
 

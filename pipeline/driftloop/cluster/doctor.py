@@ -355,7 +355,8 @@ CHECKS: tuple[Callable[[TextReader], Findings], ...] = (
 )  # fmt: skip
 
 GROUND_CHECKS: tuple[Callable[..., Findings], ...] = (
-    crds, follower, secrets.find_unmade, secrets.find_keys_of_flux, secrets.users, platform, gateway, flux_objects,
+    crds, follower, secrets.find_unmade, secrets.find_keys_of_flux, secrets.find_named, secrets.users, platform, gateway,
+    flux_objects,
 )  # fmt: skip
 """Those that ask for what a platform file says."""
 

@@ -1,6 +1,6 @@
 """Diagnosis of a cluster's Secrets, by who makes them. Nothing is written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from driftloop.cluster import accounts
@@ -8,6 +8,7 @@ from driftloop.cluster.findings import DoctorFinding, Findings, Level
 from driftloop.cluster.reader import Reader, find_condition, items, name_item
 from driftloop.contract.names import FLUX_BASE, NATS_NAMESPACE, OWN_SELECTOR
 from driftloop.platform import PlatformFile
+from driftloop.platform.notices import ADDRESS, PASSWORD
 from driftloop.platform.secrets import (
     ExternalSecrets,
     MadeByOthers,
@@ -83,6 +84,39 @@ def find_keys_of_flux(reader: Reader, ground: PlatformFile) -> Findings:
         + ("does not exist" if secret is None else "has no key that Flux decrypts with"),
         f"`kubectl -n {home} create secret generic {name} --from-file=identity.agekey=FILE`, with the file that age-keygen wrote",
     )
+
+
+def find_named(reader: Reader, ground: PlatformFile) -> Findings:
+    """Secrets that a platform file names, of people's own: those that images are pulled with, and receivers'."""
+    homes = [
+        each["metadata"]["name"]
+        for each in items(reader, f"/api/v1/namespaces?{OWN_SELECTOR}") or []
+    ]
+    for home, name, key in dict.fromkeys(_list_named(ground, homes)):
+        secret = reader.get(f"/api/v1/namespaces/{home}/secrets/{name}")
+        if key in ((secret or {}).get("data") or {}):
+            yield DoctorFinding(Level.OK, f"Secret {home}/{name} has {key}")
+            continue
+        yield DoctorFinding(
+            Level.WRONG,
+            f"Secret {home}/{name} " + ("does not exist" if secret is None else f"has no {key}"),
+            f"{ground.path} names it: make it with the key {key}",
+        )
+
+
+def _list_named(ground: PlatformFile, homes: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield namespace, name and key."""
+    for name in ground.spec.images.pull_secrets:
+        yield from ((home, name, ".dockerconfigjson") for home in homes)
+    for receiver in ground.spec.notifications.receivers:
+        if receiver.type == "mail":
+            if receiver.secret is not None:
+                yield from ((home, receiver.secret, PASSWORD) for home in homes)
+            continue
+        # Argo CD tells nobody: Alertmanager does, in the pipelines' namespaces
+        told = (ground.spec.flux.namespace,) if homes and ground.spec.follows == "flux" else ()
+        places = (*told, *homes)
+        yield from ((home, receiver.secret, ADDRESS) for home in places)
 
 
 def users(reader: Reader, ground: PlatformFile) -> Findings:

@@ -12,6 +12,8 @@ TREES = (WORKFLOWS, DEPLOYMENTS, MONITORS)
 """Trees of the cluster repository, in the order in which Flux applies them."""
 CLUSTER = "cluster"
 """Folder with one folder per cluster, and with the infrastructure."""
+SHARED_FOLDERS = ("base", "infrastructure", "optional", "platform")
+"""Folders below `cluster/` that are no cluster's."""
 SOURCE_IGNORE = ".sourceignore"
 """File at the repository's root that says, as .gitignore does, what Flux does not download."""
 INFRASTRUCTURE = f"{CLUSTER}/infrastructure"

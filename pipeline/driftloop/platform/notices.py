@@ -7,6 +7,11 @@ from pydantic import Field, Tag
 from driftloop.platform.values import MailAddress, ObjectName, ReceiverName, SmtpHost
 from driftloop.spec.base import SpecModel, tagged
 
+ADDRESS = "address"
+"""Key of the Secret with a receiver's URL."""
+PASSWORD = "password"  # noqa: S105 - a key
+"""Key of the Secret with the password of mail."""
+
 
 class SlackReceiver(SpecModel):
     """A Slack channel, by an incoming webhook or a bot."""

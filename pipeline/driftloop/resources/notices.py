@@ -8,6 +8,8 @@ from driftloop.kube import core, notification
 from driftloop.kube.base import KubernetesObject, ObjectMeta
 from driftloop.plan import Plan
 from driftloop.platform.notices import (
+    ADDRESS,
+    PASSWORD,
     MailReceiver,
     Receiver,
     SlackReceiver,
@@ -17,8 +19,6 @@ from driftloop.platform.notices import (
 from driftloop.resources import parts
 
 COMPONENT = "watching"
-ADDRESS = "address"
-PASSWORD = "password"  # noqa: S105 - a key
 
 
 def flux_notices(plan: Plan) -> tuple[KubernetesObject, ...]:

@@ -12,7 +12,7 @@ import yaml
 from cluster.kube import Kube
 
 from driftloop.clients.s3 import MissingObjectError, ObjectStore, StoreLocation, folder_digest
-from driftloop.cluster import credentials, identities, platform
+from driftloop.cluster import credentials, identities, settings
 from driftloop.contract.names import FLUX_NAMESPACE, GIT_SECRET, PLATFORM
 from driftloop.contract.trees import access_path
 from driftloop.release import record
@@ -66,8 +66,8 @@ class Place:
                 {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
             )
         self.apply(
-            platform.config_map(
-                N, addresses, platform.Buckets(BUCKET.bucket, (BATCHES.bucket,))
+            settings.config_map(
+                N, addresses, settings.Buckets(BUCKET.bucket, (BATCHES.bucket,))
             ).dump_object()
         )
         self.kube.run("apply", "-f", "-", stdin=yaml.safe_dump_all(memoization()))

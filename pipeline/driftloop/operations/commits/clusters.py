@@ -11,8 +11,6 @@ from driftloop.platform import PlatformFile, default_platform, find_platforms, p
 
 _FLUX_FOLDER = re.compile(r"(.+)/flux-system/[^/]+\.yaml")
 _CLUSTERS_FOLDER = re.compile(rf"((?:{trees.CLUSTER}|clusters)/([^/]+))/.+")
-_OTHERS = frozenset({"infrastructure", "optional", "platform", "base"})
-"""Folders below `cluster/` that are no cluster's."""
 
 
 class SeveralClustersError(GitError):
@@ -96,7 +94,7 @@ def platform_of(platform: PlatformFile, cluster: str) -> PlatformFile:
 def _list_undeclared(tree: Mapping[str, str]) -> tuple[str, ...]:
     """Return the clusters of a repository without platform files: folders below `cluster/`."""
     found = (trees.cluster_of(path) for path in tree if path.count("/") > 1)
-    return tuple(sorted({each for each in found if each and each not in _OTHERS}))
+    return tuple(sorted({each for each in found if each and each not in trees.SHARED_FOLDERS}))
 
 
 def _check_followed(tree: Mapping[str, str], platform: PlatformFile) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from driftloop.contract.platform import rclone_settings
 from driftloop.contract.trees import KUSTOMIZATION, RELEASE, SPEC
 from driftloop.platform import PlatformFile
+from driftloop.platform.notices import ADDRESS
 from driftloop.platform.secrets import MadeByOthers
 from driftloop.render import render_tree
 from driftloop.text.load import load_documents
@@ -55,7 +56,7 @@ def find_needed_secrets(files: Mapping[str, str]) -> tuple[NeededSecret, ...]:
                 made.add((home, document["metadata"]["name"]))
                 continue
             # Flux takes the address of a receiver from this key
-            whole = "address" if document["kind"] == "Provider" else None
+            whole = ADDRESS if document["kind"] == "Provider" else None
             for name, key, optional in _find_names(document):
                 keys = found.setdefault((home, name), {})
                 keys[key or whole] = keys.get(key or whole, True) and optional

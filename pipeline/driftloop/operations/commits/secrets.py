@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pydantic
 
-from driftloop.cluster import accounts, identities, platform
+from driftloop.cluster import accounts, identities, settings
 from driftloop.cluster.credentials import Addresses, PlatformCredentials
 from driftloop.cluster.drafts import list_keys
 from driftloop.cluster.folders import TreeChange
 from driftloop.cluster.keeping import SecretKeeper, choose_keeper, write_values
-from driftloop.cluster.platform import Buckets, PlatformChange, PlatformFolder
+from driftloop.cluster.settings import Buckets, SettingsChange, SettingsFolder
 from driftloop.contract import platform as contract
 from driftloop.contract import trees
 from driftloop.contract.layout import Layout
@@ -51,9 +51,9 @@ class SecretsPlace:
         """True if the values of Secrets go anywhere: into git, encrypted, or into a file."""
         return self.keeper.holds_values or self.values is not None
 
-    def read(self) -> PlatformFolder:
+    def read(self) -> SettingsFolder:
         """Return the cluster's settings as they are."""
-        return PlatformFolder(
+        return SettingsFolder(
             self.ground, self.keeper, _read_files(self.folder, self.ground.layout)
         )
 
@@ -146,18 +146,18 @@ def write_platform(
     present = own.present
     if bucket is None and "bucket" in ground.spec.object_store.model_fields_set:
         bucket = ground.spec.object_store.bucket
-    settled = platform.settled(cluster, present)
+    settled = settings.settled(cluster, present)
     for name in names:
         if name in settled and not force:
             raise PipelineError(
-                f"{layout.place(platform.config_path(cluster, name))} exists already",
+                f"{layout.place(settings.config_path(cluster, name))} exists already",
                 hint=f"--force replaces only the credentials of `{name}`; "
                 "its running parts keep the old token until they restart",
             )
     buckets = {
         name: _choose_buckets(
             name,
-            present.get(platform.config_path(cluster, name)),
+            present.get(settings.config_path(cluster, name)),
             bucket,
             data,
             own_store=own_store,
@@ -165,7 +165,7 @@ def write_platform(
         for name in names
     }
     ordered = replace(own, ground=_order_settings(ground, place.folder))
-    made = platform.tree(ordered, addresses, credentials, buckets=buckets, own_store=own_store)
+    made = settings.tree(ordered, addresses, credentials, buckets=buckets, own_store=own_store)
     paths = _write(place, made)
     kept = tuple(sorted(settled - set(names)))
     store = own.list_keys(STORAGE_NAMESPACE, identities.SECRET_NAME)
@@ -188,7 +188,7 @@ def write_platform(
     )
 
 
-def _write(place: SecretsPlace, made: PlatformChange) -> tuple[str, ...]:
+def _write(place: SecretsPlace, made: SettingsChange) -> tuple[str, ...]:
     if place.values is not None:
         text = write_values(place.keeper, made.drafts)
         # for its owner alone, from the start
@@ -274,7 +274,7 @@ def write_signing_key(
             hint=f"set {name} to the key that they have, or name a file for a new one: --values FILE",
         )
     key = read_signing_key(environment)
-    made = platform.change_signing_key(place.read(), namespace, key)
+    made = settings.change_signing_key(place.read(), namespace, key)
     return key, _write(place, made)
 
 
@@ -295,7 +295,7 @@ def write_tracking(
             "the credential of the tracking server is not set",
             hint=f"set {token.environment}, or {user.environment} and {password.environment}",
         )
-    made = platform.change_tracking(place.read(), namespace, credential)
+    made = settings.change_tracking(place.read(), namespace, credential)
     needed = () if place.keeper.holds_values else list_keys(made.drafts)
     return _write(place, made), needed
 
@@ -305,7 +305,7 @@ def _choose_buckets(
 ) -> Buckets:
     """Return the buckets that are asked for, else those that the namespace has, else its own: one
     for runs and models, and for batches one of its name."""
-    held = platform.read_buckets(present, f"the ConfigMap of {namespace}") if present else None
+    held = settings.read_buckets(present, f"the ConfigMap of {namespace}") if present else None
     shared = contract.S3_BUCKET.example
     new = f"{shared}-{namespace}" if own_store else shared
     own = bucket or (held.own if held else new)
@@ -316,9 +316,9 @@ def _find_shared(
     cluster: str, files: Mapping[str, str], names: Sequence[str]
 ) -> tuple[tuple[str, str, str], ...]:
     held = {
-        name: platform.read_buckets(files[path], path)
-        for name in sorted(platform.settled(cluster, files))
-        if (path := platform.config_path(cluster, name)) in files
+        name: settings.read_buckets(files[path], path)
+        for name in sorted(settings.settled(cluster, files))
+        if (path := settings.config_path(cluster, name)) in files
     }
     return tuple(
         (name, bucket, other)

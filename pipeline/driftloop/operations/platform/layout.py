@@ -25,7 +25,6 @@ EXAMPLE = f"{trees.CLUSTER}/dev"
 """The cluster whose files each new one is made from."""
 OF_CLUSTER = ("infrastructure.yaml", "flux-system/")
 """Its files that are not a pipeline's."""
-RESERVED = ("infrastructure", "optional", "platform")
 STAGES = f"{EXAMPLE}/infrastructure.yaml"
 """Its Flux Kustomizations."""
 _DOCUMENT = "---\n"
@@ -59,9 +58,9 @@ class PlatformSettings:
 
 def check_cluster(name: str) -> str:
     """Return the name of a cluster's folder; RenderError when it can't be one."""
-    if name in RESERVED or not _CLUSTER.fullmatch(name):
+    if name in trees.SHARED_FOLDERS or not _CLUSTER.fullmatch(name):
         raise RenderError(
-            f"--cluster is `{name}`, must be lower-case letters, digits and hyphens, and none of: {', '.join(RESERVED)}"
+            f"--cluster is `{name}`, must be lower-case letters, digits and hyphens, and none of: {', '.join(trees.SHARED_FOLDERS)}"
         )
     return name
 

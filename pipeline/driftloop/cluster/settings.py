@@ -113,18 +113,18 @@ def config_map(
 
 
 @dataclass(frozen=True)
-class PlatformChange:
+class SettingsChange:
     """A change to a cluster's settings, and the Secrets of it before anybody keeps them."""
 
     change: folders.TreeChange = field(default_factory=folders.TreeChange)
     drafts: tuple[SecretDraft, ...] = ()
 
-    def __or__(self, other: "PlatformChange") -> "PlatformChange":
-        return PlatformChange(self.change | other.change, (*self.drafts, *other.drafts))
+    def __or__(self, other: "SettingsChange") -> "SettingsChange":
+        return SettingsChange(self.change | other.change, (*self.drafts, *other.drafts))
 
 
 @dataclass(frozen=True)
-class PlatformFolder:
+class SettingsFolder:
     """A cluster's settings in a working copy, and who keeps its Secrets."""
 
     ground: PlatformFile
@@ -170,13 +170,13 @@ class PlatformFolder:
 
 
 def tree(
-    own: PlatformFolder,
+    own: SettingsFolder,
     addresses: Addresses,
     credentials: Mapping[str, PlatformCredentials],
     *,
     buckets: Mapping[str, Buckets],
     own_store: bool,
-) -> PlatformChange:
+) -> SettingsChange:
     """Return what is written for the namespaces of `credentials`: a folder each below
     cluster/platform/<cluster>, and the Flux object that applies them. PipelineError where Argo CD follows the
     repository: some of it Flux fills in."""
@@ -189,7 +189,7 @@ def tree(
         )
     cluster, base, present = own.ground.cluster, own.base, own.present
     is_keyless = own.ground.spec.object_store.credentials == "workload-identity"
-    change = PlatformChange()
+    change = SettingsChange()
     for namespace, given in credentials.items():
         opened = network.policies(namespace, addresses.parts, OWN)
         config = present.get(f"{base}/{namespace}/{CONFIG}")
@@ -212,7 +212,7 @@ def tree(
             # a command of its own writes it
             keep=(own.name_file(TRACKING_SECRET),),
         )
-        change |= PlatformChange(written, drafts)
+        change |= SettingsChange(written, drafts)
     added = {*credentials, NATS_NAMESPACE}
     change |= _nats_users(own, credentials)
     if own_store:
@@ -223,13 +223,13 @@ def tree(
         }
         change |= _store(own, keys, others)
         added.add(STORAGE_NAMESPACE)
-    change |= PlatformChange(
+    change |= SettingsChange(
         folders.list_resources(base, _with_files(change, base, added), present)
     )
-    return change | PlatformChange(_flux_files(own.ground, present))
+    return change | SettingsChange(_flux_files(own.ground, present))
 
 
-def change_signing_key(own: PlatformFolder, namespace: str, key: SigningKey) -> PlatformChange:
+def change_signing_key(own: SettingsFolder, namespace: str, key: SigningKey) -> SettingsChange:
     """Return the change by which a namespace signs with another key; those that it trusts stay
     trusted. PipelineError when the namespace has no settings."""
     path, text = _find_config(own, namespace)
@@ -241,18 +241,18 @@ def change_signing_key(own: PlatformFolder, namespace: str, key: SigningKey) -> 
         CONFIG: config.model_copy(update={"data": data}),
         **own.keep(namespace, draft),
     }
-    return PlatformChange(folders.add(f"{own.base}/{namespace}", objects, own.present), (draft,))
+    return SettingsChange(folders.add(f"{own.base}/{namespace}", objects, own.present), (draft,))
 
 
 def change_tracking(
-    own: PlatformFolder, namespace: str, credential: Mapping[str, str]
-) -> PlatformChange:
+    own: SettingsFolder, namespace: str, credential: Mapping[str, str]
+) -> SettingsChange:
     """Return the change by which a namespace has another credential of its tracking server.
     PipelineError when the namespace has no settings."""
     _find_config(own, namespace)
     draft = draft_tracking(namespace, credential)
     objects = own.keep(namespace, draft)
-    return PlatformChange(folders.add(f"{own.base}/{namespace}", objects, own.present), (draft,))
+    return SettingsChange(folders.add(f"{own.base}/{namespace}", objects, own.present), (draft,))
 
 
 def settled(cluster: str, present: Mapping[str, str]) -> frozenset[str]:
@@ -288,7 +288,7 @@ def _draft_namespace(
     )
 
 
-def _find_config(own: PlatformFolder, namespace: str) -> tuple[str, str]:
+def _find_config(own: SettingsFolder, namespace: str) -> tuple[str, str]:
     path = config_path(own.ground.cluster, namespace)
     if path not in own.present:
         raise PipelineError(
@@ -299,8 +299,8 @@ def _find_config(own: PlatformFolder, namespace: str) -> tuple[str, str]:
 
 
 def _nats_users(
-    own: PlatformFolder, credentials: Mapping[str, PlatformCredentials]
-) -> PlatformChange:
+    own: SettingsFolder, credentials: Mapping[str, PlatformCredentials]
+) -> SettingsChange:
     """Users of the namespaces in NATS, and Knative's where it has none."""
     file = own.find_file(NATS_NAMESPACE, accounts.KNATIVE_SECRET)
     has_knative = accounts.KNATIVE_KEY in own.list_keys(NATS_NAMESPACE, accounts.SECRET_NAME)
@@ -316,25 +316,25 @@ def _nats_users(
     change = _add_shared(
         own, NATS_NAMESPACE, objects, (accounts.SECRET_NAME, accounts.KNATIVE_SECRET)
     )
-    return PlatformChange(change, (*drafts, users))
+    return SettingsChange(change, (*drafts, users))
 
 
 def _store(
-    own: PlatformFolder, keys: Mapping[str, identities.StoreKey], others: frozenset[str]
-) -> PlatformChange:
+    own: SettingsFolder, keys: Mapping[str, identities.StoreKey], others: frozenset[str]
+) -> SettingsChange:
     """Identities of the namespaces in the platform's own store, which starts again when they change."""
     draft = identities.draft_identities(keys, others)
     objects = own.join(STORAGE_NAMESPACE, draft)
     if objects and own.find_file(STORAGE_NAMESPACE, draft.name) in own.present:
         joined = folders.text(objects[own.name_file(draft.name)])
         objects[identities.RESTART_FILE] = identities.restart(joined)
-    return PlatformChange(
+    return SettingsChange(
         _add_shared(own, STORAGE_NAMESPACE, objects, (identities.SECRET_NAME,)), (draft,)
     )
 
 
 def _add_shared(
-    own: PlatformFolder, folder: str, objects: dict[str, ObjectPart | str], names: tuple[str, ...]
+    own: SettingsFolder, folder: str, objects: dict[str, ObjectPart | str], names: tuple[str, ...]
 ) -> folders.TreeChange:
     """Return the change to a folder of the platform's own; files of another keeper go."""
     path = f"{own.base}/{folder}"
@@ -352,7 +352,7 @@ def _add_shared(
     return folders.add(path, objects, own.present, without=stale)
 
 
-def _with_files(change: PlatformChange, base: str, names: set[str]) -> list[str]:
+def _with_files(change: SettingsChange, base: str, names: set[str]) -> list[str]:
     """Return the folders that have files: where others make Secrets, those of NATS and of the store have none."""
     return [
         name
