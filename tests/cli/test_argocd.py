@@ -65,7 +65,8 @@ def test_what_argo_cd_needs_of_an_engineer_is_printed(engineer: Engineer) -> Non
     engineer.pulls()
     (engineer.folder / "platform.yaml").write_text(PLATFORM)
     printed = engineer.types("platform", "argocd", "platform.yaml").stdout
-    application, settings = yaml.safe_load_all(printed)
+    application = yaml.safe_load(printed)
+    patch = yaml.safe_load(engineer.types("platform", "argocd", "platform.yaml", "--health").stdout)
     assert application["spec"]["source"] == {
         "repoURL": "https://git.acme.example/ml/fleet.git",
         "targetRevision": "main",
@@ -73,7 +74,8 @@ def test_what_argo_cd_needs_of_an_engineer_is_printed(engineer: Engineer) -> Non
         "directory": {"recurse": True},
     }
     assert "finalizers" not in application["metadata"]
-    assert all(key.startswith("resource.customizations.health.") for key in settings["data"])
+    assert patch.keys() == {"data"}, "a patch leaves the other keys and the label as they are"
+    assert all(key.startswith("resource.customizations.health.") for key in patch["data"])
     flux = PLATFORM.replace("follows: argocd", "follows: flux").replace("  argocd:", "  # argocd:")
     (engineer.folder / "platform.yaml").write_text(flux)
     refused = engineer.types("platform", "argocd", "platform.yaml", code=1).stderr

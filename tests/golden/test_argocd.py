@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from driftloop.kube import argocd
 from driftloop.platform import parse_platform
 from driftloop.render import render_tree
+from driftloop.resources.argocd_health import list_health_settings
 from driftloop.resources.guarding.entry import APPLY
 from tests.golden.trees import HERE, compare_trees, documents, release_text, spec_text
 from tests.support.commands import type_command
@@ -103,6 +105,57 @@ def test_its_applications_come_in_waves_and_may_apply_all_that_they_hold() -> No
         }
         assert kinds
         assert kinds <= allowed
+
+
+ARGOCD = os.environ.get("ARGOCD", "")
+TRIGGER = {"apiVersion": "eventing.knative.dev/v1", "kind": "Trigger"}
+SELDON = {
+    "apiVersion": "machinelearning.seldon.io/v1",
+    "kind": "SeldonDeployment",
+    "spec": {"predictors": [{"name": "r1"}, {"name": "r2"}]},
+}
+SENSOR = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Sensor"}
+OWN = {"app.kubernetes.io/managed-by": "driftloop"}
+APPLICATION = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Application"}
+
+
+def conditions(**states: str) -> dict[str, Any]:
+    return {"conditions": [{"type": kind, "status": state} for kind, state in states.items()]}
+
+
+@pytest.mark.skipif(not ARGOCD, reason="ARGOCD names no program of Argo CD")
+@pytest.mark.parametrize(
+    ("item", "status", "health"),
+    [
+        (TRIGGER, None, "Progressing"),
+        (TRIGGER, conditions(BrokerReady="True", Ready="False"), "Degraded"),
+        (TRIGGER, conditions(BrokerReady="False", Ready="True"), "Healthy"),
+        (TRIGGER, conditions(Ready="True") | {"observedGeneration": 1}, "Progressing"),
+        (SENSOR, conditions(Deployed="True", TriggersProvided="Unknown"), "Progressing"),
+        (SENSOR, conditions(Deployed="True", TriggersProvided="True"), "Healthy"),
+        (SELDON, {"state": "Available", "serviceStatus": {"d-r1": {}}}, "Progressing"),
+        (SELDON, {"state": "Available", "serviceStatus": {"d-r1": {}, "d-r2": {}}}, "Healthy"),
+        (SELDON, {"state": "Failed"}, "Degraded"),
+        (APPLICATION, {"health": {"status": "Degraded"}}, "Degraded"),
+        (APPLICATION | {"labels": OWN}, {"health": {"status": "Degraded"}}, "Progressing"),
+        (APPLICATION | {"labels": OWN}, {"history": [{}], "health": {"status": "Degraded"}}, "Healthy"),
+    ],
+)  # fmt: skip
+def test_argo_cd_itself_says_how_an_object_is(
+    item: dict[str, Any], status: dict[str, Any] | None, health: str, tmp_path: Path
+) -> None:
+    labels = item.get("labels", {})
+    made = {key: value for key, value in item.items() if key != "labels"} | {
+        "metadata": {"name": "d", "namespace": "n", "generation": 2, "labels": labels}
+    }
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argocd-cm"}}
+    (tmp_path / "item.yaml").write_text(json.dumps(made | ({"status": status} if status else {})))
+    (tmp_path / "cm.yaml").write_text(json.dumps(settings | {"data": list_health_settings()}))
+    words = ("admin", "settings", "resource-overrides", "health", "item.yaml", "--argocd-cm-path")
+    done = subprocess.run(
+        [ARGOCD, *words, "cm.yaml"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert f"STATUS: {health}\n" in done.stdout
 
 
 CRDS = os.environ.get("ARGOCD_CRDS", "")

@@ -66,6 +66,14 @@ def test_a_commit_is_applied_when_nothing_differs_from_it_and_all_is_healthy(
     assert bool(missing) is bool(expected)
 
 
+def test_argo_cd_is_asked_to_look_at_the_repository() -> None:
+    asked: list[tuple[str, str]] = []
+    api: Any = Api(None)
+    api.request_refresh = lambda *names: asked.append(names)
+    AppliedCommits(api, History(), Names("digits", "ml")).request_comparison("workflows")  # type: ignore[arg-type]
+    assert asked == [("argocd", "digits-workflows")]
+
+
 def test_an_application_that_is_not_there_is_named() -> None:
     api: Any = Api(None)
     missing = AppliedCommits(api, History(), Names("digits", "ml")).describe_missing(COMMIT)  # type: ignore[arg-type]

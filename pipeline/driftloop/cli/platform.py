@@ -45,7 +45,9 @@ Examples:
   driftloop platform diff ../cluster-repository -o json"""
 ARGOCD_EXAMPLES = """\b
 Examples:
-  driftloop platform argocd driftloop/prod/platform.yaml | kubectl apply --server-side -f -"""
+  driftloop platform argocd driftloop/prod/platform.yaml | kubectl apply -f -
+  driftloop platform argocd driftloop/prod/platform.yaml --health >health.yaml
+  kubectl -n argocd patch configmap argocd-cm --type merge --patch-file health.yaml"""
 UPGRADE_EXAMPLES = """\b
 Examples:
   driftloop platform upgrade --dry-run
@@ -249,18 +251,20 @@ def _to_json(change: PlatformChange, *, written: bool) -> dict[str, object]:
 
 @command.command("argocd", epilog=ARGOCD_EXAMPLES)
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-def argocd(*, file: Path) -> None:
-    """Print what Argo CD needs to follow the cluster of platform file FILE: an Application that
-    reads its folder, and the keys of `argocd-cm` by which it knows the health of a pipeline's
-    objects.
-
-    FILE is its path in the repository. With `kubectl apply --server-side` other keys of
-    `argocd-cm` stay as they are.
+@click.option(
+    "--health",
+    is_flag=True,
+    help="Print the patch of `argocd-cm` by which Argo CD knows the health of a pipeline's objects.",
+)
+def argocd(*, file: Path, health: bool) -> None:
+    """Print the Application by which Argo CD follows the cluster of the platform file FILE, a path
+    in the repository; or, with --health, what its ConfigMap `argocd-cm` lacks.
     """
-    from driftloop.operations.platform.following import list_follower_objects
+    from driftloop.operations.platform.following import build_follower
     from driftloop.platform import parse_platform
+    from driftloop.resources.argocd_health import list_health_settings
     from driftloop.text.dump import dump_yaml
 
-    platform = parse_platform(file.read_text(), path=file.as_posix())
-    objects = list_follower_objects(platform)
-    click.echo("---\n".join(dump_yaml(item.dump_object()) for item in objects), nl=False)
+    application = build_follower(parse_platform(file.read_text(), path=file.as_posix()))
+    printed = {"data": list_health_settings()} if health else application.dump_object()
+    click.echo(dump_yaml(printed), nl=False)

@@ -25,7 +25,7 @@ def examine_applications(reader: Reader, ground: PlatformFile, own: ArgoCd) -> F
             Level.WRONG,
             f"Application {own.namespace}/{own.application} does not exist, or is of another repository than "
             f"{own.repository}",
-            f"`driftloop platform argocd {ground.path} | kubectl apply --server-side -f -` makes it; "
+            f"`driftloop platform argocd {ground.path} | kubectl apply -f -` makes it; "
             "`argocd.application` names another",
         )
     for each in found:
@@ -95,5 +95,5 @@ def _examine_health(reader: Reader, own: ArgoCd, file: str) -> Findings:
         yield DoctorFinding(
             Level.NOTE,
             f"Argo CD takes objects of these kinds for healthy as soon as they are made: {', '.join(unknown)}",
-            f"`driftloop platform argocd {file} | kubectl apply --server-side -f -` tells it of their health",
+            f"`driftloop platform argocd {file} --health` prints the patch of its ConfigMap {SETTINGS}",
         )

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 
 from driftloop.contract import trees
-from driftloop.kube import argocd, core
+from driftloop.kube import argocd
 from driftloop.kube.base import ObjectMeta
 from driftloop.plan import Plan
 from driftloop.platform import PlatformFile
 from driftloop.platform.argocd import ArgoCd
 from driftloop.resources import parts
-from driftloop.resources.argocd_health import SETTINGS, list_health_settings
 from driftloop.resources.guarding.entry import list_applied
 
 SERVER = "https://kubernetes.default.svc"
@@ -151,12 +150,4 @@ def build_root(platform: PlatformFile, own: ArgoCd) -> argocd.Application:
                 sync_options=("ServerSideApply=true", "ApplyOutOfSyncOnly=true"),
             ),
         ),
-    )
-
-
-def build_settings(own: ArgoCd) -> core.ConfigMap:
-    """The keys of Argo CD's ConfigMap that tell it of the health of a pipeline's kinds."""
-    return core.ConfigMap(
-        metadata=ObjectMeta(name=SETTINGS, namespace=own.namespace),
-        data=list_health_settings(),
     )

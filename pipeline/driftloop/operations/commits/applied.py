@@ -62,6 +62,19 @@ class AppliedCommits:
             (missing, *(line for each in releases for line in self._list_waiting(each)))
         )
 
+    def request_comparison(self, tree: str) -> None:
+        """Have Argo CD look at the repository now, where the caller may; it does so by itself every few minutes, Flux
+        every minute."""
+        layout = self.repository.layout or default_layout("")
+        match layout.follows:
+            case "flux":
+                pass
+            case "argocd":
+                name = self.names.kustomization_name(tree)
+                self.kubernetes.request_refresh(layout.follower_namespace, name)
+            case _:
+                assert_never(layout.follows)
+
     def _describe_state(
         self, commit: str, trees: tuple[str, ...], releases: tuple[str, ...]
     ) -> str:

@@ -3,16 +3,15 @@
 from typing import assert_never
 
 from driftloop.errors import RenderError
-from driftloop.kube.base import KubernetesObject
+from driftloop.kube.argocd import Application
 from driftloop.platform import PlatformFile
 from driftloop.platform.argocd import ArgoCd
 from driftloop.platform.model import Flux
-from driftloop.resources.argocd import build_root, build_settings
+from driftloop.resources.argocd import build_root
 
 
-def list_follower_objects(platform: PlatformFile) -> tuple[KubernetesObject, ...]:
-    """Return the Application that reads the cluster's folder, and the settings of Argo CD that know the health of a
-    pipeline's objects; RenderError for a cluster that Flux follows."""
+def build_follower(platform: PlatformFile) -> Application:
+    """Return the Application that reads the cluster's folder; RenderError for a cluster that Flux follows."""
     match platform.spec.follower:
         case Flux():
             raise RenderError(
@@ -20,6 +19,6 @@ def list_follower_objects(platform: PlatformFile) -> tuple[KubernetesObject, ...
                 hint=f"`flux bootstrap … --path={platform.layout.path}` makes what Flux needs",
             )
         case ArgoCd() as own:
-            return build_root(platform, own), build_settings(own)
+            return build_root(platform, own)
         case other:
             assert_never(other)

@@ -69,6 +69,8 @@ def wait_until_applied(
     def describe_missing() -> str:
         return look.describe_missing(commit.sha, trees=(WORKFLOWS,))
 
+    if describe_missing():
+        look.request_comparison(WORKFLOWS)
     label = f"commit {commit.sha[:12]} ({commit.subject})"
     try:
         for reason in applied.wait_until_applied(
