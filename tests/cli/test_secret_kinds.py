@@ -42,6 +42,7 @@ spec:
   path: clusters/prod
   secrets: {secrets}
 """
+RULES = "creation_rules: [{path_regex: '^driftloop/prod/platform/.*secret.yaml$', age: AGE}]\n"
 HOME = "driftloop/prod/platform"
 
 
@@ -237,8 +238,9 @@ def test_sops_encrypts_what_flux_decrypts(engineer: Engineer) -> None:
         done.stderr
     )
     assert "SOPS_AGE_KEY_FILE names that of age" in done.stderr
-    key = {"SOPS_AGE_KEY_FILE": str(engineer.folder / "key.txt")}
-    engineer.init("-n", "b", **key)
+    engineer.says("{type: sops}")
+    (engineer.copy / ".sops.yaml").write_text(RULES.replace("AGE", engineer.age))
+    engineer.init("-n", "b", SOPS_AGE_KEY_FILE="key.txt")
     after = engineer.decrypt(f"{HOME}/nats-io/nats-users.secret.yaml")
     assert before["a.conf"] == after["a.conf"]
     assert after["a.conf"] + after["b.conf"] in after["users.conf"]
@@ -276,6 +278,17 @@ def test_any_other_secret_is_encrypted_for_the_cluster(engineer: Engineer) -> No
     engineer.says(KINDS["others"])
     done = type_command(*words, folder=engineer.folder, environment=engineer.environment, code=1)
     assert "are made by others, nothing of them stands in git" in done.stderr
+
+
+@with_sops
+@using("sops")
+def test_without_keys_the_error_says_where_they_are_named(engineer: Engineer) -> None:
+    engineer.says("{type: sops}")
+    done = engineer.init("-n", "a", code=1)
+    assert "`sops encrypt` of driftloop/prod/platform/a/driftloop-platform.secret.yaml failed" in (
+        done.stderr
+    )
+    assert "`spec.secrets.age` or `spec.secrets.pgp` of the platform file" in done.stderr
 
 
 @using("sops")

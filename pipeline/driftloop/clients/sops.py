@@ -23,7 +23,7 @@ class SopsError(PipelineError):
 
 @dataclass(frozen=True)
 class SopsProgram:
-    """The program, called in a folder whose `.sops.yaml` has rules, with the keys that everything is encrypted for."""
+    """The program, for files of a folder whose `.sops.yaml` has rules, with the keys that everything is encrypted for."""
 
     folder: Path
     age: tuple[str, ...] = ()
@@ -60,12 +60,15 @@ class SopsProgram:
                 "the program `sops` is not on this machine, Secrets of this cluster are encrypted by it",
                 hint=f"install sops 3.9 or newer and put it on PATH: {_INSTALL}",
             )
-        kinds = ["--input-type=yaml", "--output-type=yaml", f"--filename-override={path}"]
+        # in the folder where it was called: variables such as SOPS_AGE_KEY_FILE may have a relative path
+        rules = self.folder / ".sops.yaml"
+        chosen = [f"--config={rules.resolve()}"] if rules.is_file() else []
+        place = f"--filename-override={(self.folder / path).resolve()}"
+        kinds = ["--input-type=yaml", "--output-type=yaml", place]
         try:
             done = subprocess.run(
-                [program, *words, *kinds, "/dev/stdin"],
+                [program, *chosen, *words, *kinds, "/dev/stdin"],
                 input=given,
-                cwd=self.folder,
                 capture_output=True,
                 text=True,
                 check=False,
