@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,64 @@ def test_all_that_the_image_of_the_command_line_starts_finds_its_libraries() -> 
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+ENTRIES = {
+    "driftloop": (
+        "driftloop.cli.root", "driftloop.services.decision.__main__", "driftloop.services.analysis.__main__",
+        *(f"driftloop.cli.{file.stem}" for file in (ROOT / "pipeline/driftloop/cli").glob("*.py")),
+        *(f"driftloop.steps.{file.stem}" for file in (ROOT / "pipeline/driftloop/steps").glob("*.py")),
+    ),
+    "monitor": ("driftloop.services.detector.__main__", "driftloop.services.recorder.__main__"),
+    "alibi": ("driftloop.services.detector.__main__",),
+    "trainer": ("driftloop.services.trainer.__main__",),
+}  # fmt: skip
+MODULES = {
+    "nats-py": "nats", "pyyaml": "yaml", "scikit-learn": "sklearn", "tensorflow-cpu": "tensorflow",
+}  # fmt: skip
+BY_OTHERS = {
+    ("alibi", "numba"): "alibi-detect's own classes",
+    ("alibi", "tensorflow-cpu"): "alibi-detect's own classes",
+    ("alibi", "tensorflow-probability"): "alibi-detect's own classes",
+}
+"""Requirements that nothing of ours imports, and what does."""
+
+
+@pytest.mark.parametrize("role", ENTRIES)
+def test_an_image_has_no_library_that_its_role_does_not_import(role: str) -> None:
+    imported = _imported_by(ENTRIES[role])
+    for each in read_requirements(IMAGES / role / "requirements.in"):
+        (name,) = re.findall(r"^[A-Za-z0-9._-]+", each.text)
+        needed = MODULES.get(name, name).replace("-", "_") in imported
+        assert needed != ((role, name) in BY_OTHERS), f"{role}: {name} is imported: {needed}"
+
+
+def _imported_by(entries: Iterable[str]) -> set[str]:
+    """Top-level names that modules of ours import, or name to be imported, from these on."""
+    waiting, seen, found = [*entries], set[str](), set[str]()
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        for name in _names_in(module):
+            found.add(name.partition(".")[0])
+            parts = name.split(".")
+            if parts[0] == "driftloop":
+                waiting += [".".join(parts[:end]) for end in range(2, len(parts) + 1)]
+    return found
+
+
+@cache
+def _names_in(module: str) -> tuple[str, ...]:
+    place = ROOT / "pipeline" / module.replace(".", "/")
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    text = file.read_text() if file.is_file() else ""
+    names = re.findall(r"^\s*import ([\w.]+)", text, re.MULTILINE)
+    for found, those in re.findall(r"^\s*from ([\w.]+) import (\([^)]*\)|.*)", text, re.MULTILINE):
+        names += [found, *(f"{found}.{each}" for each in re.findall(r"\w+", those))]
+    # modules that are imported by their names
+    return (*names, *re.findall(r"[\"']([a-z_]+\.[a-z_.]*)[{\"']", text))
 
 
 def test_a_lock_has_all_that_is_asked_for_and_what_is_lifted() -> None:

@@ -138,7 +138,7 @@ def _problem(source: Source, detail: ErrorDetails, root: type[BaseModel]) -> Pro
         return source.problem(here, f"{field} is missing, must be given", hint=hint, key=True)
     field = _dotted(here) or "the file"
     if kind == "union_tag_invalid":
-        tags = [tag.strip("'") for tag in str(context["expected_tags"]).split(", ")]
+        tags = [each.strip("'") for each in str(context["expected_tags"]).split(", ")]
         tag_text, inner = str(context["tag"]), (*here, _tag_of(location, root))
         message = f"{_dotted(inner)} is `{tag_text}`, must be one of: {_listed(tags)}"
         return source.problem(inner, message, hint=_closest(tag_text, tags))

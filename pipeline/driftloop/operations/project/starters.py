@@ -1,13 +1,14 @@
 """Model projects that `init` writes and `demo` runs: a blank one, and the examples."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from driftloop import __version__
 from driftloop.contract.trees import SPEC
 from driftloop.errors import SpecError
+from driftloop.operations.project.companions import SCHEMA_LINE, make_companions
 
 STARTER = Path(__file__).resolve().parent / "starter"
 EXAMPLES = Path(__file__).resolve().parents[4] / "examples"
@@ -27,6 +28,10 @@ class StarterProject:
     description: str
     pipeline: str
     """Name of its pipeline, with which its image references and its bucket begin."""
+    data: str = (
+        "`uv run batches.py --help` lists what it writes to the bucket that `data.uri` names."
+    )
+    """What its README says of data."""
 
     @property
     def folder(self) -> Path:
@@ -54,7 +59,11 @@ STARTERS = {
     starter.name: starter
     for starter in (
         StarterProject(
-            "blank", "a softmax regression in numpy, to be replaced by your model", "my-model"
+            "blank",
+            "a softmax regression in numpy, to be replaced by your model",
+            "my-model",
+            "put `.npz` files with `x` (rows, features) and `y` (class of each row) where `data.uri` says; "
+            "`driftloop data put --help`.",
         ),
         StarterProject(
             "digits",
@@ -94,10 +103,19 @@ def choose_name(starter: StarterProject, folder: Path, name: str | None) -> str:
     return chosen
 
 
-def write_project(starter: StarterProject, folder: Path, name: str) -> Sequence[Path]:
-    """Write a project for pipeline `name` into a folder and return its files.
+@dataclass(frozen=True)
+class WrittenProject:
+    """What `init` did."""
 
-    SpecError when one of them exists already.
+    files: tuple[Path, ...]
+    kept: tuple[Path, ...]
+    """README.md and .gitignore that were there before."""
+
+
+def write_project(starter: StarterProject, folder: Path, name: str) -> WrittenProject:
+    """Write a project for pipeline `name` into a folder.
+
+    SpecError when a file of its spec or code exists already; a README.md or .gitignore that is there is left.
     """
     files = tuple(starter.list_files())
     existing = next((file for file in files if (folder / file).exists()), None)
@@ -106,14 +124,18 @@ def write_project(starter: StarterProject, folder: Path, name: str) -> Sequence[
             f"{folder / existing} exists already and is not overwritten",
             hint="name an empty folder: `driftloop init my-model`",
         )
-    for file in files:
+    texts = {file: _fill_in(starter, file, name) for file in files}
+    companions = make_companions(name, starter.description, starter.data)
+    kept = tuple(folder / file for file in companions if (folder / file).exists())
+    beside = {Path(file): text for file, text in companions.items() if folder / file not in kept}
+    for file, text in {**texts, **beside}.items():
         target = folder / file
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(_fill_in(starter, file, name), "utf-8")
+            target.write_text(text, "utf-8")
         except OSError as error:
             raise SpecError(f"{target} can't be written: {error.strerror}") from error
-    return tuple(folder / file for file in files)
+    return WrittenProject(tuple(folder / file for file in (*files, *beside)), kept)
 
 
 def _fill_in(starter: StarterProject, file: Path, name: str) -> str:
@@ -123,7 +145,8 @@ def _fill_in(starter: StarterProject, file: Path, name: str) -> str:
         old = re.escape(starter.pipeline)
         bucket = name if len(name) >= SHORTEST_BUCKET else f"{name}-data"
         text = re.sub(rf"(?<=s3://){old}\b", bucket, text)
-        return re.sub(rf"(?<=name: ){old}\b|(?<=/){old}(?=-(trainer|server):)", name, text)
+        text = re.sub(rf"(?<=name: ){old}\b|(?<=/){old}(?=-(trainer|server):)", name, text)
+        return SCHEMA_LINE + text
     return re.sub(
         r"(?<=^FROM ghcr\.io/driftloop/trainer:)\S+", __version__, text, flags=re.MULTILINE
     )
