@@ -106,7 +106,7 @@ def test_a_surprise_is_refused_until_it_is_allowed(person):
     assert person.git("rev-parse", "main") == tip
     done = person.types("commit", "pipeline.yaml", *WHERE, "--allow", "detectors", code=2)
     assert (
-        "`detectors` is not defined, must be one of: detector-removed, jetstream-full, predictor-removed"
+        "`detectors` is not defined, must be one of: detector-removed, jetstream-full, predictor-removed, rollout-left"
         in done.stderr
     )
     person.types("plan", "pipeline.yaml", *WHERE, "--allow", "detector-removed")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from driftloop import __version__
 from driftloop.contract.names import release_id
 from driftloop.operations.commits.impact import (
     SURPRISES,
@@ -225,6 +226,25 @@ def test_a_candidate_that_sees_only_a_copy_may_go() -> None:
     found = assess_impact(old, new, pipeline="digits")
     assert f"candidate {release_id('digits-0000000000ff')} goes away" in found.effects
     assert not found.surprises
+
+
+def test_steps_of_an_older_version_leave_their_rollout() -> None:
+    first = record.load_release(RELEASE, path="release.yaml")
+    shadow = record.start_shadow(first, version("digits-0000000000ff"))
+    for release, found in ((first, []), (shadow, ["rollout-left"])):
+        new = render_tree(SPEC, record.dump_release(release))
+        old = {
+            path: text.replace(f"/driftloop:{__version__}", "/driftloop:0.0.9")
+            for path, text in new.items()
+        }
+        surprises = assess_impact(old, new, pipeline="digits").surprises
+        assert [each.code for each in surprises] == found
+    assert "is run by driftloop 0.0.9, which can't end it" in surprises[0].what
+    moved = {
+        path: text.replace("ghcr.io/driftloop/driftloop:", "registry.acme.example/driftloop:")
+        for path, text in new.items()
+    }
+    assert not assess_impact(new, moved, pipeline="digits").surprises
 
 
 def test_what_changes_nothing_that_runs_is_told_too() -> None:

@@ -23,5 +23,5 @@ option = click.option(
     metavar="CODE",
     multiple=True,
     callback=_check_codes,
-    help="Allow a surprise: detector-removed or predictor-removed; repeatable.",
+    help="Allow a surprise: detector-removed, predictor-removed or rollout-left; repeatable.",
 )

@@ -15,6 +15,9 @@ from cluster.proof.test_e_faults import (
     steady,
     trial,
 )
+from cluster.wheel.fleet import SPECIES
+
+LABELLED = 80
 
 
 def test_drift_starts_one_run_whatever_is_killed_while_it_trains(it):
@@ -93,3 +96,29 @@ def test_commands_of_a_cluster_reach_it_by_the_kubeconfig(it):
     assert "looked at" in it.types(f"driftloop why {it.name} --cluster")
     it.types(f"driftloop resume {it.name} --cluster")
     it.types(f"driftloop events ls {it.name} --cluster")
+
+
+def test_labels_by_the_kubeconfig_become_a_batch(it):
+    it.traffic.turn("colony")
+    start = len(it.traffic.answers)
+    it.answered(LABELLED)
+    it.traffic.pause()
+    answers = it.traffic.answers[start:]
+    rows = it.rows("colony")
+    lines = ["request,label"]
+    for answer in answers:
+        label = SPECIES[rows[int(answer.id.rpartition("-")[2]) % len(rows)][1]]
+        lines.append(f"{answer.id},{label}")
+    (it.home / "labels.csv").write_text("\n".join(lines) + "\n")
+    it.types(f"driftloop labels load labels.csv --to {it.name} --cluster")
+    said = it.kube.wait(
+        "a batch of labelled requests",
+        lambda: (
+            (said := it.types(f"driftloop data ls {it.name} --cluster"))
+            and "labelled/" in said
+            and said
+        ),
+        timeout=240,
+        every=10,
+    )
+    it.say(said.splitlines()[-1])

@@ -82,3 +82,13 @@ def test_a_pod_of_prod_refuses_a_file_that_was_changed_on_the_way(it):
         it.types("driftloop files load carried --cluster")
     file.write_bytes(whole)
     assert "was changed since it was saved" in str(refused.value)
+
+
+def test_the_pipeline_is_removed_from_one_cluster_and_stays_on_the_other(it):
+    it.types(f"driftloop remove {it.name} --repository $GIT_URL --on prod --cluster --yes")
+    it.kube.wait("the namespace is settled", it.settled, timeout=300)
+    for name in it.pipeline:
+        assert it.kube.get("kustomization", name, "flux-system") is None
+    files = it.git("ls-tree", "-r", "--name-only", "main").splitlines()
+    assert not [path for path in files if path.startswith(f"driftloop/prod/deployments/{it.name}/")]
+    assert f"driftloop/staging/deployments/{it.name}/release.yaml" in files

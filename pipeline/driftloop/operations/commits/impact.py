@@ -67,6 +67,7 @@ class SpecImpact:
 SURPRISES: Mapping[str, str] = {
     "predictor-removed": "a predictor that answers requests goes away",
     "detector-removed": "a detector of the production version goes away",
+    "rollout-left": "a rollout is run by steps of another version, which can't end it any more",
     "jetstream-full": "the platform's JetStream has no room for the streams",
 }
 """Descriptions of surprises by code."""
@@ -114,6 +115,10 @@ def refuse_surprises(impact: SpecImpact, allowed: frozenset[str] = frozenset()) 
         )
 
 
+OWN_IMAGE = "driftloop"
+"""Last part of the name of the image that steps run."""
+ROLLOUT = "-release"
+"""End of the name of the WorkflowTemplate of rollouts."""
 _NEW = "the pipeline is new: predictions are answered once its first run has released a version"
 _NONE = "no object changes"
 _ASIDE = "no run, model server or detector changes"
@@ -446,6 +451,8 @@ def _find_surprises(
                 f"{id} answers {share} % of the requests as {kind} and {then}",
                 why,
             )
+    if release is not None and release.candidate is not None:
+        yield from _find_left(before, after, release.candidate.id)
     production = release.production if release is not None else None
     if production is None:
         return
@@ -456,6 +463,33 @@ def _find_surprises(
             yield ImpactSurprise(
                 "detector-removed", change, "its traffic is not monitored for that any more"
             )
+
+
+def _find_left(
+    before: Mapping[Key, Json], after: Mapping[Key, Json], candidate: str
+) -> Iterator[ImpactSurprise]:
+    """A Workflow keeps the steps that it began with, and these refuse to commit to what another version renders."""
+    old, new = _list_step_versions(before), _list_step_versions(after)
+    if old and new and old != new:
+        yield ImpactSurprise(
+            "rollout-left",
+            f"the rollout of {candidate} is run by driftloop {', '.join(sorted(old))}, which can't end it once "
+            f"{', '.join(sorted(new))} has rendered the files",
+            "it stays in its stage until a person ends it by `driftloop promote` or `driftloop rollback`; wait until it has ended",
+        )
+
+
+def _list_step_versions(objects: Mapping[Key, Json]) -> set[str]:
+    """Return the tags of driftloop's own image in the steps of rollouts."""
+    images = {
+        str(step["container"].get("image", "")).partition("@")[0]
+        for (kind, _, name), document in objects.items()
+        if kind == "WorkflowTemplate" and name.endswith(ROLLOUT)
+        for step in document["spec"]["templates"]
+        if "container" in step
+    }
+    named = (image.rpartition("/")[2].partition(":") for image in images)
+    return {tag for name, _, tag in named if name == OWN_IMAGE and tag}
 
 
 def _read_component(document: Json) -> str:
