@@ -134,8 +134,8 @@ def test_the_upgrade_fails_no_request(it, registry):
     it.ready(it.stages(), timeout=600)
     it.say("the platform is of this version")
     said = shell.run(
-        f"exec 2>&1\ndriftloop plan ../driftloop/examples/digits/{SPEC} --repository $GIT_URL\n"
-        f"driftloop commit ../driftloop/examples/digits/{SPEC} --repository $GIT_URL",
+        f"exec 2>&1\ndriftloop plan ../driftloop/examples/digits/{SPEC} --repository $GIT_URL --allow rollout-left\n"
+        f"driftloop commit ../driftloop/examples/digits/{SPEC} --repository $GIT_URL --allow rollout-left",
         cwd=copy,
     )
     it.say(said)
@@ -147,7 +147,7 @@ def test_the_upgrade_fails_no_request(it, registry):
     answers = it.traffic.answers[start:]
     it.say(f"{len(answers)} requests meanwhile; {it.troubles()}")
     assert {answer.status for answer in answers} == {200}
-    it.driftloop("approve", N, "--reason", "the upgrade is done", "--cluster")
+    shell.run(f"driftloop promote {N} --repository $GIT_URL", cwd=copy)
     it.kube.wait("it is promoted", lambda: is_promoted(it, other_than=first), timeout=600)
     it.ready(it.pipeline, timeout=300)
     it.answered(60)
