@@ -260,7 +260,9 @@ def test_every_container_is_restricted_and_spells_its_command(name: str) -> None
             )
             security = container["securityContext"]
             assert security["allowPrivilegeEscalation"] is False
-            assert security["capabilities"] == {"drop": ["ALL"]}
+            given = security["capabilities"].get("add", [])
+            assert security["capabilities"] == {"drop": ["ALL"]} | ({"add": given} if given else {})
+            assert {*given} <= {"NET_BIND_SERVICE"}
             assert security["runAsNonRoot"] is True
             assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
 

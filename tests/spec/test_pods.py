@@ -8,7 +8,7 @@ import yaml
 from driftloop.plan import make_plan
 from driftloop.render import render_tree
 from driftloop.spec import InvalidSpec, parse_spec
-from tests.spec.specs import changed
+from tests.spec.specs import MINIMAL, changed
 
 TRAIN = 'train: {run: "train:train"}'
 
@@ -77,3 +77,49 @@ def test_a_role_stands_over_all_and_its_gpu_over_both() -> None:
 
 def _find(templates: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return next(each for each in templates if each["name"] == name)
+
+
+BASELINE = "`AUDIT_WRITE`, `CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`, `KILL`, `MKNOD`, `NET_BIND_SERVICE`"
+
+
+@pytest.mark.parametrize(
+    ("backend", "security", "message"),
+    [
+        ("plain", "{runAsUser: 0}", "security.runAsUser is 0, must be at least 1: no pod of a pipeline runs as root"),
+        ("plain", "{capabilities: {add: [CHOWN]}}",
+         "security.capabilities.add[0] is `CHOWN`, must be one of: `NET_BIND_SERVICE`; the namespace keeps the Pod "
+         "Security Standard `restricted` with `backend: plain`"),
+        ("seldon", "{capabilities: {add: [CHOWN, SYS_ADMIN]}}",
+         f"security.capabilities.add[1] is `SYS_ADMIN`, must be one of: {BASELINE}"),
+        ("plain", "{capabilities: {drop: [ALL]}}", "capabilities.drop is not a known key"),
+        ("plain", "{seccompProfile: {type: Unconfined}}",
+         "seccompProfile.type is `Unconfined`, must be one of: `RuntimeDefault`, `Localhost`"),
+        ("plain", "{seccompProfile: {type: Localhost}}", "must have `localhostProfile` with `type: Localhost`"),
+        ("plain", "{readOnlyRootFilesystem: true}", "must be `false`, or left out: servers and monitors are read-only"),
+        ("plain", "{privileged: true}", "security.privileged is not a known key"),
+        ("plain", "{supplementalGroups: [-1]}", "supplementalGroups[0] is -1, must be at least 0"),
+    ],
+)  # fmt: skip
+def test_rights_are_within_the_standard_of_the_namespace(
+    backend: str, security: str, message: str
+) -> None:
+    text = changed(
+        'run: "train:train"', f'run: "train:train", pod: {{security: {security}}}'
+    ).replace("{model: Digits}", f"{{model: Digits, backend: {backend}}}")
+    with pytest.raises(InvalidSpec) as caught:
+        make_plan(parse_spec(text, path="p.yaml"))
+    assert caught.value.message.startswith("p.yaml:9:")
+    assert message in caught.value.message
+
+
+def test_rights_belong_to_code_of_a_persons_own() -> None:
+    for text, message in (
+        (f"{MINIMAL}  pods: {{security: {{fsGroup: 1}}}}\n", "spec.pods.security is not a known key"),
+        (
+            f"{MINIMAL}  monitors: {{drift: {{pod: {{security: {{fsGroup: 1}}}}}}}}\n",
+            "spec.monitors.drift.pod.security has no effect: no code of yours runs in `drift`",
+        ),
+    ):  # fmt: skip
+        with pytest.raises(InvalidSpec) as caught:
+            make_plan(parse_spec(text, path="p.yaml"))
+        assert message in caught.value.message

@@ -114,15 +114,17 @@ class ContainerResources(ObjectPart):
 
 
 class Capabilities(ObjectPart):
-    """Linux capabilities taken away."""
+    """Linux capabilities given and taken away."""
 
+    add: tuple[str, ...] | None = None
     drop: tuple[str, ...]
 
 
 class SeccompProfile(ObjectPart):
     """System call filter."""
 
-    type: Literal["RuntimeDefault"] = "RuntimeDefault"
+    type: Literal["RuntimeDefault", "Localhost"] = "RuntimeDefault"
+    localhost_profile: str | None = None
 
 
 class SecurityContext(ObjectPart):
@@ -143,6 +145,7 @@ class PodSecurityContext(ObjectPart):
     run_as_user: int | None = None
     run_as_group: int | None = None
     fs_group: int | None = None
+    supplemental_groups: tuple[int, ...] | None = None
     seccomp_profile: SeccompProfile
 
 

@@ -3,7 +3,7 @@ the model."""
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import assert_never
+from typing import Literal, assert_never
 
 from driftloop.spec.serve import (
     MlflowServer,
@@ -14,6 +14,8 @@ from driftloop.spec.serve import (
     TritonServer,
     XgboostServer,
 )
+
+PodStandard = Literal["baseline", "restricted"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class BackendLimits:
     """Runs the platform's request logger beside the model."""
     names_routes: bool
     """Writes the gateway's routes itself, so that their names can say more."""
+    pod_standard: PodStandard
+    """Pod Security Standard that all of its pods keep, and that the namespace enforces."""
 
 
 _SELDON = BackendLimits(
@@ -39,6 +43,9 @@ _SELDON = BackendLimits(
     slowest=timedelta(seconds=10),
     runs_logger=False,
     names_routes=False,
+    # Its operator (1.17.1, `seldondeployment_engine.go`) gives its executor a securityContext that keeps
+    # capabilities, and a spec can't change it.
+    pod_standard="baseline",
 )
 _PLAIN = BackendLimits(
     runs_prepackaged=False,
@@ -46,6 +53,7 @@ _PLAIN = BackendLimits(
     slowest=None,
     runs_logger=True,
     names_routes=True,
+    pod_standard="restricted",
 )
 
 

@@ -18,6 +18,7 @@ from driftloop.plan.commands import check_commands
 from driftloop.plan.effects import COUNTED, choose_effects
 from driftloop.plan.environments import list_environments
 from driftloop.plan.findings import SpecFinding, format_location, format_names
+from driftloop.plan.security import check_security
 from driftloop.plan.sources import check_sources
 from driftloop.plan.trials import MOST, plan_trials
 from driftloop.spec import Pipeline
@@ -50,6 +51,7 @@ def find_problems(pipeline: Pipeline) -> tuple[SpecFinding, ...]:
         _check_gpus,
         _check_annotations,
         _check_volumes,
+        check_security,
         _check_serving,
         _check_access,
         _check_rehearsal,

@@ -13,7 +13,7 @@ from driftloop.contract.names import DETECTOR_FOLDER, SERVICE_PORT, release_id
 from driftloop.kube import apps, core, knative
 from driftloop.plan import Monitor, Plan
 from driftloop.release.record import Release, Version
-from driftloop.resources import functions, parts
+from driftloop.resources import functions, parts, securing
 from driftloop.resources.broker import build_trigger
 from driftloop.spec.detector import AlibiDetect
 
@@ -108,6 +108,7 @@ def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.
         resources=_choose_resources(monitor),
         settings=monitor.detector.pod,
         own=functions.own_volumes(monitor),
+        security=securing.secure_pod(monitor.detector.pod),
     )
 
 

@@ -11,7 +11,7 @@ from driftloop.contract.functions import FUNCTION_PORT, FUNCTION_URL
 from driftloop.contract.names import WORK
 from driftloop.kube import core
 from driftloop.plan import Monitor
-from driftloop.resources import parts
+from driftloop.resources import parts, securing
 from driftloop.spec.detector import UserFunction
 from driftloop.spec.values import memory_bytes
 
@@ -44,7 +44,7 @@ def build_containers(monitor: Monitor) -> tuple[core.Container, ...]:
                 core.VolumeMount(name=NAME, mount_path=WORK),
                 *parts.own_mounts(detector.environment),
             ),
-            security_context=parts.READ_ONLY,
+            security_context=securing.give_rights(parts.READ_ONLY, detector.pod),
         ),
     )
 

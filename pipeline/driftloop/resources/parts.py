@@ -362,6 +362,7 @@ def service_deployment(
     beside: tuple[core.Container, ...] = (),
     token: bool = False,
     settings: PodSettings = NO_SETTINGS,
+    security: core.PodSecurityContext = POD,
     own: tuple[core.Volume, ...] = (),
 ) -> apps.Deployment:
     """One replica of a service of ours, listening on 8080, ready when /healthz says so.
@@ -396,7 +397,7 @@ def service_deployment(
                     service_account_name=name,
                     automount_service_account_token=token,
                     enable_service_links=False,
-                    security_context=POD,
+                    security_context=security,
                     init_containers=init or None,
                     containers=(
                         core.Container(

@@ -9,7 +9,7 @@ from driftloop.contract.columns import TARGET, ColumnUse
 from driftloop.spec.base import SpecModel
 from driftloop.spec.commands import Command, refuse_two_ways
 from driftloop.spec.environment import Environment, Variables, VariableSources
-from driftloop.spec.pods import NO_SETTINGS, PodSettings
+from driftloop.spec.pods import NO_SECURED_SETTINGS, SecuredPodSettings
 from driftloop.spec.resources import Resources, Retries
 from driftloop.spec.sources import DataSource
 from driftloop.spec.values import (
@@ -55,7 +55,7 @@ class DataStep(SpecModel):
     volumes: Volumes = ()
     """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
     `config` in place of `pvc`."""
-    pod: PodSettings = NO_SETTINGS
+    pod: SecuredPodSettings = NO_SECURED_SETTINGS
     """Placement and marks of the step's pod."""
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from driftloop.contract.alibi import ALIBI_NAMES, REFUSED, AlibiName
 from driftloop.contract.functions import RowsForm
 from driftloop.spec.base import SpecModel
 from driftloop.spec.environment import Environment, Variables, VariableSources
-from driftloop.spec.pods import AccountedPodSettings
+from driftloop.spec.pods import OwnPodSettings
 from driftloop.spec.resources import Resources
 from driftloop.spec.values import (
     ColumnNames,
@@ -97,7 +97,7 @@ class _Monitor(SpecModel):
     `retrain.on` says: a run, or an alert, of detectors of single rows neither."""
     alarms: Alarms | None = None
     """Windows that must alarm before it counts; when left out `retrain.consecutive` in a row."""
-    pod: AccountedPodSettings = AccountedPodSettings()
+    pod: OwnPodSettings = OwnPodSettings()
     """Placement and marks of its pod, and of that of the step that fits it."""
 
     @property

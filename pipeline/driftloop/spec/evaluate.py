@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from driftloop.spec.base import SpecModel
 from driftloop.spec.commands import Command, name_code, refuse_two_ways
 from driftloop.spec.environment import Environment, Variables, VariableSources
-from driftloop.spec.pods import NO_SETTINGS, PodSettings
+from driftloop.spec.pods import NO_SECURED_SETTINGS, SecuredPodSettings
 from driftloop.spec.resources import Resources, Retries
 from driftloop.spec.values import Function, ImageName, MetricName, PositiveDuration
 from driftloop.spec.volumes import Volumes
@@ -71,7 +71,7 @@ class Evaluate(SpecModel):
     volumes: Volumes = ()
     """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
     `config` in place of `pvc`."""
-    pod: PodSettings = NO_SETTINGS
+    pod: SecuredPodSettings = NO_SECURED_SETTINGS
     """Placement and marks of the evaluation's pod."""
 
     @model_validator(mode="after")

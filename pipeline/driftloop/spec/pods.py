@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from driftloop.contract.marks import find_mark_owner
 from driftloop.spec.affinity import Affinity, Toleration
 from driftloop.spec.base import SpecModel, take_list
+from driftloop.spec.security import NO_SECURITY, SecuritySettings
 from driftloop.spec.values import LabelName, LabelValue, SecretName, Word
 
 
@@ -74,5 +75,31 @@ class AccountedPodSettings(PodSettings):
     """Their ServiceAccount."""
 
 
+class SecuredPodSettings(PodSettings):
+    """Placement, marks and rights of a role's pods. What is given here is put over `spec.pods`: maps key by key, all else
+    as a whole."""
+
+    security: SecuritySettings = NO_SECURITY
+    """Users, groups and rights of the role's pods."""
+
+
+class OwnPodSettings(AccountedPodSettings):
+    """Placement, marks and rights of a role's pods, and their ServiceAccount. What is given here is put over
+    `spec.pods`: maps key by key, all else as a whole."""
+
+    security: SecuritySettings = NO_SECURITY
+    """Users, groups and rights of the role's pods."""
+
+
+def find_security(settings: PodSettings) -> SecuritySettings:
+    """Return what settings of pods say of users and rights; of all pods of a pipeline nothing."""
+    match settings:
+        case SecuredPodSettings() | OwnPodSettings():
+            return settings.security
+        case _:
+            return NO_SECURITY
+
+
 NO_SETTINGS = PodSettings()
+NO_SECURED_SETTINGS = SecuredPodSettings()
 NO_ACCOUNT_SETTINGS = AccountSettings()

@@ -9,7 +9,7 @@ from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT
 from driftloop.spec.base import SpecModel, tagged
 from driftloop.spec.environment import Environment, Variables, VariableSources
 from driftloop.spec.graph import Node
-from driftloop.spec.pods import AccountedPodSettings
+from driftloop.spec.pods import OwnPodSettings
 from driftloop.spec.resources import Resources
 from driftloop.spec.values import ImageName, ModelClass, RequestLimit
 from driftloop.spec.volumes import Volumes
@@ -53,7 +53,7 @@ class _Server(SpecModel):
     volumes: Volumes = ()
     """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
     `config` in place of `pvc`."""
-    pod: AccountedPodSettings = AccountedPodSettings()
+    pod: OwnPodSettings = OwnPodSettings()
     """Placement and marks of the versions' pods; the rehearsal is placed as they are."""
     graph: Node | None = None
     """Nodes around the released model: transformers, a combiner, a router."""

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from driftloop.spec.base import SpecModel
 from driftloop.spec.commands import Command, name_code, refuse_two_ways
 from driftloop.spec.environment import Environment, Variables, VariableSources
-from driftloop.spec.pods import AccountedPodSettings
+from driftloop.spec.pods import OwnPodSettings
 from driftloop.spec.resources import Resources, Retries
 from driftloop.spec.values import (
     Cron,
@@ -141,7 +141,7 @@ class Train(SpecModel):
     volumes: Volumes = ()
     """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
     `config` in place of `pvc`."""
-    pod: AccountedPodSettings = AccountedPodSettings()
+    pod: OwnPodSettings = OwnPodSettings()
     """Placement and marks of the trials' pods; their ServiceAccount is also that of data steps, evaluation and rehearsal."""
     timeout: PositiveDuration = timedelta(hours=1)
     """A trial is stopped and fails after this time."""

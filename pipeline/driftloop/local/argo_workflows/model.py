@@ -337,6 +337,7 @@ class Template(Part):
             "nodeSelector",
             "podSpecPatch",
             "priorityClassName",
+            "securityContext",
             "serviceAccountName",
             "tolerations",
         }

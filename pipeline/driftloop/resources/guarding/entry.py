@@ -11,6 +11,7 @@ from driftloop.contract.trees import TREES
 from driftloop.kube import core, rbac
 from driftloop.kube.base import KubernetesObject, ObjectMeta
 from driftloop.plan import Plan
+from driftloop.plan.backends import backend_limits
 from driftloop.platform.argocd import ArgoCd
 from driftloop.platform.model import Flux
 from driftloop.platform.secrets import (
@@ -23,7 +24,6 @@ from driftloop.platform.secrets import (
 from driftloop.resources import parts
 from driftloop.resources.guarding.access import build_binding, build_rule
 from driftloop.resources.guarding.login import gateway_login
-from driftloop.resources.serving import serving_backend
 from driftloop.resources.workflows.rollout import is_held
 
 COMPONENT = "access"
@@ -72,7 +72,7 @@ def pipeline_namespace(plan: Plan) -> core.Namespace:
     warned of.
     """
     levels = {
-        "enforce": serving_backend(plan).pod_security,
+        "enforce": backend_limits(plan.serve).pod_standard,
         "audit": "restricted",
         "warn": "restricted",
     }

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
 
 from pydantic import BaseModel
 
@@ -43,8 +42,6 @@ class Backend:
     """File name -> object, of all that serves a release."""
     health: tuple[flux.HealthCheck, ...] | None
     """Conditions that Flux waits for, of kinds without a standard Ready condition."""
-    pod_security: Literal["baseline", "restricted"]
-    """Pod Security Standard that all of its pods keep."""
     pod_labels: Callable[[Names], Labels]
     """Labels of all its pods."""
     release_labels: Callable[[Names, str], Labels]

@@ -501,7 +501,6 @@ def _series_labels(names: Names, release: str | None) -> Labels:
 BACKEND = Backend(
     render=_render_objects,
     health=None,
-    pod_security="restricted",
     pod_labels=_pod_labels,
     release_labels=_release_labels,
     metrics_ports=lambda plan: (),

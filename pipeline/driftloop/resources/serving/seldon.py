@@ -18,7 +18,7 @@ from driftloop.plan import Plan
 from driftloop.plan.backends import is_prepackaged
 from driftloop.release.record import Release, Version
 from driftloop.release.statement import MODEL
-from driftloop.resources import parts, placing
+from driftloop.resources import parts, placing, securing
 from driftloop.resources.serving import routes, servers
 from driftloop.resources.serving.backend import Backend, Labels, TrafficSeries
 from driftloop.spec.graph import own_names, own_nodes
@@ -162,7 +162,7 @@ def _component_spec(plan: Plan, version: Version) -> seldon.ComponentSpec:
         service_account_name=plan.names.model,
         automount_service_account_token=False,
         enable_service_links=False,
-        security_context=parts.POD,
+        security_context=securing.secure_pod(plan.serve.pod),
         init_containers=(
             servers.fetch_model(
                 plan,
@@ -257,9 +257,6 @@ BACKEND = Backend(
             " && spec.predictors.all(p, metadata.name + '-' + p.name in status.serviceStatus)",
         ),
     ),
-    # The operator (1.17.1, `seldondeployment_engine.go`) gives its executor a securityContext that keeps
-    # capabilities, and a spec can't change it.
-    pod_security="baseline",
     pod_labels=_pod_labels,
     release_labels=_release_labels,
     metrics_ports=_metrics_ports,

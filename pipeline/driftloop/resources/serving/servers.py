@@ -11,7 +11,7 @@ from driftloop.kube import core, seldon
 from driftloop.plan import Plan
 from driftloop.plan.backends import is_prepackaged
 from driftloop.release.record import Rehearsed, Version
-from driftloop.resources import parts, placing
+from driftloop.resources import parts, placing, securing
 from driftloop.spec.environment import Environment
 from driftloop.spec.graph import (
     Combiner,
@@ -201,7 +201,7 @@ def model_containers(plan: Plan, rehearsed: Rehearsed | None = None) -> tuple[co
     classes = own_nodes(plan.serve.graph)
     # The operator would count these ports on from one version to the next, and a version that is left alone would get
     # new numbers, and so new pods.
-    return (
+    containers = (
         first.model_copy(update={"ports": _metrics_port(0)}),
         *rest,
         *(
@@ -209,6 +209,7 @@ def model_containers(plan: Plan, rehearsed: Rehearsed | None = None) -> tuple[co
             for n, node in enumerate(classes, start=1)
         ),
     )
+    return tuple(securing.secure_container(each, plan.serve.pod) for each in containers)
 
 
 def _class_container(plan: Plan, node: Own) -> core.Container:

@@ -26,7 +26,7 @@ from driftloop.contract.approvals import SUPPLIED
 from driftloop.contract.names import API_GROUP, PLATFORM, REACHES_LABEL, WORK
 from driftloop.kube import core
 from driftloop.plan import Plan
-from driftloop.resources import parts, placing
+from driftloop.resources import parts, placing, securing
 from driftloop.resources.workflows.retries import RetryRule
 from driftloop.resources.workflows.schedules import ScheduledRun
 from driftloop.resources.workflows.steps import (
@@ -286,8 +286,11 @@ def _build_container(plan: Plan, step: WorkflowStep) -> Container:
         or None,
         # a user's code may write beside itself
         security_context=models.SecurityContext.model_validate(
-            (parts.READ_ONLY if own else parts.HARDENED).dump_object()
+            (
+                parts.READ_ONLY if own else securing.give_rights(parts.HARDENED, step.pod)
+            ).dump_object()
         ),
+        pod_security_context=_secure_pod(step.pod),
         active_deadline_seconds=step.deadline,
         retry_strategy=retry_strategy(step.retries),
         memoize=None if step.cache is None else _build_memoize(plan, step.cache),
@@ -352,6 +355,14 @@ def _build_resources(resources: Resources, gpu: GpuProfile | None) -> ContainerR
         gpus=resources.gpu if gpu is not None else None,
         gpu_flag=gpu.resource if gpu is not None else None,
     )
+
+
+def _secure_pod(own: PodSettings) -> models.PodSecurityContext | None:
+    """Return users and groups of a step's pod, where they are not those of the workflow."""
+    context = securing.secure_pod(own)
+    if context == parts.POD:
+        return None
+    return models.PodSecurityContext.model_validate(context.dump_object())
 
 
 def _place_step(plan: Plan, own: PodSettings, gpu: GpuProfile | None) -> Mapping[str, Any]:
