@@ -27,7 +27,9 @@ from driftloop.services.detector.fitting.order import calibrate_fit
 from driftloop.services.detector.fitting.selftest import examine_fit
 from driftloop.services.detector.fitting.tails import (
     bound_heavy_tail,
+    bound_ranks,
     bound_tail,
+    count_ranked,
     looks_heavy,
 )
 
@@ -163,6 +165,44 @@ def test_scores_of_any_tail_exceed_their_bound_no_oftener_in_19_of_20_cases(
     assert sum(bound < beyond for bound in bounds) <= find_most(count, 0.05, DOUBT)
     heavy = sum(looks_heavy(scores) for scores in draws)
     assert heavy <= find_most(count, 0.2, DOUBT) if index is None else heavy > 0.7 * count
+
+
+@pytest.mark.parametrize("index", [1.5, 3.0, None])
+@pytest.mark.parametrize("rate", [0.05, 0.01])
+def test_ranks_alone_hold_the_rate_of_any_tail(index: float | None, rate: float) -> None:
+    random = np.random.default_rng([int(index or 0), int(1 / rate)])
+    count, size = 300, count_ranked(rate)
+    assert bound_ranks(np.zeros(size - 1), rate) is None
+    uniform = random.random((count, size))
+    scores = -np.log(uniform) if index is None else uniform ** (-1 / index)
+    beyond = -math.log(rate) if index is None else rate ** (-1 / index)
+    bounds = [bound_ranks(each, rate) for each in scores]
+    assert sum(bound is None or bound < beyond for bound in bounds) <= find_most(count, 0.05, DOUBT)
+    # more windows than the least bring the bound nearer
+    more = bound_ranks(-np.log(random.random(10 * size)), rate)
+    assert more is not None
+    assert more < -math.log(rate) * 1.5
+
+
+def test_a_function_that_has_too_few_rows_says_what_is_shown_of_its_rate() -> None:
+    config = DetectorSettings(
+        "function", window=WINDOW, alarm_rate=RATE, function=FunctionSettings("watch:judge")
+    )
+    for rows, judged, said in ((2000, 80, True), (3600, 69, False)):
+        values = normal(np.random.default_rng(3), rows)
+        fitted = calibrate_fit(
+            DetectorArtifact(
+                config, values, profile_rows(values, (), lambda each: ()), ordered=values
+            ),
+            lambda part: GuessedDetector(part, None),
+        )
+        assert fitted.calibration is not None
+        assert fitted.calibration.judged == judged
+        lines = [line for line in fitted.calibration.describe() if "goes on as it looks" in line]
+        assert bool(lines) is said
+        if said:
+            assert "at most 7.2% of clean windows alarm in 19 of 20 releases" in lines[0]
+            assert "3450 training rows would show the stated rate" in lines[0]
 
 
 def test_light_tails_and_scores_that_say_nothing_have_no_heavy_bound() -> None:

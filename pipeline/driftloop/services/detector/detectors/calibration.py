@@ -102,6 +102,23 @@ class Calibration:
         "heavy", "true or null", lambda v: v is None or v is True, default=None, omits_none=True
     )
     """The function's scores have a heavy tail, so the bound is far out; None: they have none."""
+    proven: float | None = document_key(
+        "proven",
+        "a share, or null",
+        lambda v: v is None or (is_number(v) and 0 <= v <= 1),
+        default=None,
+        omits_none=True,
+    )
+    """Share of clean windows that alarm at most in 19 of 20 releases whatever tail the function's scores have; None: the
+    stated rate is."""
+    wanted: int | None = document_key(
+        "wanted",
+        "a number of rows, or null",
+        lambda v: v is None or (isinstance(v, int) and v > 0),
+        default=None,
+        omits_none=True,
+    )
+    """Training rows with which the stated rate would be that."""
 
     @classmethod
     def read(cls, document: object) -> "Calibration":
@@ -163,6 +180,16 @@ class Calibration:
             yield from self._describe_order()
         if self.bound is not None:
             yield f"threshold: {self.judged} windows of the training data say that {self._describe_bound()}"
+        if self.wanted is not None:
+            proven = (
+                f"whatever it does, at most {self.proven:.1%} of clean windows alarm in 19 of 20 releases"
+                if self.proven is not None
+                else "nothing is shown of another one"
+            )
+            yield (
+                "warning: the stated rate is held if the tail of the function's scores goes on as it looks; "
+                f"{proven}. {self.wanted} training rows would show the stated rate"
+            )
         if self.heavy:
             yield (
                 "warning: the scores of these windows have a heavy tail, so the threshold is far out: a function that "

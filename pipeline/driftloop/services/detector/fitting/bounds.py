@@ -22,11 +22,20 @@ from driftloop.services.detector.detectors.calibration import Calibration, find_
 from driftloop.services.detector.detectors.statistics import correct_sharing
 from driftloop.services.detector.errors import FitError, WindowFailedError
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
-from driftloop.services.detector.fitting.tails import bound_heavy_tail, bound_tail, looks_heavy
+from driftloop.services.detector.fitting.tails import (
+    bound_heavy_tail,
+    bound_ranks,
+    bound_tail,
+    count_ranked,
+    looks_heavy,
+    prove_rate,
+)
 from driftloop.services.detector.rows.values import Rows
 
 MOST_JUDGED, MOST_SLOW, MOST_TRAINED = 40, 20, 16
 """Windows of each order that are judged; of classes with a framework, and of those that train a network for each."""
+MOST_RANKED = 400
+"""Windows side by side of a function that are judged where so many bound its rate by their ranks alone."""
 FEWEST_BLOCKS = 5
 """Windows side by side that the rows must have for their order to say something."""
 FEWEST = 10
@@ -54,16 +63,30 @@ def learn_bound(artifact: DetectorArtifact, fit: Fit, order: Calibration) -> Cal
     if len(found) < FEWEST:
         return order
     rate = _find_rate(artifact.config, order, trials.size, trials.fitted)
-    severities = np.array(found)
-    bound, power = bound_tail(severities, rate), 0.0
-    if artifact.config.kind == "function":
-        power = bound_heavy_tail(severities, rate, len(artifact.reference) // max(1, trials.size))
+    severities, judged = np.array(found), len(drawn) + len(blocks)
+    bound = bound_tail(severities, rate)
+    if artifact.config.kind != "function":
+        return replace(order, bound=round(bound, 4), judged=judged)
+    needed = count_ranked(rate)
+    if needed <= min(trials.apart, MOST_RANKED):
+        ranked = bound_ranks(np.array(list(trials.judge_apart(needed, ordered=order.usable))), rate)
+        if ranked is not None:
+            return replace(order, bound=round(ranked, 4), judged=needed)
+    power = bound_heavy_tail(severities, rate, len(artifact.reference) // max(1, trials.size))
+    furthest = max(bound, power)
     return replace(
         order,
-        bound=round(max(bound, power), 4),
-        judged=len(drawn) + len(blocks),
+        bound=round(furthest, 4),
+        judged=judged,
         heavy=True if power > bound and looks_heavy(severities) else None,
+        proven=prove_rate(_take_apart(blocks, trials.apart), furthest) if blocks else None,
+        wanted=needed * trials.size,
     )
+
+
+def _take_apart(blocks: list[float], apart: int) -> Rows:
+    """Return the windows as they lie that have no rows in common."""
+    return np.array(blocks if len(blocks) <= apart else blocks[::2])
 
 
 def _find_rate(config: DetectorSettings, order: Calibration, window: int, fitted: int) -> float:
@@ -98,6 +121,12 @@ class _Trials:
             slow = MOST_SLOW if known.framework else MOST_JUDGED
             self._most = MOST_TRAINED if "epochs" in known.settings else slow
 
+    @property
+    def apart(self) -> int:
+        """Windows without rows in common that there are."""
+        rows = self._reference if self._ordered is None else self._ordered
+        return len(rows) // self.size if self.size > 1 else 0
+
     def judge_drawn(self) -> Iterator[float]:
         """Yield how far windows of random rows are."""
         for _ in range(self._most if self.size > 1 else 0):
@@ -115,6 +144,17 @@ class _Trials:
             others = np.delete(np.arange(len(rows)), slice(start, start + self.size))
             chosen = self._random.choice(others, min(self.fitted, len(others)), replace=False)
             yield from self._judge(rows[start : start + self.size], rows[np.sort(chosen)])
+
+    def judge_apart(self, count: int, *, ordered: bool) -> Iterator[float]:
+        """Yield how far so many windows without rows in common are: as they lie where their order says something, else of
+        random rows."""
+        rows = self._reference if self._ordered is None else self._ordered
+        places = np.arange(len(rows)) if ordered else self._random.permutation(len(rows))
+        for number in np.linspace(0, self.apart - 1, count).astype(int).tolist():
+            inside = places[number * self.size : (number + 1) * self.size]
+            others = np.delete(np.arange(len(rows)), inside)
+            chosen = self._random.choice(others, min(self.fitted, len(others)), replace=False)
+            yield from self._judge(rows[inside], rows[np.sort(chosen)])
 
     def _judge(self, window: Rows, others: Rows) -> Iterator[float]:
         verdict = self._fit(others).score_window(window)

@@ -4,7 +4,8 @@ Of a test's distance the tail is taken for exponential above the median: that of
 nearly, and distances have a lighter one, which makes the bound more cautious; where it is heavier the largest of them is
 the least bound. Its scale is the upper bound of 19 of 20 releases.
 
-A function's scores may have any tail. Unless theirs is clearly lighter than exponential by Greenwood's statistic, all
+A function's scores may have any tail. With windows side by side enough for the rate their ranks alone bound it, whatever
+the tail is (`bound_ranks`). With fewer, unless the tail is clearly lighter than exponential by Greenwood's statistic, all
 generalized Pareto laws that explain them are asked, of tails that end, exponential ones and powers, and the furthest
 quantile counts (the profile likelihood of Coles, "An introduction to statistical modeling of extreme values", 2001).
 Where many scores are 0, or few rows show what looks like a heavy tail, the logarithms of the largest are taken for
@@ -22,7 +23,7 @@ from driftloop.services.detector.rows.values import Rows
 
 DOUBT = 0.05
 """Share of releases whose bound may be too low by chance."""
-HEAVY, LIGHT = 0.2, 0.5
+HEAVY, LIGHT = 0.2, 0.8
 """Probabilities that an exponential tail is called heavier by a person's log, and that its law is looked for."""
 PILED = 0.1
 """Part of the windows with the smallest score, mostly 0, from which on too few others are left to show a tail."""
@@ -54,6 +55,28 @@ def bound_tail(severities: Rows, rate: float) -> float:
     # a heavier tail shows in the largest ones
     largest = float(np.quantile(severities, 1 - rate, method="higher"))
     return max(largest, middle + scale * max(0.0, math.log(0.5 / rate)))
+
+
+def count_ranked(rate: float) -> int:
+    """Return how many windows without rows in common bound a rate by their ranks alone, in 19 of 20 cases."""
+    return math.ceil(math.log(DOUBT) / math.log1p(-rate))
+
+
+def bound_ranks(severities: Rows, rate: float) -> float | None:
+    """Return the value that a share `rate` of values like these exceeds at most in 19 of 20 cases, whatever law they
+    have: one of the largest of them, by Clopper and Pearson's bound. None of too few values."""
+    ranked = np.sort(severities)[::-1]
+    found = None
+    for beyond, value in enumerate(ranked.tolist()):
+        if bound_share(len(ranked), beyond, DOUBT) > rate:
+            break
+        found = value
+    return found
+
+
+def prove_rate(severities: Rows, bound: float) -> float:
+    """Return the share of values like these that exceeds a bound at most in 19 of 20 cases, whatever law they have."""
+    return bound_share(len(severities), int((severities > bound).sum()), DOUBT)
 
 
 def bound_heavy_tail(severities: Rows, rate: float, apart: int) -> float:
