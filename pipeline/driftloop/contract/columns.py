@@ -18,6 +18,8 @@ EVERYTHING = "x"
 """Features by default: the array or column of this name, or all columns but the label."""
 SUFFIXES = (".npz", ".csv", ".jsonl", ".parquet")
 """Kinds of files that runs read."""
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+"""Kinds of files, in lower case, of which the data step `driftloop-train images` makes rows: one each."""
 MOST_CATEGORIES = 100
 """Different values of a column that still are categories."""
 NOT_THERE = frozenset({"NA", "N/A", "NaN", "nan", "null", "NULL"})

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from driftloop.contract.columns import SUFFIXES, ColumnError
+from driftloop.contract.columns import IMAGE_SUFFIXES, SUFFIXES, ColumnError
 from driftloop.errors import StepError
 from driftloop.operations.ground.arrays import count_array_rows
 from driftloop.operations.ground.parquet import count_parquet_rows
@@ -27,6 +27,8 @@ def count_rows(batches: Iterable[tuple[str, Path]]) -> int:
 
 
 def _count_file(name: str, file: Path) -> int:
+    if file.suffix.lower() in IMAGE_SUFFIXES:
+        return 1
     match file.suffix:
         case ".npz":
             return count_array_rows(name, file)

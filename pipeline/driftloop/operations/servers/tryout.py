@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, assert_never, get_args
 
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.handovers import RehearsalLimits
+from driftloop.contract.names import WORK_IN, WORK_OUT
 from driftloop.contract.records import Evaluation, HeldOutRows
 from driftloop.contract.trees import METRICS_FILE, PRODUCTION_FILE, ROWS_FILE
 from driftloop.errors import LocalError, StepError
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 TryStage = Literal["data", "train", "evaluate", "serve"]
 STAGES: tuple[TryStage, ...] = get_args(TryStage)
+WRAPPER = "driftloop-train"
+"""The program around the user's functions, and of data steps that need none."""
 MOST_BYTES = 64 * 1024 * 1024
 """Bytes of batches that are tried at most."""
 ROWS = 100
@@ -140,6 +143,11 @@ class ProjectTry:
         return f"{count_noun(len(self.plan.steps), 'data step')}, and rows held out"
 
     def _run_data_step(self, step: DataStepPlan, image: str, data: Path, out: Path) -> None:
+        if step.command[:1] == (WRAPPER,):
+            folders = {f"{WORK_IN}/data": data, f"{WORK_OUT}/data": out}
+            words = tuple(replace_mounts(word, folders) for word in step.command[1:])
+            self._call(f"data step {step.name}", image, words, step.environment)
+            return
         if step.run is None:
             raise StepError(
                 f"data step `{step.name}` is a command of its image, which only a run can start",

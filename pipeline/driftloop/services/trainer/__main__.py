@@ -10,6 +10,7 @@ from driftloop.contract.functions import FUNCTION_PORT
 from driftloop.services.trainer.call import TrainerCall, TrainerEvaluation, run_call, run_evaluation
 from driftloop.services.trainer.columns import check_features
 from driftloop.services.trainer.errors import TrainerError
+from driftloop.services.trainer.images import IMAGE_MODES, ImageForm, convert_images
 from driftloop.services.trainer.program import UserProgram
 from driftloop.services.trainer.progress import PROGRESS_FILE
 from driftloop.services.trainer.serving import TrainerMonitor, serve_function
@@ -61,6 +62,14 @@ def main(arguments: list[str] | None = None) -> None:
                 )
             case "monitor":
                 serve_function(TrainerMonitor(options.settings, root, options.port, options.memory))
+            case "images":
+                form = ImageForm.parse(options.size, options.mode)
+                counts = convert_images(
+                    options.data, options.out, form, labels=options.labels, target=options.target
+                )
+                for line in counts.describe():
+                    print(line)
+                print(f"{counts.rows} images of {options.size}, mode {options.mode}")
             case _:
                 if options.features is not None:
                     check_features(
@@ -158,6 +167,17 @@ def build_parser() -> argparse.ArgumentParser:
     three.add_argument(
         "--mixed", action="store_true", help="the detectors take columns of every type"
     )
+    four = commands.add_parser(
+        "images", help="make arrays of folders of images: a data step's command"
+    )
+    _add_folders(four, "data", "out")
+    four.add_argument("--size", required=True, metavar="WxH", help="size that images are scaled to")
+    four.add_argument("--mode", choices=IMAGE_MODES, default="RGB", help="gray (L) or color")
+    four.add_argument(
+        "--labels", metavar="FILE", help="name of tables with the columns `file` and the target"
+    )
+    four.add_argument("--target", default=TARGET, help="name of the array with the right answers")
+    four.set_defaults(code=Path())
     for command in (two, three):
         command.add_argument("--target", default=TARGET, help="column with the right answers")
         command.add_argument("--columns", default="{}", help="what columns are, as JSON")
