@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from driftloop.cluster import argocd
+from driftloop.cluster import argocd, doctor
 from driftloop.cluster.findings import Level
 from driftloop.cluster.following import read_applied
 from driftloop.platform import parse_platform
@@ -143,3 +143,10 @@ def test_doctor_asks_for_the_application_of_the_platform_file_and_for_the_health
     assert unknown[0] == Level.NOTE
     assert "argoproj.io_EventSource, eventing.knative.dev_Broker" in unknown[1]
     assert "Sensor" not in unknown[1]
+
+
+def test_doctor_points_to_no_kustomization_of_the_platform() -> None:
+    ground = parse_platform(PLATFORM, path="driftloop/prod/platform.yaml")
+    missing = [each for each in doctor.crds(Answers(), ground) if each.level is Level.WRONG]
+    assert missing[0].what == "Argo CD is not installed (no CRD applications.argoproj.io)"
+    assert not any("Kustomization" in (each.fix or "") for each in missing)

@@ -98,7 +98,9 @@ def crds(reader: Reader, ground: PlatformFile = DEFAULT) -> Findings:
                 yield DoctorFinding(Level.OK, f"{component} is installed")
             elif required:
                 yield DoctorFinding(
-                    Level.WRONG, f"{component} is not installed (no CRD {name})", note
+                    Level.WRONG,
+                    f"{component} is not installed (no CRD {name})",
+                    _tell_install(ground, note),
                 )
             else:
                 yield DoctorFinding(Level.NOTE, f"{component} is not installed", note)
@@ -111,6 +113,17 @@ def _find_follower(ground: PlatformFile) -> tuple[str, str, str]:
             return ("Flux", kind, "`flux bootstrap` installs it")
         case ArgoCd():
             return ("Argo CD", "applications.argoproj.io", "install it, with its CRDs")
+        case other:
+            assert_never(other)
+
+
+def _tell_install(ground: PlatformFile, note: str) -> str:
+    """Return how a component is installed: by which Kustomization of the platform, where Flux applies it."""
+    match ground.spec.follower:
+        case Flux():
+            return note
+        case ArgoCd():
+            return "install it as you install others: the platform's files are for Flux"
         case other:
             assert_never(other)
 

@@ -95,7 +95,7 @@ def overview(
         document["gateway"] = _gateway(picture)
     with picture.part("nodes"):
         document["disk"] = list(_full(picture))
-    with picture.part("Flux"):
+    with picture.part("what is applied"):
         document |= read_applied(reader)
     for names in _pipelines(picture, tuple(namespaces)):
         home = f"{names.namespace}/{names.pipeline}"
