@@ -125,7 +125,7 @@ def test_a_pipeline_goes_when_its_applications_are_gone(engineer: Engineer) -> N
     assert "digits" not in engineer.git("ls-tree", "-r", "--name-only", "main")
 
 
-def test_secrets_init_says_that_it_writes_for_flux(engineer: Engineer) -> None:
+def test_secrets_init_writes_what_argo_cd_needs_nothing_filled_in_for(engineer: Engineer) -> None:
     certificate, _ = pair()
     (engineer.folder / "cluster.pem").write_bytes(certificate)
     asked = (
@@ -140,3 +140,13 @@ def test_secrets_init_says_that_it_writes_for_flux(engineer: Engineer) -> None:
     )
     refused = engineer.types("secrets", "init", *asked, code=1).stderr
     assert "driftloop/prod/platform.yaml: Argo CD follows the repository" in refused
+    assert "with `secrets: {type: others}` this writes the ConfigMap" in refused
+    engineer.writes("driftloop/prod/platform.yaml", f"{PLATFORM}  secrets: {{type: others}}\n")
+    done = engineer.types("secrets", "init", *asked[2:])
+    written = done.stdout.splitlines()
+    folder = "driftloop/prod/platform/digits"
+    assert f"{folder}/driftloop-platform.configmap.yaml" in written
+    assert not any("namespace.yaml" in path or "nats-io" in path for path in written)
+    (made,) = yaml.safe_load_all((engineer.copy / "clusters/prod/platform.yaml").read_text())
+    assert (made["kind"], made["metadata"]["name"]) == ("Application", "driftloop-platform")
+    assert made["spec"]["source"]["path"] == "driftloop/prod/platform"

@@ -1,10 +1,11 @@
 """`driftloop-platform` on a cluster: the ConfigMap in clear, Secrets as their keeper has them, the way to
-addresses of the user's own, and what makes Flux apply them."""
+addresses of the user's own, and what makes Flux or Argo CD apply them."""
 
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from typing import assert_never
 from urllib.parse import urlsplit
 
 from driftloop.cluster import accounts, folders, identities, network, signing
@@ -34,8 +35,11 @@ from driftloop.errors import PipelineError
 from driftloop.kube import core, flux
 from driftloop.kube.base import ObjectMeta, ObjectPart, ObjectReference
 from driftloop.platform import PlatformFile
-from driftloop.platform.model import Dependency
+from driftloop.platform.argocd import ArgoCd
+from driftloop.platform.model import Dependency, Flux
+from driftloop.platform.secrets import MadeByOthers
 from driftloop.release.minisign import PublicKey, SigningKey
+from driftloop.resources.argocd import build_settings_application
 from driftloop.text.dump import dump_yaml
 from driftloop.text.load import load_mapping
 
@@ -178,15 +182,8 @@ def tree(
     own_store: bool,
 ) -> SettingsChange:
     """Return what is written for the namespaces of `credentials`: a folder each below
-    cluster/platform/<cluster>, and the Flux object that applies them. PipelineError where Argo CD follows the
-    repository: some of it Flux fills in."""
-    ground = own.ground
-    if ground.spec.follows != "flux":
-        raise PipelineError(
-            f"{ground.path}: {ground.layout.follower} follows the repository, and `secrets init` writes what Flux applies",
-            hint="make the ConfigMap and the Secrets of each pipeline's namespace as you make others; the guide on Argo CD "
-            "has their keys, and `driftloop doctor` looks for them",
-        )
+    cluster/platform/<cluster>, and the object of Flux or Argo CD that applies them."""
+    _refuse_filled_in(own.ground)
     cluster, base, present = own.ground.cluster, own.base, own.present
     is_keyless = own.ground.spec.object_store.credentials == "workload-identity"
     change = SettingsChange()
@@ -197,7 +194,7 @@ def tree(
         written = folders.replace(
             f"{base}/{namespace}",
             {
-                folders.NAMESPACE: folders.home(namespace, OWN_LABELS),
+                **_name_home(own.ground, namespace),
                 CONFIG: config_map(
                     namespace,
                     _keep_console(addresses, config, namespace),
@@ -226,7 +223,47 @@ def tree(
     change |= SettingsChange(
         folders.list_resources(base, _with_files(change, base, added), present)
     )
-    return change | SettingsChange(_flux_files(own.ground, present))
+    match own.ground.spec.follower:
+        case Flux():
+            applied = _flux_files(own.ground, present)
+        case ArgoCd() as argocd:
+            applied = _argocd_files(own.ground, argocd, present)
+        case other:
+            assert_never(other)
+    return change | SettingsChange(applied)
+
+
+def _refuse_filled_in(ground: PlatformFile) -> None:
+    """Raise PipelineError where Argo CD follows the repository and driftloop keeps Secrets: Flux fills in that of
+    Knative, and leaves a namespace alone that another object makes."""
+    if ground.spec.follows == "argocd" and not isinstance(ground.spec.secrets, MadeByOthers):
+        raise PipelineError(
+            f"{ground.path}: {ground.layout.follower} follows the repository, and Secrets are kept as Flux needs them "
+            f"(`secrets.type` is `{ground.spec.secrets.type}`)",
+            hint="with `secrets: {type: others}` this writes the ConfigMap and the network policies, and says which Secrets "
+            "must be there, key by key",
+        )
+
+
+def _name_home(ground: PlatformFile, namespace: str) -> dict[str, ObjectPart | str]:
+    """Return the Namespace of a folder; with Argo CD it is the pipeline's alone."""
+    match ground.spec.follows:
+        case "flux":
+            return {folders.NAMESPACE: folders.home(namespace, OWN_LABELS)}
+        case "argocd":
+            return {}
+        case other:
+            assert_never(other)
+
+
+def _argocd_files(
+    ground: PlatformFile, own: ArgoCd, present: Mapping[str, str]
+) -> folders.TreeChange:
+    """Return the Application that applies the settings. One that is there is a person's."""
+    path = trees.platform_path(ground.cluster)
+    if path in present:
+        return folders.TreeChange()
+    return folders.TreeChange({path: folders.text(build_settings_application(ground, own))})
 
 
 def change_signing_key(own: SettingsFolder, namespace: str, key: SigningKey) -> SettingsChange:

@@ -126,6 +126,28 @@ def _build_application(plan: Plan, own: ArgoCd, tree: str, wave: int) -> argocd.
     )
 
 
+def build_settings_application(platform: PlatformFile, own: ArgoCd) -> argocd.Application:
+    """The Application of the settings of all namespaces. Until a pipeline's namespace is there it tries again."""
+    folder = platform.layout.place(f"{trees.platform_folder(platform.cluster)}/").rstrip("/")
+    return argocd.Application(
+        metadata=argocd.ApplicationMeta(
+            name=f"{own.application}-platform", namespace=own.namespace, finalizers=(FINALIZER,)
+        ),
+        spec=argocd.ApplicationSpec(
+            project="default",
+            source=argocd.ApplicationSource(
+                repo_url=own.repository, target_revision=platform.spec.branch, path=folder
+            ),
+            destination=argocd.ApplicationDestination(server=SERVER, namespace=own.namespace),
+            sync_policy=argocd.SyncPolicy(
+                automated=argocd.AutomatedSync(prune=True, self_heal=True, allow_empty=True),
+                retry=_RETRY,
+                sync_options=_OPTIONS,
+            ),
+        ),
+    )
+
+
 def build_root(platform: PlatformFile, own: ArgoCd) -> argocd.Application:
     """The Application that reads a cluster's folder, as a platform engineer makes it: without a finalizer, so that who
     removes it removes no pipeline."""
