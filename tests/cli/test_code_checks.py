@@ -381,7 +381,7 @@ def test_commands_are_told_and_what_only_running_them_would_tell(
     assert (
         "which metrics `./measure.sh` writes: only running it does; not checked: `accuracy`" in err
     )
-    assert "train     python fit.py --trees '{trees}' '${HOME}'\n" in err
+    assert "train     python fit.py --trees {trees} '${HOME}'\n" in err
     assert "evaluate  ./measure.sh\n" in err
 
 

@@ -143,6 +143,7 @@ def test_commands_of_the_guide_train_and_evaluate(project: Path, envs: Path) -> 
     text = (project / "pipeline.yaml").read_text()
     head, _, rest = text.partition("  train:")
     own = settings.replace("\n", "\n  ").rstrip()
+    own += "\n  patches: [{target: {kind: WorkflowTemplate}, merge: {metadata: {labels: {a: b}}}}]"
     (project / "pipeline.yaml").write_text(
         f"{head}  {own}\n  serve:{rest.partition('  serve:')[2]}"
     )
@@ -152,4 +153,5 @@ def test_commands_of_the_guide_train_and_evaluate(project: Path, envs: Path) -> 
     done = tries(project, envs)
     stages = [line.partition(":")[0] for line in done.stderr.splitlines() if line.endswith(" s)")]
     assert stages == ["data", "train", "evaluate", "serve"]
+    assert "note: `patches` of the spec change objects that a commit is of" in done.stderr
     assert '{"epoch": 199, "epochs": 200}' in done.stderr

@@ -1,6 +1,7 @@
 """What a command that trains or evaluates is given, as variables and in its words, and what it has to leave."""
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -21,6 +22,8 @@ EVALUATION_PLACES: tuple[Place, ...] = ("data", "model", "metrics")
 
 _NAME = re.compile(r"(?<!\$)\{([A-Za-z_][A-Za-z0-9_]*)\}")
 """A name in a word; a shell's `${NAME}` is none."""
+_BARE = re.compile(r"(?:[\w@%+=:./-]|\{[A-Za-z_][A-Za-z0-9_]*\})+", re.ASCII)
+"""A word that needs no quotes."""
 
 
 def place_variable(place: str) -> str:
@@ -43,6 +46,11 @@ def list_named(words: Sequence[str]) -> Iterator[tuple[int, str]]:
 def fill_names(word: str, values: Mapping[str, str]) -> str:
     """Return a word with the values of the names in it; a name without a value stays."""
     return _NAME.sub(lambda found: values.get(found[1], found[0]), word)
+
+
+def type_words(words: Sequence[str]) -> str:
+    """Return a command as one types it; of names in braces a shell makes nothing."""
+    return " ".join(word if _BARE.fullmatch(word) else shlex.quote(word) for word in words)
 
 
 def format_parameter(value: object) -> str:

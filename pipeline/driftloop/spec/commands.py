@@ -1,10 +1,10 @@
 """A command in place of a function."""
 
-import shlex
 from typing import Annotated
 
 from pydantic import Field
 
+from driftloop.contract.programs import type_words
 from driftloop.spec.values import Word
 
 Command = Annotated[tuple[Word, ...], Field(max_length=100)]
@@ -19,4 +19,4 @@ def refuse_two_ways(run: str | None, command: tuple[str, ...]) -> None:
 
 def name_code(run: str | None, command: tuple[str, ...]) -> str:
     """Return what is called: the function, or the command as one types it."""
-    return run if run is not None else shlex.join(command)
+    return run if run is not None else type_words(command)

@@ -2,7 +2,6 @@
 steps, read by commands. A run of an older version has none: the same is composed of its files."""
 
 import re
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from driftloop.contract.approvals import Approval, list_approvals
 from driftloop.contract.documents import DocumentError, is_number, is_whole, to_json
 from driftloop.contract.names import find_given_model, release_id
 from driftloop.contract.outcomes import RunOutcome, read_moment
+from driftloop.contract.programs import type_words
 from driftloop.contract.records import Evaluation, GateVerdict, Rehearsal, Snapshot
 from driftloop.contract.runs import (
     TRIAL_GOALS,
@@ -200,7 +200,7 @@ def read_report(
 
 def _join_command(metadata: Mapping[str, Any]) -> str | None:
     words = metadata.get("command")
-    return shlex.join(map(str, words)) if isinstance(words, list) else None
+    return type_words([*map(str, words)]) if isinstance(words, list) else None
 
 
 def read_metadata(text: bytes, source: str) -> dict[str, Any]:

@@ -82,6 +82,9 @@ def fetch_batches(
     report(f"data: {len(chosen)} of {len(objects)} batches of {source}, {total} bytes")
 
 
+UNPATCHED = "`patches` of the spec change objects that a commit is of, and nothing here"
+
+
 @dataclass
 class ProjectTry:
     """One try of a project; everything that it writes is below `work`."""
@@ -99,6 +102,8 @@ class ProjectTry:
 
     def run_stages(self, last: TryStage) -> None:
         """Run the stages up to `last`; StepError for the first that fails."""
+        if self.plan.patches:
+            self.report(f"note: {UNPATCHED}")
         for stage in STAGES[: STAGES.index(last) + 1]:
             began = time.monotonic()
             words = self._run_stage(stage)

@@ -96,6 +96,8 @@ def reproduce_run(
     if snapshot is None:
         raise StepError(f"{found.run} left no snapshot.json: its batches are not known")
     plan = _read_plan(repository, found, report)
+    if plan.patches:
+        report("`patches` of the spec are not applied: they change objects that a commit is of")
     steps = {step.name: step for step in loop_steps(plan, ()) if isinstance(step, WorkflowStep)}
     attempt = _Attempt(plan, steps, trial, state, work, report)
     data = work / "data"

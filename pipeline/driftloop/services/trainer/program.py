@@ -5,7 +5,6 @@ import contextlib
 import json
 import math
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TextIO
 
-from driftloop.contract.programs import fill_names, place_variable
+from driftloop.contract.programs import fill_names, place_variable, type_words
 from driftloop.contract.trees import METRICS_FILE
 from driftloop.services.trainer.errors import TrainerError
 from driftloop.services.trainer.function import LONGEST, TIMEOUT
@@ -44,7 +43,7 @@ class UserProgram:
     @property
     def name(self) -> str:
         """The command as one types it."""
-        return shlex.join(self.words)
+        return type_words(self.words)
 
 
 def run_program(
