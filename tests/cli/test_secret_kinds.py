@@ -342,6 +342,19 @@ def test_options_of_another_kind_are_refused(engineer: Engineer, words, says: st
 
 
 @using("others")
+def test_values_of_some_take_nothing_from_others(engineer: Engineer) -> None:
+    engineer.init("-n", "a")
+    done = engineer.init("-n", "b", "--values", "values.yaml", code=1)
+    assert "--values without a would take theirs away" in done.stderr
+    assert not (engineer.folder / "values.yaml").exists()
+    engineer.init("-n", "b")
+    engineer.init("-n", "a", "-n", "b", "--force", "--values", "values.yaml")
+    made = yaml.safe_load_all((engineer.folder / "values.yaml").read_text())
+    shared = {each["metadata"]["name"]: each["stringData"] for each in made}
+    assert {"a.conf", "b.conf", "_knative.conf", "users.conf"} == shared["nats-users"].keys()
+
+
+@using("others")
 def test_a_new_signing_key_goes_somewhere(engineer: Engineer) -> None:
     engineer.init("-n", "a")
     done = engineer.types("signing-key", "-n", "a", code=1)

@@ -13,7 +13,12 @@ from driftloop.cluster import accounts, identities, settings
 from driftloop.cluster.credentials import Addresses, PlatformCredentials
 from driftloop.cluster.drafts import list_keys
 from driftloop.cluster.folders import TreeChange
-from driftloop.cluster.keeping import SecretKeeper, choose_keeper, write_values
+from driftloop.cluster.keeping import (
+    NobodyKeeps,
+    SecretKeeper,
+    choose_keeper,
+    write_values,
+)
 from driftloop.cluster.settings import Buckets, SettingsChange, SettingsFolder
 from driftloop.contract import platform as contract
 from driftloop.contract import trees
@@ -154,6 +159,7 @@ def write_platform(
                 hint=f"--force replaces only the credentials of `{name}`; "
                 "its running parts keep the old token until they restart",
             )
+    _refuse_part(place, settled - set(names))
     buckets = {
         name: _choose_buckets(
             name,
@@ -185,6 +191,19 @@ def write_platform(
             name for name in kept if knows_users and accounts.key(name) not in users
         ),
         is_unsigned=any(given.signing_key is None for given in credentials.values()),
+    )
+
+
+def _refuse_part(place: SecretsPlace, others: frozenset[str]) -> None:
+    """Raise PipelineError where values would make a part of Secrets that all namespaces share, and nobody joins them."""
+    if place.values is None or not others or not isinstance(place.keeper, NobodyKeeps):
+        return
+    named = ", ".join(sorted(others))
+    raise PipelineError(
+        f"{accounts.SECRET_NAME} and {identities.SECRET_NAME} hold what all namespaces have, and others make them: --values "
+        f"without {named} would take theirs away",
+        hint="name all of them, with --force: each gets new credentials; or leave --values out, and add the keys that are "
+        "listed to these Secrets",
     )
 
 
