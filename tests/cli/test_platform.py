@@ -381,13 +381,13 @@ def test_a_cluster_may_have_the_folder_that_flux_reads_already(tmp_path: Path) -
     done = type_command("platform", "init", folder=tmp_path, code=1)
     assert "Flux reads other folders of . than those below `cluster/`: clusters/prod" in done.stderr
     words = ("platform", "init", "--registry", "registry.acme.example/loop", "--cluster")
-    done = type_command(*words, "staging", "--path", "clusters/staging/", folder=tmp_path, code=1)
-    assert "clusters/staging/flux-system/gotk-sync.yaml must not be overwritten" in done.stderr
-    words = ("platform", "init", "--adopt", "--registry", "registry.acme.example/loop", "--cluster")
     for cluster in ("staging", "prod"):
         path = f"clusters/{cluster}"
-        done = type_command(*words, cluster, "--path", path, folder=tmp_path)
+        done = type_command(*words, cluster, "--path", f"{path}/", folder=tmp_path)
         assert f"--path=clusters/{cluster}" in done.stderr
+        assert "kept as it is" not in done.stderr
+        sync = tmp_path / path / "flux-system" / "gotk-sync.yaml"
+        assert sync.read_text() == "# by flux bootstrap\n"
         stages = (tmp_path / path / "infrastructure.yaml").read_text()
         assert "./cluster/infrastructure/base" in stages
         file = yaml.safe_load((tmp_path / f"driftloop/{cluster}/platform.yaml").read_text())

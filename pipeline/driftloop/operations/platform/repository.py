@@ -110,7 +110,8 @@ def plan_platform(
     known = before.files if before is not None else {}
     wanted = {path: text for path, text in upstream.files.items() if path not in known}
     present = _read_present(folder, wanted)
-    other = sorted(path for path, text in present.items() if text != wanted[path])
+    # what `flux bootstrap` fills is empty upstream, and is left alone
+    other = sorted(p for p, text in present.items() if wanted[p] and text != wanted[p])
     if other and not adopt:
         raise RenderError(
             f"{_list_files(folder, other)} must not be overwritten: there already, and other than what driftloop {__version__} writes",
