@@ -23,7 +23,7 @@ from driftloop.services.detector.rows.values import Rows
 
 DOUBT = 0.05
 """Share of releases whose bound may be too low by chance."""
-HEAVY, LIGHT = 0.2, 0.8
+HEAVY, LIGHT = 0.2, 0.5
 """Probabilities that an exponential tail is called heavier by a person's log, and that its law is looked for."""
 PILED = 0.1
 """Part of the windows with the smallest score, mostly 0, from which on too few others are left to show a tail."""
