@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from driftloop.contract.columns import TARGET, ColumnUse
 from driftloop.spec.base import SpecModel
 from driftloop.spec.commands import Command, refuse_two_ways
-from driftloop.spec.environment import Environment, Variables, VariableSources
+from driftloop.spec.environment import GivenEnvironment, Variables, VariableSources
 from driftloop.spec.pods import NO_SECURED_SETTINGS, SecuredPodSettings
 from driftloop.spec.resources import Resources, Retries
 from driftloop.spec.sources import DataSource
@@ -25,7 +25,7 @@ from driftloop.spec.values import (
 from driftloop.spec.volumes import Volumes
 
 
-class DataStep(SpecModel):
+class DataStep(SpecModel, GivenEnvironment):
     """One step between the raw batches and the training data."""
 
     name: StepName
@@ -50,23 +50,14 @@ class DataStep(SpecModel):
     env: Variables = Field(default_factory=dict)
     """Environment variables of the step's container: a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`."""
     env_from: VariableSources = ()
-    """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
-    `env` come before them."""
     volumes: Volumes = ()
-    """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
-    `config` in place of `pvc`."""
     pod: SecuredPodSettings = NO_SECURED_SETTINGS
-    """Placement and marks of the step's pod."""
+    """Placement, marks and rights of the step's pod."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         refuse_two_ways(self.run, self.command)
         return self
-
-    @property
-    def environment(self) -> Environment:
-        """Variables and volumes of the container."""
-        return Environment(self.env, self.env_from, self.volumes)
 
 
 class Data(SpecModel):

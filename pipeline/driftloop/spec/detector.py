@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 from driftloop.contract.alibi import ALIBI_NAMES, REFUSED, AlibiName
 from driftloop.contract.functions import RowsForm
 from driftloop.spec.base import SpecModel
-from driftloop.spec.environment import Environment, Variables, VariableSources
+from driftloop.spec.environment import GivenEnvironment, Variables, VariableSources
 from driftloop.spec.pods import OwnPodSettings
 from driftloop.spec.resources import Resources
 from driftloop.spec.values import (
@@ -98,7 +98,7 @@ class _Monitor(SpecModel):
     alarms: Alarms | None = None
     """Windows that must alarm before it counts; when left out `retrain.consecutive` in a row."""
     pod: OwnPodSettings = OwnPodSettings()
-    """Placement and marks of its pod, and of that of the step that fits it."""
+    """Placement, marks and rights of its pod, and of that of the step that fits it."""
 
     @property
     def window_rows(self) -> int:
@@ -223,7 +223,7 @@ class Mahalanobis(_Detector):
     """Smaller shares of outliers, beyond the one in a hundred that there always are, are no alarm."""
 
 
-class UserFunction(_Detector):
+class UserFunction(_Detector, GivenEnvironment):
     """A function of yours: `run(reference, window)` returns a dict with `score`, or `alarm`, and may name a
     `threshold`, `columns` and `outliers`. It runs in a container of its own, without
     driftloop's credentials."""
@@ -248,16 +248,7 @@ class UserFunction(_Detector):
     env: Variables = Field(default_factory=dict)
     """Environment variables of the function's container: a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`."""
     env_from: VariableSources = ()
-    """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
-    `env` come before them."""
     volumes: Volumes = ()
-    """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
-    `config` in place of `pvc`."""
-
-    @property
-    def environment(self) -> Environment:
-        """Variables and volumes of the container."""
-        return Environment(self.env, self.env_from, self.volumes)
 
 
 def _refuse_class(name: Any) -> Any:

@@ -4,7 +4,7 @@ namespace. A secret's value is never in a spec."""
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
@@ -135,7 +135,11 @@ _Sources = tuple[
 ]
 VariableSources = Annotated[
     _Sources,
-    Field(max_length=20),
+    Field(
+        max_length=20,
+        description="Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of\n"
+        "`env` come before them.",
+    ),
     BeforeValidator(take_list, json_schema_input_type=_Sources),
 ]
 """Secrets and ConfigMaps of which every key is a variable."""
@@ -180,3 +184,23 @@ class Environment:
 
 
 NO_VARIABLES = Environment({}, ())
+
+
+class _Given(Protocol):
+    """Fields of a role that has a container of a person's code."""
+
+    @property
+    def env(self) -> Mapping[str, str | SecretKey | ConfigKey]: ...
+    @property
+    def env_from(self) -> tuple[WholeSecret | WholeConfig, ...]: ...
+    @property
+    def volumes(self) -> tuple[Volume, ...]: ...
+
+
+class GivenEnvironment:
+    """A role with `env`, `envFrom` and `volumes`, which stand where its reference has them."""
+
+    @property
+    def environment(self: _Given) -> Environment:
+        """Variables and volumes of the container."""
+        return Environment(self.env, self.env_from, self.volumes)

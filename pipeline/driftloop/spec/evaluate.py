@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from driftloop.spec.base import SpecModel
 from driftloop.spec.commands import Command, name_code, refuse_two_ways
-from driftloop.spec.environment import Environment, Variables, VariableSources
+from driftloop.spec.environment import GivenEnvironment, Variables, VariableSources
 from driftloop.spec.pods import NO_SECURED_SETTINGS, SecuredPodSettings
 from driftloop.spec.resources import Resources, Retries
 from driftloop.spec.values import Function, ImageName, MetricName, PositiveDuration
@@ -42,7 +42,7 @@ class Gate(SpecModel):
         return self
 
 
-class Evaluate(SpecModel):
+class Evaluate(SpecModel, GivenEnvironment):
     """The evaluation function or command, and the gates."""
 
     image: ImageName | None = None
@@ -66,13 +66,9 @@ class Evaluate(SpecModel):
     env: Variables = Field(default_factory=dict)
     """Environment variables of the evaluation's container: a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`."""
     env_from: VariableSources = ()
-    """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
-    `env` come before them."""
     volumes: Volumes = ()
-    """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
-    `config` in place of `pvc`."""
     pod: SecuredPodSettings = NO_SECURED_SETTINGS
-    """Placement and marks of the evaluation's pod."""
+    """Placement, marks and rights of the evaluation's pod."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -83,8 +79,3 @@ class Evaluate(SpecModel):
     def code(self) -> str:
         """What is called: the function, or the command as one types it."""
         return name_code(self.run, self.command)
-
-    @property
-    def environment(self) -> Environment:
-        """Variables and volumes of the container."""
-        return Environment(self.env, self.env_from, self.volumes)

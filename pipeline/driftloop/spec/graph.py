@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag
 
 from driftloop.spec.base import SpecModel, tagged
-from driftloop.spec.environment import Environment, Variables, VariableSources
+from driftloop.spec.environment import GivenEnvironment, Variables, VariableSources
 from driftloop.spec.resources import Resources
 from driftloop.spec.values import ImageName, ModelClass, NodeName, S3Uri
 from driftloop.spec.volumes import Volumes
@@ -20,7 +20,7 @@ class Released(SpecModel):
     """Type of the node."""
 
 
-class _Class(SpecModel):
+class _Class(SpecModel, GivenEnvironment):
     name: NodeName
     """Name of the node and its container, unique in the graph."""
     image: ImageName
@@ -34,16 +34,7 @@ class _Class(SpecModel):
     env: Variables = Field(default_factory=dict)
     """Environment variables of the node's container: a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`."""
     env_from: VariableSources = ()
-    """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
-    `env` come before them."""
     volumes: Volumes = ()
-    """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
-    `config` in place of `pvc`."""
-
-    @property
-    def environment(self) -> Environment:
-        """Variables and volumes of the container."""
-        return Environment(self.env, self.env_from, self.volumes)
 
 
 class FixedModel(_Class):

@@ -7,7 +7,7 @@ from pydantic import Field, Tag, model_validator
 
 from driftloop.contract.limits import DEFAULT_REQUEST_LIMIT
 from driftloop.spec.base import SpecModel, tagged
-from driftloop.spec.environment import Environment, Variables, VariableSources
+from driftloop.spec.environment import GivenEnvironment, Variables, VariableSources
 from driftloop.spec.graph import Node
 from driftloop.spec.pods import OwnPodSettings
 from driftloop.spec.resources import Resources
@@ -32,7 +32,7 @@ class Autoscale(SpecModel):
         return self
 
 
-class _Server(SpecModel):
+class _Server(SpecModel, GivenEnvironment):
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
     """Pods per version."""
     autoscale: Autoscale | None = None
@@ -48,13 +48,9 @@ class _Server(SpecModel):
     env: Variables = Field(default_factory=dict)
     """Environment variables of a model server, also in the rehearsal: a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`."""
     env_from: VariableSources = ()
-    """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
-    `env` come before them."""
     volumes: Volumes = ()
-    """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
-    `config` in place of `pvc`."""
     pod: OwnPodSettings = OwnPodSettings()
-    """Placement and marks of the versions' pods; the rehearsal is placed as they are."""
+    """Placement, marks and rights of the versions' pods; the rehearsal is placed as they are."""
     graph: Node | None = None
     """Nodes around the released model: transformers, a combiner, a router."""
 
@@ -63,11 +59,6 @@ class _Server(SpecModel):
         if self.autoscale is not None and "replicas" in self.model_fields_set:
             raise ValueError("must have either `replicas` or `autoscale`")
         return self
-
-    @property
-    def environment(self) -> Environment:
-        """Variables and volumes of the container."""
-        return Environment(self.env, self.env_from, self.volumes)
 
     @property
     def most(self) -> int:

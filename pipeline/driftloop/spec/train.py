@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from driftloop.spec.base import SpecModel
 from driftloop.spec.commands import Command, name_code, refuse_two_ways
-from driftloop.spec.environment import Environment, Variables, VariableSources
+from driftloop.spec.environment import GivenEnvironment, Variables, VariableSources
 from driftloop.spec.pods import OwnPodSettings
 from driftloop.spec.resources import Resources, Retries
 from driftloop.spec.values import (
@@ -115,7 +115,7 @@ class Search(SpecModel):
         return self
 
 
-class Train(SpecModel):
+class Train(SpecModel, GivenEnvironment):
     """The training function or command, and how it is called."""
 
     image: ImageName = "trainer"
@@ -136,13 +136,9 @@ class Train(SpecModel):
     env: Variables = Field(default_factory=dict)
     """Environment variables of a trial's container: a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`."""
     env_from: VariableSources = ()
-    """Secrets and ConfigMaps of which every key is a variable: `[{secret: NAME}, {config: NAME}]`; those of
-    `env` come before them."""
     volumes: Volumes = ()
-    """Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or
-    `config` in place of `pvc`."""
     pod: OwnPodSettings = OwnPodSettings()
-    """Placement and marks of the trials' pods; their ServiceAccount is also that of data steps, evaluation and rehearsal."""
+    """Placement, marks and rights of the trials' pods; their ServiceAccount is also that of data steps, evaluation and rehearsal."""
     timeout: PositiveDuration = timedelta(hours=1)
     """A trial is stopped and fails after this time."""
     retries: Retries | None = None
@@ -168,8 +164,3 @@ class Train(SpecModel):
     def code(self) -> str:
         """What is called: the function, or the command as one types it."""
         return name_code(self.run, self.command)
-
-    @property
-    def environment(self) -> Environment:
-        """Variables and volumes of the container."""
-        return Environment(self.env, self.env_from, self.volumes)

@@ -96,7 +96,11 @@ Volume = SecretFiles | ConfigFiles | ClaimFolder
 
 Volumes = Annotated[
     tuple[Annotated[_Volume, BeforeValidator(_check_kind, json_schema_input_type=_Volume)], ...],
-    Field(max_length=20),
+    Field(
+        max_length=20,
+        description="Folders of the container, read-only unless said: `[{pvc: NAME, mountPath: FOLDER}]`, or with `secret` or\n"
+        "`config` in place of `pvc`.",
+    ),
     BeforeValidator(take_list),
 ]
 """Folders of a container."""
