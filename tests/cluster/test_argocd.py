@@ -8,6 +8,7 @@ import pytest
 from driftloop.cluster import argocd, doctor
 from driftloop.cluster.findings import Level
 from driftloop.cluster.following import read_applied
+from driftloop.cluster.reader import ForbiddenError
 from driftloop.platform import parse_platform
 from driftloop.resources.argocd_health import list_health_settings
 from tests.cluster.applications import (
@@ -82,6 +83,20 @@ def test_status_has_what_is_applied_of_the_repository_alone() -> None:
         "refused": f"digits-monitors: ClusterRole more: {DENIED}",
         "waiting": ["digits-deployments: Degraded", "digits-workflows has applied aaaaaaaaaaaa"],
     }
+
+
+def test_who_may_list_applications_alone_sees_what_is_applied() -> None:
+    class Console(Answers):
+        def get(self, path: str) -> Any:
+            if not path.startswith(APPLICATIONS):
+                raise ForbiddenError(f"{path}: Forbidden")
+            return super().get(path)
+
+    assert (
+        read_applied(Console(application("digits-workflows", synced(COMMIT))))["applied"] == COMMIT
+    )
+    with pytest.raises(ForbiddenError):
+        read_applied(Console())
 
 
 def test_an_application_without_automated_sync_is_suspended_and_a_branch_is_no_commit() -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from driftloop.cluster import applications
-from driftloop.cluster.reader import TextReader, items
+from driftloop.cluster.reader import ForbiddenError, TextReader, items
 from driftloop.contract.names import (
     ARGOCD_NAMESPACE,
     FLUX_NAMESPACE,
@@ -41,8 +41,9 @@ class _Applications:
 
 def _find_source(reader: TextReader) -> _Source | _Applications:
     """Return the source of the pipelines, as their Kustomizations or Applications name it; that of `flux bootstrap`
-    before there is a pipeline. Other namespaces than Flux's and Argo CD's own are looked at last: the console may not
-    list there."""
+    before there is a pipeline. Other namespaces than Flux's and Argo CD's own are looked at last, and what the caller
+    may not list is passed over as long as another place has them: the console may list in one place only."""
+    refused: ForbiddenError | None = None
     kustomizations = "/apis/kustomize.toolkit.fluxcd.io/v1"
     for path in (
         f"{kustomizations}/namespaces/{FLUX_NAMESPACE}/kustomizations",
@@ -50,7 +51,12 @@ def _find_source(reader: TextReader) -> _Source | _Applications:
         f"{kustomizations}/kustomizations?{OWN_SELECTOR}",
         f"{_APPLICATIONS}/applications?{OWN_SELECTOR}",
     ):
-        for item in _list(reader, path):
+        try:
+            listed = _list(reader, path)
+        except ForbiddenError as error:
+            refused = refused or error
+            continue
+        for item in listed:
             if (item["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) != OWNER:
                 continue
             home = str(item["metadata"]["namespace"])
@@ -58,6 +64,8 @@ def _find_source(reader: TextReader) -> _Source | _Applications:
                 return _Applications(home, str(item["spec"]["source"]["repoURL"]))
             ref = item["spec"]["sourceRef"]
             return _Source(home, str(ref.get("namespace") or home), str(ref["name"]))
+    if refused is not None:
+        raise refused
     return _Source()
 
 
