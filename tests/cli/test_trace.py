@@ -31,7 +31,7 @@ from driftloop.contract.runs import RunAlarm
 from driftloop.contract.streams import VERDICTS, DetectorStreams
 from driftloop.contract.trees import report_key, run_key
 from driftloop.contract.verdicts import ColumnChange, WindowRecord
-from driftloop.operations.commits import releases
+from driftloop.operations.commits import released
 from driftloop.operations.runs.run_reports import KnownRun
 from driftloop.release import record
 from driftloop.release.record import Version
@@ -398,7 +398,7 @@ def test_requests_of_each_kind_lead_to_their_releases_also_when_the_pipeline_is_
     # without a runtime each stage is a commit of its own
     for _ in range(2):
         shelf.types("remove", "digits", "--yes")
-    assert releases.list_pipelines(shelf.repository.tree(shelf.repository.tip())) == ()
+    assert released.list_pipelines(shelf.repository.tree(shelf.repository.tip())) == ()
     check("copied", "back")
 
 

@@ -1,5 +1,7 @@
 """run.json as the steps of a run write it: begun by the snapshot, completed by the last step of each Workflow."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 from support.stored_runs import make_workflow
@@ -195,3 +197,12 @@ def test_the_end_of_a_run_removes_what_its_steps_handed_on(world: World) -> None
     assert "runs/digits-a/trials/0/model/model.onnx" in left
     assert "runs/digits-a/release/model/model.onnx" in left
     assert not {key for key in left if "/data/" in key or "/split/" in key}
+
+
+def test_a_step_that_renders_nothing_loads_no_renderer() -> None:
+    check = (
+        "import sys, driftloop.steps.snapshot, driftloop.steps.claim, driftloop.steps.gate\n"
+        "print([name for name in ('driftloop.render', 'driftloop.resources', 'driftloop.spec.model') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

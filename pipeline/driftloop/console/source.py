@@ -22,7 +22,7 @@ from driftloop.git.repository import LoggedCommit, Repository
 from driftloop.local.ground import addresses, files
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.ground.timeline import TimelineEntry
-from driftloop.operations.commits import releases
+from driftloop.operations.commits import released, releases
 from driftloop.operations.commits.commit_kinds import ReleaseStand
 from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.commits.release_history import ReleaseEntry, complete_entry, list_entries
@@ -355,7 +355,7 @@ def _read_pipelines(
     tree = repository.tree(tip)
     pipelines: dict[str, CommittedState] = {}
     broken: dict[str, str] = {}
-    for name in releases.list_pipelines(tree):
+    for name in released.list_pipelines(tree):
         kept = before.pipelines.get(name)
         try:
             if kept is not None and _is_unchanged(tree, kept):

@@ -31,7 +31,7 @@ from driftloop.contract.trees import (
 from driftloop.errors import StepError, StoreError
 from driftloop.git.head import read_head
 from driftloop.git.repository import Repository
-from driftloop.operations.commits import releases as pipelines
+from driftloop.operations.commits.released import read_release
 from driftloop.operations.project.columns import check_columns
 from driftloop.operations.project.rows import count_rows
 from driftloop.operations.runs.run_reports import KnownRun, RunFolder, begin_report
@@ -121,7 +121,7 @@ def command(
     store = settings.store
     repository = settings.open_repository()
     tip = repository.tip()
-    release = pipelines.read_pipeline(repository.tree(tip), pipeline).release
+    release = read_release(repository.tree(tip), pipeline)
     production = release.production
     if production is not None and (
         signatures == "require" or (signatures == "write" and production.signature is not None)
@@ -215,7 +215,7 @@ def _find_obstacle(
     head = read_head(repository, pipeline)
     if head is None or head.parent is None or not head.taken_back:
         return None
-    before = pipelines.read_pipeline(repository.tree(head.parent), pipeline).release
+    before = read_release(repository.tree(head.parent), pipeline)
     versions = filter(None, (before.production, before.candidate))
     for version in versions:
         if version.id in head.taken_back and _is_made_of(version, data, recipe):

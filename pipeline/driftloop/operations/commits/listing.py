@@ -6,7 +6,8 @@ from typing import Any
 
 from driftloop.errors import PipelineError
 from driftloop.git.repository import Repository
-from driftloop.operations.commits.releases import list_pipelines, read_pipeline
+from driftloop.operations.commits.released import list_pipelines
+from driftloop.operations.commits.releases import read_pipeline
 
 
 @dataclass(frozen=True)

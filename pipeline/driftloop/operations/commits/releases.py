@@ -31,6 +31,7 @@ from driftloop.operations.commits import remembered
 from driftloop.operations.commits.clusters import platform_of, read_platform
 from driftloop.operations.commits.impact import SpecImpact, assess_impact, refuse_surprises
 from driftloop.operations.commits.reach import check_reached
+from driftloop.operations.commits.released import read_release
 from driftloop.operations.commits.room import find_room_surprises
 from driftloop.plan.kept import refuse_exceeded
 from driftloop.platform import PlatformFile
@@ -99,41 +100,20 @@ class CommittedPipeline:
     """Every file in the pipeline's own folders, path -> text."""
 
 
-def list_pipelines(tree: Tree) -> tuple[str, ...]:
-    """Return the names of the pipelines of a tree, sorted."""
-    return tuple(sorted(filter(None, map(trees.pipeline_of_spec, tree))))
-
-
 def read_pipeline(tree: Tree, name: str) -> CommittedPipeline:
     """Read a pipeline from a tree; GitError when it does not exist, ReleaseError when
     release.yaml is invalid."""
-    if spec_path(name) not in tree:
-        listed = ", ".join(list_pipelines(tree)) or "none"
-        raise GitError(
-            f"the cluster repository has no pipeline `{name}`, it has: {listed}",
-            hint="`driftloop commit` adds one",
-        )
+    release = read_release(tree, name)
     files = _select_files(tree, name)
     clusters = tuple(sorted({of for path in files if (of := trees.cluster_of(path))}))
-    text = files.get(release_path(name))
-    if text is None:
-        raise GitError(
-            f"{_place(tree, release_path(name))} does not exist",
-            hint="`git revert` the commit that removed it",
-        )
     return CommittedPipeline(
         name,
         files[spec_path(name)],
-        record.load_release(text, path=_place(tree, release_path(name))),
+        release,
         clusters,
         read_platform(tree, tree.layout, clusters[0] if clusters else CLUSTER),
         files,
     )
-
-
-def _place(tree: Tree, path: str) -> str:
-    """Return where a file stands in the repository."""
-    return path if tree.layout is None else tree.layout.place(path)
 
 
 def check_rendered(base: CommittedPipeline) -> None:

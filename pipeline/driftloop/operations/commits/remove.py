@@ -12,7 +12,7 @@ from driftloop.contract.names import Names
 from driftloop.contract.trees import TREES, release_path
 from driftloop.errors import GitError
 from driftloop.git.repository import Commit, Repository
-from driftloop.operations.commits import applied, releases
+from driftloop.operations.commits import applied, released, releases
 from driftloop.operations.commits.releases import RemovalStage
 from driftloop.operations.commits.target import CommitTarget
 from driftloop.platform import PlatformFile
@@ -91,7 +91,7 @@ def _ensure_pipeline(repository: Repository, name: str, stages: tuple[RemovalSta
     tree = repository.tree(repository.tip())
     patterns = [pattern for stage in stages for pattern in stage.gone]
     if not any(releases.matches_pattern(path, pattern) for path in tree for pattern in patterns):
-        names = ", ".join(releases.list_pipelines(tree)) or "none"
+        names = ", ".join(released.list_pipelines(tree)) or "none"
         raise GitError(f"the cluster repository has no pipeline `{name}`, it has: {names}")
 
 

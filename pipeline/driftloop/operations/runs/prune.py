@@ -21,7 +21,7 @@ from driftloop.contract.trees import (
     spec_path,
 )
 from driftloop.git.repository import Repository
-from driftloop.operations.commits import releases
+from driftloop.operations.commits import released, releases
 from driftloop.operations.commits.release_history import MOST_COMMITS
 from driftloop.operations.runs.contents import find_unused_contents
 from driftloop.operations.runs.references import find_unused
@@ -111,7 +111,7 @@ def plan_prune(
     held = find_held(repository, tip, pipeline, now - policy.keeps_releases)
     held |= {id: f"is {role}" for role, id in _list_roles(committed.release)}
     held |= {release: "a window of it is open" for release in windows if release not in held}
-    others = tuple(name for name in releases.list_pipelines(tree) if name != pipeline)
+    others = tuple(name for name in released.list_pipelines(tree) if name != pipeline)
     stored = tuple(_list_runs(place, pipeline, others))
     removals = choose_removals(stored, held, policy, now)
     gone = {run_key(each.run, file.name) for each in removals for file in each.files}

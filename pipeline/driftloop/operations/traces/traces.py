@@ -14,7 +14,7 @@ from driftloop.contract.runs import RunReport, describe_trigger
 from driftloop.contract.trees import run_key, snapshot_key
 from driftloop.errors import GitError, PipelineError, ReleaseError, StoreError
 from driftloop.git.repository import LoggedCommit, Repository
-from driftloop.operations.commits import releases
+from driftloop.operations.commits import released, releases
 from driftloop.operations.commits.release_history import (
     ReleaseEntry,
     complete_entry,
@@ -86,7 +86,7 @@ class TracePlace:
 
     def list_pipelines(self) -> tuple[str, ...]:
         """Return the pipelines of the cluster repository."""
-        return releases.list_pipelines(self.repository.tree(self.tip))
+        return released.list_pipelines(self.repository.tree(self.tip))
 
     def find_commit(self, trailer: str, value: str) -> LoggedCommit | None:
         """Return the newest commit with a trailer; None when there is none."""
