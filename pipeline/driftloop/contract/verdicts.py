@@ -281,8 +281,10 @@ class ColumnChange:
             over = f" over {self.rows} {rows}" if self.rows is not None else ""
             figures = f"{_format_figure(self.before)} -> {_format_figure(self.after)}"
             return escape_text(f"{self.column}{of} {figures}{over}")
-        if self.kind in ("shift", "length"):
-            figures = f"{_format_figure(self.before)} -> {_format_figure(self.after)}"
+        if self.kind in ("shift", "length") and self.before == self.after:
+            figures = f"{_format_figure(self.after)} as before, and moved by {_format_share(self.effect)} of the rows"
+        elif self.kind in ("shift", "length"):
+            figures = _format_change(self.before, self.after)
         elif self.kind == "relation":
             figures = f"{self.before:.2f} -> {self.after:.2f}"
         else:
@@ -396,6 +398,18 @@ def describe_changes(changes: Sequence[ColumnChange], most: int) -> str:
 
 def _format_figure(value: float) -> str:
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.6g}"
+
+
+def _format_change(before: float, after: float) -> str:
+    """Return two figures that differ, with as many digits as it takes to see it."""
+    texts = (_format_figure(before), _format_figure(after))
+    if texts[0] == texts[1] and float(before).is_integer() and float(after).is_integer():
+        texts = (str(int(before)), str(int(after)))
+    for digits in (9, 13, 17):
+        if texts[0] != texts[1]:
+            break
+        texts = (f"{before:.{digits}g}", f"{after:.{digits}g}")
+    return " -> ".join(texts)
 
 
 def _format_share(value: float) -> str:

@@ -1,6 +1,7 @@
 """Tests of tables: how seldom they cry wolf, what they see, and what they say of it."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from driftloop.contract.verdicts import (
     read_columns,
     read_small,
 )
+from driftloop.services.detector.__main__ import build_parser, run
 from driftloop.services.detector.detectors import WindowVerdict, fit_detector
 from driftloop.services.detector.detectors.statistics import find_most
 from driftloop.services.detector.detectors.tabular import TabularDetector
@@ -351,3 +353,37 @@ def test_no_release_alarms_oftener_than_stated_when_windows_are_long(kind: str) 
         detector = fit(make(random, 1000), *types, window=1000, rate=0.02)
         alarms = sum(detector.score_window(make(random, 1000)).alarm for _ in range(60))
         assert alarms <= find_most(60, 0.02, 1e-3), f"release {release}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"),
+    [
+        (2.0, 14.0, "id median 2 -> 14"),
+        # an id counts on, and six digits don't show it
+        (1e17 + 5_248, 1e17 + 38_400, "id median 100000000000005248 -> 100000000000038400"),
+        (20.0, 20.0, "id median 20 as before, and moved by 31 % of the rows"),
+    ],
+)
+def test_figures_that_differ_look_different(before: float, after: float, text: str) -> None:
+    change = ColumnChange(
+        column="id", type="number", kind="shift", of="median", before=before, after=after,
+        effect=0.31, score=9.0, alarm=True,
+    )  # fmt: skip
+    assert change.text == text
+
+
+def test_a_column_that_numbers_rows_is_told_by_the_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    values = np.random.default_rng(0).normal(size=600).round(1).tolist()
+    lines = [f"{n + 1000},{value}" for n, value in enumerate(values)]
+    (folder / "a.csv").write_text("\n".join(("id,size", *lines)) + "\n")
+    settings = ("--detector", '{"kind": "tabular", "window": 50}')
+    places = ("--features", "id,size", "--reference", str(folder), "--out", str(tmp_path / "out"))
+    run(build_parser().parse_args(["fit", *settings, *places]))
+    told = capsys.readouterr().out
+    assert "warning: column `id` has another value in each row, and the files are sorted" in told
+    assert "`data.columns: {id: ignore}` keeps it from all monitors" in told
+    assert "column `size` has another value" not in told

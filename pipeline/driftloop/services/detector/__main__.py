@@ -150,7 +150,13 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
         detector = fit_detector(config, fit.reference, fit.profile, calibration=calibration)
         for line in build_judge(detector, config, fit.reference).describe():
             print(line)
+    sorted_by = calibration.sorted if calibration is not None else ()
     for column in fit.profile.columns:
+        if column.name in sorted_by and column.distinct == column.present:
+            print(
+                f"warning: column `{column.name}` has another value in each row, and the files are sorted by it: if it only "
+                f"numbers rows, `data.columns: {{{column.name}: ignore}}` keeps it from all monitors; traffic goes on beyond it"
+            )
         if column.note:
             print(f"column `{column.name}` ({column.type}): {column.note}")
 
