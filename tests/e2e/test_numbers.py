@@ -63,11 +63,17 @@ class Model:
         rows = np.asarray(rows, dtype=float)
         return np.c_[rows, np.ones(len(rows))] @ self.weights + self.shift
 """
-SPEC = """\
-  train: {run: "train:train", parameters: {shift: 30.0}}
-  evaluate: {run: "train:evaluate", gates: [{metric: rmse, max: 200}]}
-  serve: {model: Model}
-  rollout: {shadow: {for: 2s, requests: 40}, canary: {steps: [50], every: 2s, requests: 20}}
+MEASURE = (
+    "import json, pathlib, sys, train; model, data, metrics = map(pathlib.Path, sys.argv[1:]); "
+    "metrics.write_text(json.dumps(train.evaluate(model, data)))"
+)
+SPEC = f"""\
+  train: {{run: "train:train", parameters: {{shift: 30.0}}}}
+  evaluate:
+    command: [python, -c, "{MEASURE}", "{{model}}", "{{data}}", "{{metrics}}"]
+    gates: [{{metric: rmse, max: 200}}]
+  serve: {{model: Model}}
+  rollout: {{shadow: {{for: 2s, requests: 40}}, canary: {{steps: [50], every: 2s, requests: 20}}}}
 """
 
 
