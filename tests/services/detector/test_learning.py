@@ -63,6 +63,10 @@ def test_a_column_that_mixes_numbers_and_text_says_so(tmp_path: Path) -> None:
     assert learn_column(tmp_path, "1", "2", "n/a").note == (
         "2 of 3 values are numbers, the others text: all are read as text"
     )
+    assert learn_column(tmp_path, *"123456789", "€5").note == (
+        "9 of 10 values are numbers, the others text: all are read as text, unless `data.columns` says `number`: then the "
+        "others are missing"
+    )
     assert learn_column(tmp_path, "", "").note == "no row has a value"
     assert learn_column(tmp_path, "1", "inf").note == "1 of 2 values are infinite, and missing"
     learn(tmp_path, a_jsonl='{"c": 1, "y": 0}\n{"c": "x", "y": 0}\n{"c": {}, "y": 0}\n' * 5)

@@ -416,8 +416,12 @@ def _describe_mix(counts: Counter[str], values: Values, unreadable: int, *, text
         else sum(isinstance(value, int | float) and not is_missing(value) for value in values)
     )
     if numbers:
+        total = sum(counts.values())
+        # a few that are no numbers hide where all others move
+        hint = ", unless `data.columns` says `number`: then the others are missing"
         notes.append(
-            f"{numbers} of {sum(counts.values())} values are numbers, the others text: all are read as text"
+            f"{numbers} of {total} values are numbers, the others text: all are read as text"
+            f"{hint if 5 * numbers >= 4 * total else ''}"
         )
     if unreadable:
         notes.append(
