@@ -149,7 +149,7 @@ def test_up_says_what_is_wrong_with_a_project_before_it_builds_anything(tmp_path
     text = spec.read_text()
     spec.write_text(text.replace("train:train", "train:trian"))
     said = driftloop("up", str(spec), "--state", str(tmp_path / "state"), code=1).stderr
-    assert f"{spec}:9:16: spec.train.run is `train:trian`, must be a function in" in said
+    assert f"{spec}:10:16: spec.train.run is `train:trian`, must be a function in" in said
     assert "building its environment" not in said
     spec.write_bytes(b"\x8c\xff")
     assert (

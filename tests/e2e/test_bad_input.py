@@ -43,7 +43,7 @@ class Mistake:
 
 REFUSED = [
     Mistake(
-        "key", SPEC, "retrain:", "retrian:", "pipeline.yaml:16:3: spec.retrian is not a known key"
+        "key", SPEC, "retrain:", "retrian:", "pipeline.yaml:17:3: spec.retrian is not a known key"
     ),
     Mistake(
         "type",
