@@ -89,6 +89,15 @@ def test_a_card_says_all_of_it(shelf: Shelf) -> None:
     assert shelf.types("card", version.id).stdout.splitlines()[:-1] == text.splitlines()[:-1]
 
 
+def test_a_card_has_no_values_of_columns_that_capture_hashes(tmp_path: Path, s3_url: str) -> None:
+    shelf = Shelf.open(tmp_path, s3_url, spec=SPEC + CARD + "  capture: {hash: [age]}\n")
+    version = release(shelf, FIRST)
+    shelf.move(lambda it: record.release_first(it, version), version, outcome=ENDED)
+    data = sections(shelf.types("card", "digits").stdout)["Data"]
+    assert "| age | number | hidden | 2.50% |" in data
+    assert "blue 25%" in data
+
+
 def test_a_page_of_a_replaced_release_and_the_alarm_about_it(shelf: Shelf) -> None:
     first = release(shelf, FIRST)
     shelf.move(lambda it: record.release_first(it, first), first, outcome=ENDED)
