@@ -42,6 +42,7 @@ WRITABLE = {
     "a user's training code": "writes what it likes beside itself: checkpoints, caches, logs",
     "a server of Seldon's operator": "upstream's images write into their own folders, and their owners say where",
     "Argo Events' own": "its EventSources and Sensors are upstream's images",
+    "a role whose spec says so": "`pod.security.readOnlyRootFilesystem: false`, for a program that writes beside itself",
 }
 """Containers with a root that can be written, and why."""
 
@@ -252,7 +253,7 @@ def test_a_container_s_root_is_read_only_or_told() -> None:
             _check_writes(where, item)
             seen.add(item["name"])
             continue
-        kind = _kind_of_writer(item)
+        kind = _kind_of_writer(item, context)
         assert kind is not None, f"{where} has a writable root"
         told.add(kind)
     assert told == set(WRITABLE)
@@ -267,7 +268,7 @@ def _check_writes(where: str, item: dict[str, Any]) -> None:
             assert variable["value"] in mounts, f"{where}: {variable}"
 
 
-def _kind_of_writer(item: dict[str, Any]) -> str | None:
+def _kind_of_writer(item: dict[str, Any], context: dict[str, Any]) -> str | None:
     command = item.get("command") or []
     if item["name"] == "main" and command[:1] != ["driftloop"]:
         return "a user's training code"
@@ -275,6 +276,8 @@ def _kind_of_writer(item: dict[str, Any]) -> str | None:
         return "a server of Seldon's operator"
     if item["name"] in ("eventsource", "sensor"):
         return "Argo Events' own"
+    if context.get("readOnlyRootFilesystem") is False:
+        return "a role whose spec says so"
     return None
 
 

@@ -162,6 +162,34 @@ def test_a_change_alarms_where_it_is_and_rows_as_before_do_not(tmp_path: Path, e
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_rows_that_repeat_are_known_whichever_side_they_are_held_out_to(
+    tmp_path: Path, envs: Path
+) -> None:
+    """1000 rows of twelve kinds, of which the training side lacks some."""
+    project = make_project(tmp_path, "{drift: {detector: tabular, window: 200}}")
+    random = np.random.default_rng(3)
+    for file in ("batches/one.npz", "on/1.npz"):
+        x = np.repeat(random.integers(0, 12, (1000, 1)), WIDTH, axis=1).astype(float)
+        (tmp_path / file).parent.mkdir()
+        np.savez(tmp_path / file, x=x, y=(x[:, 0] > 5).astype(int))
+    done = backtest(
+        project,
+        envs,
+        "--data",
+        "../batches",
+        "--on",
+        "../on",
+        "--rate",
+        "1000/h",
+        "--output",
+        "json",
+    )
+    (monitor,) = json.loads(done.stdout)["monitors"]
+    assert [window["alarm"] for window in monitor["windows"]] == [False] * 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_change_that_the_rows_have_parts_false_alarms_from_delay(
     tmp_path: Path, envs: Path
 ) -> None:

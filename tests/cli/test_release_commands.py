@@ -88,7 +88,7 @@ def test_commit(person):
     assert (done.stdout, "nothing to change" in done.stderr) == ("", True)
     done = person.types("commit", "pipeline.yaml", *WHERE, "--output", "json")
     assert json.loads(done.stdout) == {
-        "pipeline": "digits", "commit": None,
+        "pipeline": "digits", "commit": None, "unfitted": None,
         "repository": f"file://{person.remote}", "branch": "main",
     }  # fmt: skip
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from driftloop.contract.names import FLUX_APPLIED_ONCE, FLUX_CANCELS_CHECKS, STORAGE_URL
+from driftloop.render import patch_tree
 from tests.golden.trees import NAMES, UNLISTED, tree, write_tree
 
 ROOT = Path(__file__).parents[2]
@@ -134,13 +135,18 @@ RENDERED = [
 @pytest.mark.parametrize(("name", "folder"), RENDERED)
 def test_every_rendered_folder_builds_to_exactly_its_objects(name, folder, tmp_path):
     """Both back ends, every state of a release."""
-    folder = write_tree(name, tmp_path) / folder
+    place = write_tree(name, tmp_path) / folder
     written = [
-        d for p in folder.glob("*.yaml") if p.name not in UNLISTED for d in documents(p.read_text())
+        d
+        for path, text in patch_tree(tree(name)).files.items()
+        if path.startswith(f"{folder}/")
+        and path.endswith(".yaml")
+        and Path(path).name not in UNLISTED
+        for d in documents(text)
     ]
     key = {(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]): d for d in written}
     assert {
-        (d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]): d for d in build(folder)
+        (d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]): d for d in build(place)
     } == key
 
 

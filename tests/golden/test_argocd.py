@@ -30,7 +30,7 @@ def render(platform: str) -> dict[str, str]:
 
 @cache
 def with_argocd() -> dict[str, str]:
-    return render((FOLDER / "platform.yaml").read_text())
+    return render((FOLDER / "argocd.yaml").read_text())
 
 
 def find(kind: str) -> list[dict[str, Any]]:
@@ -38,7 +38,7 @@ def find(kind: str) -> list[dict[str, Any]]:
 
 
 def test_what_argo_cd_changes_is_as_recorded(update: bool) -> None:
-    text = (FOLDER / "platform.yaml").read_text()
+    text = (FOLDER / "argocd.yaml").read_text()
     flux = "".join(line for line in text.splitlines(keepends=True) if "argocd" not in line)
     changes = compare_trees(render(flux), with_argocd())
     if update:
@@ -93,7 +93,7 @@ def test_its_applications_come_in_waves_and_may_apply_all_that_they_hold() -> No
         (each["group"], each["kind"]) for each in project["spec"]["namespaceResourceWhitelist"]
     }
     files = with_argocd()
-    place = parse_platform((FOLDER / "platform.yaml").read_text(), path=PATH).layout.place
+    place = parse_platform((FOLDER / "argocd.yaml").read_text(), path=PATH).layout.place
     for each in applications:
         assert each["spec"]["project"] == project["metadata"]["name"]
         folder = f"{each['spec']['source']['path']}/"

@@ -177,6 +177,8 @@ CHANGES: dict[str, object] = {
     "recent": RECENT,
     "rehearsed": record.Rehearsed(start=1, rows=5),
     "id": "r12345678",
+    "monitor_digests": {"drift": "sha256:" + "0" * 64},
+    "fitted_by": "digits-b",
 }
 
 

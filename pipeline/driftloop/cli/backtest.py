@@ -270,9 +270,9 @@ def command(
     """Replay rows of files, or captured traffic, through the monitors of SPEC and its decision: alarms, runs of a
     month, and how soon changes are seen.
 
-    Data steps and split run as in `driftloop try data`; each monitor of requests is fitted on the
-    training side, as a run fits it, and gets the rows one request each, by the code that judges
-    traffic; monitors of answers and of labels get those of files. Captured traffic (`driftloop traffic -o parquet`, or
+    Data steps run as in `driftloop try data`; each monitor of requests is fitted on the rows that they
+    leave, as a run fits it, and gets the rows one request each, by the code that judges traffic;
+    monitors of answers and of labels get those of files. Captured traffic (`driftloop traffic -o parquet`, or
     a folder of its files) has its answers and times itself. Alarms go through the decision's own state machine. The same
     files and the same seed give the same report.
     """
@@ -301,7 +301,7 @@ def command(
         image = prepare_monitor(work / "monitor", envs=envs, say=options.print_progress)
         files = _copy_labels(files, work)
         backtest = Backtest(plan, image, work, options.print_progress, run, files)
-        batches = work / "split" / "train" / "recent"
+        batches = own.prepared / "recent"
         fitted = backtest.fit_monitors(batches)
         if changes is None:
             changes = choose_changes(each.profile for each in fitted if each.looks_at_requests)

@@ -72,5 +72,5 @@ def command(
     if committed.unfitted:
         options.print_notes((committed.unfitted,))
     target.print_commit(
-        opened, committed.commit, committed.pipeline, output, unfitted=committed.unfitted
+        opened, committed.commit, committed.pipeline, output, unfitted=committed.unfitted or None
     )

@@ -143,17 +143,3 @@ def test_arrays_that_are_no_rows(tmp_path: Path) -> None:
         split_rows(tmp_path / "data", tmp_path / "out", 0.5)
     with pytest.raises(TrainerError, match="contains no data"):
         split_rows(tmp_path / "out", tmp_path / "other", 0.5)
-
-
-@pytest.mark.parametrize(("kinds", "told"), [(40, True), (500, False)])
-def test_rows_that_repeat_are_told(tmp_path: Path, kinds: int, told: bool) -> None:
-    """Of 40 different rows a fifth is held out with all that are equal: monitors never see them."""
-    folder = tmp_path / "data" / "recent"
-    folder.mkdir(parents=True)
-    lines = [f"{n % kinds},{n % kinds % 7},1" for n in range(1000)]
-    (folder / "a.csv").write_text("\n".join(("a,b,y", *lines)) + "\n")
-    said: list[str] = []
-    split_rows(tmp_path / "data", tmp_path / "out", 0.2, said.append)
-    assert [line.partition(". ")[0] for line in said] == (
-        [f"warning: the 1000 rows are {kinds} different ones"] if told else []
-    )

@@ -100,6 +100,12 @@ class ProjectTry:
     """Values of Secrets and ConfigMaps that the spec names."""
     _images: dict[str, LocalImage] = field(default_factory=dict)
 
+    @property
+    def prepared(self) -> Path:
+        """Folder of the data as the last data step writes them."""
+        steps = self.plan.steps
+        return self.work / "steps" / steps[-1].name if steps else self.work / "data"
+
     def run_stages(self, last: TryStage) -> None:
         """Run the stages up to `last`; StepError for the first that fails."""
         if self.plan.patches:
@@ -136,7 +142,7 @@ class ProjectTry:
         words = (
             "split",
             "--data",
-            str(data),
+            str(self.prepared),
             "--out",
             str(self.work / "split"),
             "--heldout",

@@ -1,4 +1,4 @@
-"""Steps that fit the monitors: those of requests on the training data, before anything is trained on it;
+"""Steps that fit the monitors: those of requests on the run's data, before anything is trained on it;
 those of answers on what the candidate has answered in its rehearsal."""
 
 from driftloop.contract.trees import ANSWERS_FILE, ROWS_FILE
@@ -31,10 +31,12 @@ def fit_name(monitor: Monitor) -> str:
     return f"{FIT}{monitor.name}"
 
 
-def fit_request_steps(plan: Plan) -> tuple[WorkflowStep, ...]:
-    """Build the steps for the monitors of requests."""
-    reference = ("--reference", f"{IN}/split/train/recent", *plan.column_options)
-    data = artifact_from("split", "train", path=f"{IN}/split/train")
+def fit_request_steps(plan: Plan, before: str) -> tuple[WorkflowStep, ...]:
+    """Build the steps for the monitors of requests, which read the output `data` of the step `before`: all rows in
+    their own order. Equal rows are held out together, so either side of the split alone is another population.
+    """
+    reference = ("--reference", f"{IN}/data/recent", *plan.column_options)
+    data = artifact_from(before, "data")
     return tuple(
         _build_step(plan, monitor, reference, after="split", data=data)
         for monitor in plan.request_monitors

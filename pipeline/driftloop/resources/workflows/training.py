@@ -102,9 +102,9 @@ def loop_steps(
 ) -> tuple[WorkflowStep | ObjectCreation | PersonHold, ...]:
     """Build the steps of the loop, in order."""
     rehearse = rehearse_steps(plan, servers, _picked_trial(plan), _picked_key(plan, "model"))
-    fits = fit_request_steps(plan)
     answers = fit_answer_steps(plan) if rehearse else ()
     data, prepared = _data_steps(plan)
+    fits = fit_request_steps(plan, prepared[0])
     return (
         *_collect_steps(plan),
         _snapshot_step(plan),

@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
                         read_uses(options.columns),
                         mixed=options.mixed,
                     )
-                rows = split_rows(options.data, options.out, options.heldout, print)
+                rows = split_rows(options.data, options.out, options.heldout)
                 print(f"{rows['train']} rows to train on, {rows['heldout']} held out")
     except TrainerError as error:
         sys.stdout.flush()

@@ -17,21 +17,15 @@ from driftloop.services.trainer.parquet import list_rows, load_table, write_tabl
 
 SIDES = ("train", "heldout")
 PARTS = ("earlier", "recent")
-MOST_DIFFERENT = 100_000
-"""Different rows that are counted; where there are more, equal ones are no matter."""
-MOST_REPEATED = 4
-"""Times that a row comes on average from which on it is told."""
 CHUNK = 2048
 """Rows hashed at a time."""
 
 Chosen = Callable[[bytes], bool]
 
 
-def split_rows(
-    data: Path, out: Path, heldout: float, tell: Callable[[str], None] = lambda _: None
-) -> dict[str, int]:
+def split_rows(data: Path, out: Path, heldout: float) -> dict[str, int]:
     """Split every file below data/earlier and data/recent into out/train and out/heldout; rows
-    per side. `tell` takes what a person should know of them."""
+    per side."""
     if not 0 < heldout < 1:
         raise TrainerError(f"--heldout is {heldout:g}, must be between 0 and 1")
     files = [
@@ -49,13 +43,8 @@ def split_rows(
             (out / side / part).mkdir(parents=True, exist_ok=True)
     threshold = int(heldout * 2**64)
 
-    different: set[int] = set()
-
     def chosen(row: bytes) -> bool:
-        number = int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "big")
-        if len(different) <= MOST_DIFFERENT:
-            different.add(number)
-        return number < threshold
+        return int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "big") < threshold
 
     rows = dict.fromkeys(SIDES, 0)
     for file in files:
@@ -80,13 +69,6 @@ def split_rows(
                 f"{side}/ contains 0 of {sum(rows.values())} rows, must be at least 1",
                 hint="add more rows, or change `data.heldout`",
             )
-    total = sum(rows.values())
-    if len(different) <= MOST_DIFFERENT and len(different) * MOST_REPEATED <= total:
-        tell(
-            f"warning: the {total} rows are {len(different)} different ones. Equal rows are held out together, so what the "
-            "training side has is not what traffic has: monitors of requests, which are fitted on it, may alarm on clean "
-            "windows. A column that tells rows apart, such as an id (`data.columns` may ignore it), spreads them"
-        )
     return rows
 
 
