@@ -155,6 +155,7 @@ async def a_week(team: Team, sender: TrafficGenerator, folder: Path, week: int) 
     now = await platform.read_decision()
     assert (now.phase, now.fired, now.waits) == ("waiting", waiting.fired, waiting.waits)
     assert len(now.fired) == week - 1, "a run that found nothing new was taken from the budget"
+    await platform.wait_until(lambda: team.waits_told() >= week, "the wait is told", within=60)
     assert team.waits_told() == week
     why = await team.command("why", "mine")
     assert "waits for data since " in why

@@ -66,6 +66,7 @@ SPEC = """\
       form: numpy
       parameters: {most: 0.7}
       window: 100
+      alarmRate: 0.01
   retrain: {on: []}
 """
 

@@ -61,7 +61,7 @@ def _parse_columns(
 @click.option(
     "--columns",
     callback=_parse_columns,
-    help="Columns to export, separated by commas.  [default: all]",
+    help="Columns to export, separated by commas; `answer` stands for all of an answer.  [default: all]",
 )
 @click.option(
     "-o",

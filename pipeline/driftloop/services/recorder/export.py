@@ -35,14 +35,8 @@ def export_parts(
     files = _list_files(folder)
     schema = _unite_schemas(files)
     if columns is not None:
-        for name in columns:
-            if name not in schema.names:
-                shown = ", ".join(schema.names[:30])
-                raise ExportError(
-                    f"the traffic has no column `{name}`, must be of: {shown}",
-                    hint=suggest_closest(name, schema.names, fold=True),
-                )
-        schema = pa.schema([schema.field(name) for name in columns])
+        chosen = dict.fromkeys(name for asked in columns for name in _find_columns(schema, asked))
+        schema = pa.schema([schema.field(name) for name in chosen])
     moment = datetime.fromisoformat(since) if since is not None else None
     tables = (_read_table(part, file, schema, moment, request) for part, file in files)
     match form:
@@ -52,6 +46,18 @@ def export_parts(
             return _write_csv(tables, out, schema)
         case _:
             return _write_lines(tables, out)
+
+
+def _find_columns(schema: pa.Schema, asked: str) -> Sequence[str]:
+    """Return the column of this name, or its parts: an answer of several classes is `answer.CLASS`."""
+    if asked in schema.names:
+        return (asked,)
+    if parts := [name for name in schema.names if name.startswith(f"{asked}.")]:
+        return parts
+    raise ExportError(
+        f"the traffic has no column `{asked}`, must be of: {', '.join(schema.names[:30])}",
+        hint=suggest_closest(asked, schema.names, fold=True),
+    )
 
 
 def _list_files(folder: Path) -> list[tuple[TrafficPart, Path]]:
