@@ -66,7 +66,6 @@ SPEC = """\
       form: numpy
       parameters: {most: 0.7}
       window: 100
-      alarmRate: 0.01
   retrain: {on: []}
 """
 

@@ -205,6 +205,24 @@ def test_a_function_that_has_too_few_rows_says_what_is_shown_of_its_rate() -> No
             assert "3450 training rows would show the stated rate" in lines[0]
 
 
+def test_light_scores_are_no_reason_for_a_threshold_that_nothing_reaches() -> None:
+    """One fit in eight had one, of means of normal values at a rate of one alarm a month."""
+    config = DetectorSettings(
+        "function", window=100, alarm_rate=2e-5, function=FunctionSettings("watch:judge")
+    )
+    for seed in range(24):
+        values = normal(np.random.default_rng(seed), 1500)
+        artifact = DetectorArtifact(
+            config, values, profile_rows(values, (), lambda each: ()), ordered=values
+        )
+        fitted = calibrate_fit(artifact, lambda part: GuessedDetector(part, None))
+        assert fitted.calibration is not None
+        far = GuessedDetector(values, None).score_window(values[:100] + 10).severity
+        assert far is not None
+        assert fitted.calibration.bound is not None
+        assert fitted.calibration.bound < far, seed
+
+
 def test_light_tails_and_scores_that_say_nothing_have_no_heavy_bound() -> None:
     random = np.random.default_rng(0)
     light = [bound_heavy_tail(random.random(80), 0.01, 80) for _ in range(50)]

@@ -22,6 +22,7 @@ from driftloop.services.detector.detectors.calibration import Calibration, find_
 from driftloop.services.detector.detectors.statistics import correct_sharing
 from driftloop.services.detector.errors import FitError, WindowFailedError
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
+from driftloop.services.detector.fitting.selftest import find_change
 from driftloop.services.detector.fitting.tails import (
     bound_heavy_tail,
     bound_ranks,
@@ -74,11 +75,15 @@ def learn_bound(artifact: DetectorArtifact, fit: Fit, order: Calibration) -> Cal
             return replace(order, bound=round(ranked, 4), judged=needed)
     power = bound_heavy_tail(severities, rate, len(artifact.reference) // max(1, trials.size))
     furthest = max(bound, power)
+    heavy = power > bound and looks_heavy(severities)
+    if power > bound and not heavy and not any(far > furthest for far in trials.judge_changed()):
+        # a law that these scores do not exclude, and do not ask for either, would leave nothing to see
+        furthest = bound
     return replace(
         order,
         bound=round(furthest, 4),
         judged=judged,
-        heavy=True if power > bound and looks_heavy(severities) else None,
+        heavy=heavy or None,
         proven=prove_rate(_take_apart(blocks, trials.apart), furthest) if blocks else None,
         wanted=needed * trials.size,
     )
@@ -111,7 +116,7 @@ class _Trials:
 
     def __init__(self, artifact: DetectorArtifact, fit: Fit) -> None:
         self._reference, self._ordered, self._fit = artifact.reference, artifact.ordered, fit
-        config = artifact.config
+        config, self._columns = artifact.config, artifact.profile.columns
         self.size = min(config.window, len(self._reference) // 2)
         self.fitted = min(max(FITTED, 2 * self.size), len(self._reference) - self.size)
         self._random = np.random.default_rng([config.seed, 1])
@@ -155,6 +160,14 @@ class _Trials:
             others = np.delete(np.arange(len(rows)), inside)
             chosen = self._random.choice(others, min(self.fitted, len(others)), replace=False)
             yield from self._judge(rows[inside], rows[np.sort(chosen)])
+
+    def judge_changed(self) -> Iterator[float]:
+        """Yield how far a window is of which each value is beyond those of all rows."""
+        columns = self._columns
+        changed = [find_change(each, self._reference[:, n]) for n, each in enumerate(columns)]
+        yield from self._judge(
+            np.tile(np.array(changed), (self.size, 1)), self._reference[-self.fitted :]
+        )
 
     def _judge(self, window: Rows, others: Rows) -> Iterator[float]:
         verdict = self._fit(others).score_window(window)

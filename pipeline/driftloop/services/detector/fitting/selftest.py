@@ -152,7 +152,7 @@ class _Examination:
         lost = self._config.kind == "schema"
         self._changes = np.array(
             [
-                np.nan if lost else _find_change(column, self._reference[:, number])
+                np.nan if lost else find_change(column, self._reference[:, number])
                 for number, column in enumerate(self._columns)
             ]
         )
@@ -329,7 +329,7 @@ def _judge(detector: WindowDetector, rows: Rows) -> bool:
     return verdict.alarm
 
 
-def _find_change(column: ColumnProfile, values: Rows) -> float:
+def find_change(column: ColumnProfile, values: Rows) -> float:
     """Return a value that changes a column as far as its type lets it."""
     present = values[~np.isnan(values)]
     if not len(present):
