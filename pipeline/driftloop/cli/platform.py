@@ -260,11 +260,11 @@ def argocd(*, file: Path, health: bool) -> None:
     """Print the Application by which Argo CD follows the cluster of the platform file FILE, a path
     in the repository; or, with --health, what its ConfigMap `argocd-cm` lacks.
     """
+    from driftloop.operations.ground.files import read_platform_file
     from driftloop.operations.platform.following import build_follower
-    from driftloop.platform import parse_platform
     from driftloop.resources.argocd_health import list_health_settings
     from driftloop.text.dump import dump_yaml
 
-    application = build_follower(parse_platform(file.read_text(), path=file.as_posix()))
+    application = build_follower(read_platform_file(file))
     printed = {"data": list_health_settings()} if health else application.dump_object()
     click.echo(dump_yaml(printed), nl=False)
