@@ -22,6 +22,7 @@ from driftloop.contract.streams import (
 from driftloop.operations.commits.impact import ImpactSurprise
 from driftloop.spec.values import memory_bytes
 from driftloop.text.load import load_documents
+from driftloop.text.overlay import overlay_values
 
 _RELEASE = "nats"
 """HelmRelease of the platform's NATS."""
@@ -161,7 +162,7 @@ def _merge_release(tree: Mapping[str, str], folder: str) -> Json | None:
         release = document if document is not None else release
     for patch in _read_patches(tree, folder, content):
         if release is not None and _is_release(patch):
-            release = _merge(release, patch)
+            release = overlay_values(release, patch)
     return release
 
 
@@ -179,13 +180,3 @@ def _is_release(document: Any) -> bool:
     if not isinstance(document, dict) or document.get("kind") != "HelmRelease":
         return False
     return bool(document["metadata"]["name"] == _RELEASE)
-
-
-def _merge(base: Json, patch: Json) -> Json:
-    merged = dict(base)
-    for key, value in patch.items():
-        old = merged.get(key)
-        merged[key] = (
-            _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-        )
-    return merged

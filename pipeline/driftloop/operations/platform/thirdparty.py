@@ -13,6 +13,7 @@ from driftloop.plan.images import mirror_image
 from driftloop.platform.model import Images
 from driftloop.text.dump import dump_yaml
 from driftloop.text.load import load_mapping
+from driftloop.text.overlay import overlay_values
 
 FILE = "images.yaml"
 VERSIONS = "cluster/infrastructure/versions/versions.yaml"
@@ -88,7 +89,7 @@ def tell_mirrors(profile: str, stage: str, images: Images) -> tuple[dict[str, An
         values: dict[str, Any] = {}
         steps: list[Any] = []
         for image, target in moved:
-            values = _merge(values, _fill(image.values, target))
+            values = overlay_values(values, _fill(image.values, target))
             steps += _fill(image.patches, target)
         if kustomized := [_rename(each, target) for each, target in moved if each.is_kustomized]:
             steps.append({"op": "add", "path": "/spec/images", "value": kustomized})
@@ -128,14 +129,6 @@ def _fill(value: Any, target: str) -> Any:
     for key, text in {**parts, "ref": target}.items():
         value = value.replace(f"{{{key}}}", text)
     return value
-
-
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
 
 
 def _read_component(name: str, entry: Mapping[str, Any], profile: str) -> Component:
