@@ -9,7 +9,7 @@ from driftloop.cluster.reader import Reader, items
 from driftloop.contract.names import MANAGED_BY_LABEL, OWNER
 from driftloop.platform import PlatformFile
 from driftloop.platform.argocd import ArgoCd
-from driftloop.resources.argocd_health import HEALTH, SETTINGS
+from driftloop.resources.argocd_health import HEALTH, SETTINGS, name_health_setting
 
 
 def examine_applications(reader: Reader, ground: PlatformFile, own: ArgoCd) -> Findings:
@@ -90,7 +90,7 @@ def _examine(application: dict[str, Any]) -> Findings:
 def _examine_health(reader: Reader, own: ArgoCd, file: str) -> Findings:
     path = f"/api/v1/namespaces/{own.namespace}/configmaps/{SETTINGS}"
     settings = (reader.get(path) or {}).get("data") or {}
-    unknown = [kind for kind in HEALTH if f"resource.customizations.health.{kind}" not in settings]
+    unknown = [kind for kind in HEALTH if name_health_setting(kind) not in settings]
     if unknown:
         yield DoctorFinding(
             Level.NOTE,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from driftloop.cluster import applications
-from driftloop.cluster.reader import ForbiddenError, TextReader, items
+from driftloop.cluster.reader import ForbiddenError, TextReader, find_condition, items
 from driftloop.contract.names import (
     ARGOCD_NAMESPACE,
     FLUX_NAMESPACE,
@@ -17,8 +17,6 @@ from driftloop.contract.names import (
 Json = dict[str, Any]
 
 _ONGOING = ("DependencyNotReady", "Progressing", "ProgressingWithRetry", "")
-
-
 _APPLICATIONS = "/apis/argoproj.io/v1alpha1"
 
 
@@ -132,7 +130,7 @@ def _read_kustomizations(reader: TextReader, named: _Source) -> Json:
         (*kustomizations, *releases), key=lambda each: str(each["metadata"]["name"])
     ):
         name, status = item["metadata"]["name"], item.get("status", {})
-        ready: Json = next((c for c in status.get("conditions") or [] if c["type"] == "Ready"), {})
+        ready = find_condition(item, "Ready") or {}
         # the platform's Kustomizations of other projects have commits of their own
         follows = (item["spec"].get("sourceRef") or {}).get("name") == named.name
         applied = _commit(status.get("lastAppliedRevision")) if follows else tip

@@ -14,7 +14,7 @@ from driftloop.clients.sops import SopsProgram
 from driftloop.cluster import sealing
 from driftloop.cluster.drafts import SecretDraft, SharedDraft
 from driftloop.errors import PipelineError
-from driftloop.kube import external, flux
+from driftloop.kube import core, external, flux
 from driftloop.kube.base import ObjectMeta, ObjectPart
 from driftloop.kube.sealed import PlainSecret, Scope, SealedSecret, SealError, read_sealed
 from driftloop.platform import PlatformFile
@@ -257,7 +257,7 @@ def decrypt_by(kind: SecretKind) -> flux.Decryption | None:
     """Return how Flux opens what it applies; None where it applies what needs no opening."""
     match kind:
         case Sops(decryption_secret=name):
-            return flux.Decryption(provider="sops", secret_ref=flux.SecretName(name=name))
+            return flux.Decryption(provider="sops", secret_ref=core.LocalReference(name=name))
         case SealedSecrets() | ExternalSecrets() | MadeByOthers():
             return None
         case _:

@@ -147,27 +147,26 @@ def users(reader: Reader, ground: PlatformFile) -> Findings:
 
 
 def _find_sealed(reader: Reader) -> Findings:
-    for secret in items(reader, "/apis/bitnami.com/v1alpha1/sealedsecrets") or []:
-        synced = find_condition(secret, "Synced")
-        if synced is None or synced["status"] != "True":
-            message = (synced or {}).get("message") or "the controller has not reconciled it"
-            fix = "seal it again for this cluster, name and namespace: `driftloop seal --cert …`"
-            yield DoctorFinding(
-                Level.WRONG, f"SealedSecret {name_item(secret)} is not unsealed: {message}", fix
-            )
+    path = "/apis/bitnami.com/v1alpha1/sealedsecrets"
+    fix = "seal it again for this cluster, name and namespace: `driftloop seal --cert …`"
+    for name, reason in _list_unmet(reader, path, "Synced", "controller"):
+        yield DoctorFinding(Level.WRONG, f"SealedSecret {name} is not unsealed: {reason}", fix)
 
 
 def _find_external(reader: Reader, kind: ExternalSecrets) -> Findings:
     if kind.store.kind == "ClusterSecretStore":
         yield from _find_store(reader, kind, f"{_EXTERNAL}/clustersecretstores/{kind.store.name}")
-    for secret in items(reader, f"{_EXTERNAL}/externalsecrets") or []:
-        ready = find_condition(secret, "Ready")
-        if ready is None or ready["status"] != "True":
-            message = (ready or {}).get("message") or "the operator has not reconciled it"
-            fix = "its `spec.data` names the entries that must be in the store; `driftloop secrets init … --values FILE` makes them"
-            yield DoctorFinding(
-                Level.WRONG, f"ExternalSecret {name_item(secret)} has no Secret: {message}", fix
-            )
+    fix = "its `spec.data` names the entries that must be in the store; `driftloop secrets init … --values FILE` makes them"
+    for name, reason in _list_unmet(reader, f"{_EXTERNAL}/externalsecrets", "Ready", "operator"):
+        yield DoctorFinding(Level.WRONG, f"ExternalSecret {name} has no Secret: {reason}", fix)
+
+
+def _list_unmet(reader: Reader, path: str, condition: str, maker: str) -> Iterator[tuple[str, str]]:
+    """Yield the name of each object whose condition is not true, and what its maker says of it."""
+    for item in items(reader, path) or []:
+        found = find_condition(item, condition) or {}
+        if found.get("status") != "True":
+            yield name_item(item), found.get("message") or f"the {maker} has not reconciled it"
 
 
 def _find_store(reader: Reader, kind: ExternalSecrets, path: str) -> Findings:

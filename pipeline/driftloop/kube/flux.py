@@ -3,6 +3,7 @@
 from typing import Literal
 
 from driftloop.kube.base import KubernetesObject, ObjectPart, ObjectReference
+from driftloop.kube.core import LocalReference
 
 
 class KustomizationDependency(ObjectPart):
@@ -24,17 +25,11 @@ class HealthCheck(ObjectPart):
     failed: str | None = None
 
 
-class SecretName(ObjectPart):
-    """A Secret of the Kustomization's own namespace."""
-
-    name: str
-
-
 class Decryption(ObjectPart):
     """Values in the folder are encrypted, and Flux decrypts them with the keys of a Secret."""
 
     provider: Literal["sops"]
-    secret_ref: SecretName
+    secret_ref: LocalReference
 
 
 class KustomizationSpec(ObjectPart):

@@ -71,4 +71,9 @@ HEALTH: Mapping[str, str] = {
 
 def list_health_settings() -> dict[str, str]:
     """Return the keys of Argo CD's ConfigMap that tell it of the health of these kinds."""
-    return {f"resource.customizations.health.{kind}": script for kind, script in HEALTH.items()}
+    return {name_health_setting(kind): script for kind, script in HEALTH.items()}
+
+
+def name_health_setting(kind: str) -> str:
+    """Return the key of Argo CD's ConfigMap that tells it of the health of a kind."""
+    return f"resource.customizations.health.{kind}"

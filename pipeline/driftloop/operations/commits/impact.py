@@ -200,9 +200,9 @@ def _describe_effects(
 ) -> Iterator[str]:
     changed = {key for key in {*before, *after} if before.get(key) != after.get(key)}
     templates = {name for kind, _, name in changed if kind == "WorkflowTemplate"}
-    if any(not name.endswith("-release") for name in templates):
+    if any(not name.endswith(ROLLOUT) for name in templates):
         yield "the next training run uses the new steps; a current run keeps its own"
-    if any(name.endswith("-release") for name in templates):
+    if any(name.endswith(ROLLOUT) for name in templates):
         yield "the next rollout uses the new steps; a current rollout keeps its own"
     for key in sorted(key for key in changed if key[0] == "CronWorkflow"):
         yield _describe_schedule(before.get(key), after.get(key))

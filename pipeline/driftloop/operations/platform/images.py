@@ -90,20 +90,20 @@ def list_asked(
     digests that upstream's release files alone have come from there.
     """
     versions = _read_versions(folder)
-    unknown = tuple(
-        f"{component.name} {differing}"
-        for component in list_components(profile)
-        if (differing := _compare(component, versions)) is not None
-    )
+    components = list_components(profile)
+    differing = {
+        component.name: said
+        for component in components
+        if (said := _compare(component, versions)) is not None
+    }
     named = {name: tuple(_find_refs(text, name)) for name, text in manifests.items()}
     found = [
         *(AskedImage(ref, place_own_image(ref, registries), ("driftloop",)) for ref in _OURS),
         *_list_specs(specs, registries),
         *_list_flux(folder / platform.layout.path / FLUX_FILE, registries),
     ]
-    skipped = {each.partition(" ")[0] for each in unknown}
-    for component in list_components(profile):
-        if component.name not in skipped:
+    for component in components:
+        if component.name not in differing:
             found += [_ask(each, named, registries) for each in component.images]
     found += [_ask(each, named, registries) for each in list_console_images(versions)]
     known = {split_ref(each.ref)[0] for each in found}
@@ -112,6 +112,7 @@ def list_asked(
             if split_ref(ref)[0] not in known:
                 untold = "its manifest, which is yours"
                 found.append(AskedImage(ref, mirror_image(ref, registries), (name,), untold=untold))
+    unknown = tuple(f"{name} {said}" for name, said in differing.items())
     return ImageList(tuple(_join(found)), unknown)
 
 

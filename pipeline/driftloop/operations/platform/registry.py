@@ -13,7 +13,6 @@ from driftloop.text.dump import dump_yaml
 from driftloop.text.layout import (
     end_line,
     find_line_end,
-    find_line_start,
     find_newline,
     locate_mapping,
 )
@@ -110,7 +109,7 @@ def _write_registry(text: str, registry: str) -> str:
         if entry.key == _IMAGES:
             return f"{text[: entry.value_start]}{{{line}}}{text[entry.content_end :]}"
     at = find_line_end(text, last.content_end)
-    indent = " " * (last.start - find_line_start(text, last.start))
+    indent = " " * last.column
     block = f"{indent}{_IMAGES}:{newline}{indent}  {line}{newline}"
     return end_line(text[:at], newline) + block + text[at:]
 
