@@ -92,8 +92,7 @@ def _choose_form(value: Any) -> str:
     return "text"
 
 
-def check_value(value: Any) -> Any:
-    """Return what may be the value of a variable; ValueError for a mapping that is no reference."""
+def _check_value(value: Any) -> Any:
     if isinstance(value, dict) and ("secret" in value) == ("config" in value):
         raise ValueError("must be a text, `{secret: NAME, key: KEY}` or `{config: NAME, key: KEY}`")
     return value
@@ -107,25 +106,20 @@ def _check_source(value: Any) -> Any:
     return value
 
 
-VariableValue = Annotated[
+_TextOrKey = Annotated[
     Annotated[VariableText, Tag("text")]
     | Annotated[SecretKey, Tag("of a secret")]
     | Annotated[ConfigKey, Tag("of a config")],
     Discriminator(_choose_form),
 ]
+VariableValue = Annotated[
+    _TextOrKey, BeforeValidator(_check_value, json_schema_input_type=_TextOrKey)
+]
 VariableSource = Annotated[
     Annotated[WholeSecret, Tag("of a secret")] | Annotated[WholeConfig, Tag("of a config")],
     Discriminator(_choose_form),
 ]
-Variables = Annotated[
-    dict[
-        VariableName,
-        Annotated[
-            VariableValue, BeforeValidator(check_value, json_schema_input_type=VariableValue)
-        ],
-    ],
-    Field(max_length=100),
-]
+Variables = Annotated[dict[VariableName, VariableValue], Field(max_length=100)]
 """Name to value."""
 _Sources = tuple[
     Annotated[

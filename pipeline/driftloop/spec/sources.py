@@ -18,8 +18,8 @@ from driftloop.contract.sources import (
     names_credentials,
     parse_address,
 )
-from driftloop.spec.base import SpecModel, matching
-from driftloop.spec.environment import ConfigKey, SecretKey, VariableValue, check_value
+from driftloop.spec.base import SpecModel, matching, take_list
+from driftloop.spec.environment import ConfigKey, SecretKey, VariableValue
 
 
 def _url(text: str) -> str:
@@ -28,9 +28,7 @@ def _url(text: str) -> str:
 
 
 def _take_urls(value: Any) -> Any:
-    if isinstance(value, str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
+    return (value,) if isinstance(value, str) else take_list(value)
 
 
 SourceUrl = Annotated[str, AfterValidator(_url), Field(max_length=1000)]
@@ -130,10 +128,7 @@ class DataSource(SpecModel):
     credentials: SourceCredentials = NO_CREDENTIALS
     """Keys of Secrets that open it; without any it is read as anybody may."""
 
-    authority: (
-        Annotated[VariableValue, BeforeValidator(check_value, json_schema_input_type=VariableValue)]
-        | None
-    ) = None
+    authority: VariableValue | None = None
     """Certificates (PEM) of an authority of your own that the server's is from: the text, or `{config: NAME, key: KEY}`."""
 
     @property

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from driftloop.clients import s3
 from driftloop.clients.buckets import BucketObject, BucketPlace
-from driftloop.clients.downloads import DownloadedFile, WebFiles
+from driftloop.clients.downloads import DownloadedFile, Report, WebFiles
 from driftloop.contract.sources import (
     CREDENTIAL_NAMES,
     SourceSettings,
@@ -17,8 +17,6 @@ from driftloop.contract.sources import (
     parse_address,
 )
 from driftloop.errors import StepError
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -80,9 +80,7 @@ def save_files(
     digests = {}
     for at in wanted.values():
         name = f"{at.bucket}/{at.key}"
-        file = s3.join_inside(folder, name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        digests[name] = store.get_file(at, file)
+        digests[name] = store.get_file(at, s3.join_inside(folder, name))
     saved = SavedFiles(committed.name, committed.release.namespace, version.id, digests)
     (folder / RECORD).write_text(json.dumps(to_json(saved), indent=1) + "\n")
     return saved

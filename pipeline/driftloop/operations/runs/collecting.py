@@ -1,10 +1,11 @@
 """Copy what is new at the sources of a pipeline into its bucket, each content once."""
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from driftloop.clients.downloads import Report
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.contract.documents import to_json
 from driftloop.contract.sources import CollectedFile, CollectedFiles, SourceSettings
@@ -12,8 +13,6 @@ from driftloop.contract.trees import collected_key, kept_key
 from driftloop.errors import StepError
 from driftloop.operations.ground.source_files import SourceFile, SourceReader
 from driftloop.retrain.batches import read_collected
-
-Report = Callable[[str], None]
 
 MOST_NAMED = 5
 """Files that a line names."""

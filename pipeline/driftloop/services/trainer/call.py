@@ -27,8 +27,6 @@ from driftloop.services.trainer.errors import TrainerError
 from driftloop.services.trainer.program import UserProgram
 from driftloop.services.trainer.progress import ProgressFile
 
-PARTS = ("earlier", "recent")
-
 
 @dataclass(frozen=True)
 class TrainerCall:
@@ -89,10 +87,8 @@ def run_call(task: TrainerCall) -> None:
             print(f"{user.name} wrote nothing: its data is passed on as it is")
         return
     training.metrics = record.read_metrics(returned, user.name)
-    training.facts |= {
-        "code": record.describe_code(task.code),
-        "libraries": record.list_libraries(),
-    }
+    training.code = record.describe_code(task.code)
+    training.libraries = record.list_libraries()
     if not record.list_files(task.out):
         raise TrainerError(
             f"`{user.name}` wrote no model",
@@ -106,11 +102,13 @@ class _Training:
     """One training: what was called and with what, and what came of it."""
 
     name: str
-    facts: dict[str, Any]
-    """What metadata.yaml says of what was called."""
+    called: Mapping[str, Any]
+    """The function or the command, as metadata.yaml has it."""
     parameters: Mapping[str, Any]
     resumed: bool
     metrics: dict[str, float] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
+    libraries: dict[str, str] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
     dropped: int = 0
     started: str = ""
@@ -149,15 +147,12 @@ def _train_by_program(
     values = {name: format_parameter(value) for name, value in parameters.items()}
     variables = {place_variable(name): value for name, value in places.items()}
     variables |= {parameter_variable(name): value for name, value in values.items()}
-    facts: dict[str, Any] = {"command": list(user.words)}
-    training = _Training(user.name, facts, parameters, resumed)
+    training = _Training(user.name, {"command": list(user.words)}, parameters, resumed)
     with training.measure(ProgressFile(task.progress, parameters)):
         program.run_program(user, values | places, variables, task.timeout)
     training.metrics = program.read_metrics_file(metrics, user)
-    facts |= {
-        "code": record.describe_code(task.code, user.words),
-        "libraries": record.list_installed(),
-    }
+    training.code = record.describe_code(task.code, user.words)
+    training.libraries = record.list_installed()
     if not record.list_files(task.out):
         raise TrainerError(
             f"`{user.name}` wrote no model: {task.out} has no file",
@@ -172,24 +167,20 @@ def _record_training(task: TrainerCall, training: _Training) -> None:
         record.write_metadata(
             task.metadata,
             {
-                **{
-                    name: training.facts[name]
-                    for name in ("function", "command")
-                    if name in training.facts
-                },
+                **training.called,
                 "trial": task.trial,
                 "parameters": training.parameters,
                 "metrics": training.metrics,
                 "log": training.log,
                 "logLinesDropped": training.dropped,
-                "code": training.facts["code"],
+                "code": training.code,
                 "dataDigest": record.digest_file(task.data),
                 "seed": task.seed,
                 "resumed": training.resumed,
                 "startedAt": training.started,
                 "duration": round(training.duration, 3),
                 "python": platform.python_version(),
-                "libraries": training.facts["libraries"],
+                "libraries": training.libraries,
                 "hardware": record.describe_hardware(),
             },
         )

@@ -5,6 +5,7 @@ size is looked at before it is decoded, and one that can't be decoded is counted
 """
 
 import csv
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +13,11 @@ from typing import Any, Literal, get_args
 
 from driftloop.contract.columns import IMAGE_SUFFIXES, TARGET
 from driftloop.services.trainer.errors import TrainerError
+from driftloop.services.trainer.split import PARTS
 
 ImageMode = Literal["L", "RGB"]
 IMAGE_MODES: tuple[ImageMode, ...] = get_args(ImageMode)
 """Gray or color; one byte for each channel."""
-PARTS = ("earlier", "recent")
 MOST_PIXELS = 64_000_000
 """Pixels of an image that is decoded; a larger one counts as one that can't be."""
 MOST_VALUES = 64_000_000
@@ -154,8 +155,7 @@ class _Batch:
     def __init__(self, folder: Path, form: ImageForm, target: str) -> None:
         self._folder = folder
         self._target = target
-        channels = len(form.shape) == 3
-        self._most = max(1, MOST_VALUES // (form.width * form.height * (3 if channels else 1)))
+        self._most = max(1, MOST_VALUES // math.prod(form.shape))
         self._images: list[Any] = []
         self._labels: list[str] = []
         self._number = 0

@@ -3,7 +3,6 @@
 import codecs
 import contextlib
 import json
-import math
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TextIO
 
+from driftloop.contract.documents import is_number, show_value
 from driftloop.contract.programs import fill_names, place_variable, type_words
 from driftloop.contract.trees import METRICS_FILE
 from driftloop.services.trainer.errors import TrainerError
@@ -128,7 +128,7 @@ def read_metrics_file(file: Path, program: UserProgram) -> dict[str, float]:
     for key, value in document:
         if key in metrics:
             raise TrainerError(f"{file} has the metric `{key}` twice, must have it once")
-        if not _is_finite(value):
+        if not is_number(value):
             raise TrainerError(
                 f"metric `{key}` in {file} is {_show(value)}, must be a finite number", hint=HINT
             )
@@ -140,19 +140,8 @@ class _Pairs(list[tuple[str, Any]]):
     """A JSON object, with a key that it has twice."""
 
 
-def _is_finite(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
-
-
 def _show(value: object) -> str:
-    plain = dict(value) if isinstance(value, _Pairs) else value
-    text = json.dumps(plain)
-    return f"`{text if len(text) <= 60 else text[:57] + '...'}`"
+    return show_value(dict(value) if isinstance(value, _Pairs) else value)
 
 
 @dataclass
