@@ -27,7 +27,7 @@ def serving(folder, *, port, user, password, reader, reader_password):
             path, _, query = self.path.partition("?")
             pushes = "git-receive-pack" in self.path
             given = self.headers.get("Authorization")
-            body = self.body()
+            body = read_body(self)
             if given not in ((may_write,) if pushes else (may_write, may_read)):
                 self.send_response(403 if given == may_read else 401)
                 self.send_header("WWW-Authenticate", 'Basic realm="git"')
@@ -64,16 +64,6 @@ def serving(folder, *, port, user, password, reader, reader_password):
             self.end_headers()
             self.wfile.write(data)
 
-        def body(self):
-            if self.headers.get("Transfer-Encoding") != "chunked":
-                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            parts = []
-            while size := int(self.rfile.readline(), 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(parts)
-
         do_GET = do_POST = serve
 
     server = ThreadingHTTPServer(("", port), Backend)
@@ -83,3 +73,15 @@ def serving(folder, *, port, user, password, reader, reader_password):
     finally:
         server.shutdown()
         server.server_close()
+
+
+def read_body(request):
+    """The body of a request to one of these servers, also of one in chunks."""
+    if request.headers.get("Transfer-Encoding") != "chunked":
+        return request.rfile.read(int(request.headers.get("Content-Length") or 0))
+    parts = []
+    while size := int(request.rfile.readline(), 16):
+        parts.append(request.rfile.read(size))
+        request.rfile.readline()
+    request.rfile.readline()
+    return b"".join(parts)

@@ -59,7 +59,7 @@ def follow_guide(it, steps, *, before=lambda block: None, after=lambda block: No
     for block in read_blocks(GUIDE.read_text()):
         if block.step in steps:
             before(block)
-            shell.run(_adapt(block.commands), cwd=cwd)
+            shell.run(adapt(block.commands), cwd=cwd)
             cwd = None
             after(block)
 
@@ -87,8 +87,14 @@ def _open_terminal(it):
         assert kept == 1
         text += "  signatures: require\n"
     spec.write_text(text)
+    return Terminal(home, make_environment(it, home)), checkout
+
+
+def make_environment(it, home, *programs):
+    """Variables of a person's shell: git's credentials, and folders of programs before this machine's own."""
     password = it.passwords["bot"]
-    environment = {
+    path = (*programs, Path(find_uv_bin()).parent, os.environ["PATH"])
+    return {
         "HOME": str(home),
         "GIT_URL": it.url,
         "GIT_USERNAME": "bot",
@@ -98,12 +104,11 @@ def _open_terminal(it):
         "GIT_CONFIG_VALUE_0": it.url,
         **{f"GIT_{who}_NAME": "person" for who in ("AUTHOR", "COMMITTER")},
         **{f"GIT_{who}_EMAIL": "person@cluster.test" for who in ("AUTHOR", "COMMITTER")},
-        "PATH": f"{Path(find_uv_bin()).parent}:{os.environ['PATH']}",
+        "PATH": ":".join(map(str, path)),
     }
-    return Terminal(home, environment), checkout
 
 
-def _adapt(commands):
+def adapt(commands):
     """Write what differs from the guide's cluster: git without TLS, and the back end that is tested."""
     if BACKEND == "seldon":
         commands = commands.replace("digits/plain.yaml", "digits/pipeline.yaml")

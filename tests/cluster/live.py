@@ -32,9 +32,15 @@ def mark(items, folder: Path, crds, *, seconds):
 
     Where the kit makes a cluster, there is none yet when tests are collected.
     """
-    ours = [item for item in items if folder in item.path.parents]
+    ours = any(folder in item.path.parents for item in items)
     reason = missing(crds) if ours and not (KIT and MIRRORS) else None
-    for item in ours:
-        item.add_marker(pytest.mark.timeout(seconds))
-        if reason is not None:
-            item.add_marker(pytest.mark.skip(reason=reason))
+    bound(items, folder, reason, seconds=seconds)
+
+
+def bound(items, folder: Path, reason, *, seconds):
+    """Bound the tests of a folder, or skip them for a reason."""
+    for item in items:
+        if folder in item.path.parents:
+            item.add_marker(pytest.mark.timeout(seconds))
+            if reason is not None:
+                item.add_marker(pytest.mark.skip(reason=reason))

@@ -8,16 +8,21 @@ from cluster.guided import MISSING, reach_cluster
 from cluster.world import world
 
 
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory):
-    """The world in the folder CLUSTER_TEST_OUT, or in a new one; on the kit's cluster, if there is one."""
+def take_folder(tmp_path_factory):
+    """The folder CLUSTER_TEST_OUT, or a new one; the kit's cluster is found, if there is one."""
     if MISSING is None:
         reach_cluster()
     given = os.environ.get("CLUSTER_TEST_OUT")
     folder = Path(given).resolve() if given else tmp_path_factory.mktemp("cluster")
     folder.mkdir(parents=True, exist_ok=True)
     print(f"\nwhat is seen goes to {folder}")
-    with world(folder) as made:
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """The world in the folder CLUSTER_TEST_OUT, or in a new one; on the kit's cluster, if there is one."""
+    with world(take_folder(tmp_path_factory)) as made:
         yield made
         made.keep()
 

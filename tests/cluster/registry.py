@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from cluster.git_server import read_body
+
 HOST = "registry.acme.test"
 ADDRESS = "127.0.0.9"
 """Where HOST is found on this machine."""
@@ -40,7 +42,7 @@ def serving_registry(user, password):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            body = self.read_body()
+            body = read_body(self)
             if self.headers.get("Authorization") != wanted:
                 refused.append(self.path)
                 self.send_response(401)
@@ -66,16 +68,6 @@ def serving_registry(user, password):
             connection.close()
 
         do_HEAD = do_POST = do_PUT = do_PATCH = do_GET
-
-        def read_body(self):
-            if self.headers.get("Transfer-Encoding") != "chunked":
-                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            parts = []
-            while size := int(self.rfile.readline(), 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(parts)
 
         def log_message(self, *args):
             pass

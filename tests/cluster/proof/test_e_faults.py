@@ -47,11 +47,7 @@ def test_8_the_loop_outlives_what_is_killed(it):
 
     status = it.ended(run)
     assert status["phase"] == "Succeeded", status.get("message")
-    tries = [
-        node
-        for node in status["nodes"].values()
-        if node["type"] == "Pod" and node["templateName"] == "train"
-    ]
+    tries = list_tries(status)
     it.say(f"{len(tries)} tries of 2 trials: {[node.get('message', '') for node in tries]}")
     assert len(tries) == 3, "the trial that was killed ran again, the other did not"
     assert it.runs() - set(it.known("runs_before")) == {run}, "no second run, although alarms go on"
@@ -65,6 +61,15 @@ def test_8_no_acknowledged_event_is_lost(it):
         "the logger has posted everything", lambda: steady(it, first, since), timeout=180, every=3
     )
     count_events(it, first, since)
+
+
+def list_tries(status):
+    """The pods of a run's trials, also of those that were killed."""
+    return [
+        node
+        for node in status["nodes"].values()
+        if node["type"] == "Pod" and node["templateName"] == "train"
+    ]
 
 
 def count_events(it, first, since):

@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 from cluster.bootstrap.test_a_guide import is_promoted
 from cluster.guide import Terminal, read_blocks
-from cluster.guided import _adapt, wipe_cluster
+from cluster.guided import adapt, make_environment, wipe_cluster
 from cluster.registry import let_node_pull, pull_secret, serving_registry
 from cluster.wheel.fleet import LOOP, PASSWORD, USER
 from cluster.world import BACKEND, ROOT, SPEC, N
-from uv import find_uv_bin
 
 BEFORE = os.environ.get("CLUSTER_TEST_BEFORE")
 AFTER = Path(os.environ.get("CLUSTER_TEST_AFTER", ROOT / ".venv")) / "bin"
@@ -40,23 +39,8 @@ def open_shell(it, program):
     """A person's shell, with the driftloop of an environment."""
     home = it.folder / "home"
     home.mkdir(exist_ok=True)
-    password = it.passwords["bot"]
-    who = ("AUTHOR", "COMMITTER")
-    environment = {
-        "HOME": str(home),
-        "GIT_URL": it.url,
-        "GIT_USERNAME": "bot",
-        "GIT_PASSWORD": password,
-        "DRIFTLOOP_GIT_USERNAME": "bot",
-        "DRIFTLOOP_GIT_PASSWORD": password,
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"url.{it.url.replace('://', f'://bot:{password}@')}.insteadOf",
-        "GIT_CONFIG_VALUE_0": it.url,
-        **{f"GIT_{each}_NAME": "person" for each in who},
-        **{f"GIT_{each}_EMAIL": "person@cluster.test" for each in who},
-        "PATH": f"{program}:{Path(find_uv_bin()).parent}:{os.environ['PATH']}",
-    }
-    return Terminal(home, environment)
+    own = {"DRIFTLOOP_GIT_USERNAME": "bot", "DRIFTLOOP_GIT_PASSWORD": it.passwords["bot"]}
+    return Terminal(home, make_environment(it, home, program) | own)
 
 
 def test_the_older_version_runs_by_its_own_guide(it):
@@ -75,7 +59,7 @@ def test_the_older_version_runs_by_its_own_guide(it):
     spec.write_text(text)
     cwd = checkout
     for block in read_blocks((checkout / "docs" / "guides" / "cluster.md").read_text()):
-        shell.run(_adapt(block.commands), cwd=cwd)
+        shell.run(adapt(block.commands), cwd=cwd)
         it.say(f"{block.step}. {block.title}")
         cwd = None
     it.remember(first=it.release()["production"]["id"])

@@ -1,12 +1,12 @@
 """A person with the wheel, a registry that asks for a password, and a Flux repository laid out as `clusters/NAME`."""
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from cluster.guide import Terminal
+from cluster.guided import make_environment
 from cluster.registry import HOST
 from cluster.world import ROOT, World
 from uv import find_uv_bin
@@ -84,23 +84,12 @@ class Fleet(World):
 
     def _variables(self):
         """Of a person's shell: git's and the registry's credentials."""
-        password = self.passwords["bot"]
         (self.home / "registries.conf").write_text(REGISTRIES)
-        return {
-            "HOME": str(self.home),
-            "GIT_URL": self.url,
-            "GIT_USERNAME": "bot",
-            "GIT_PASSWORD": password,
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": f"url.{self.url.replace('://', f'://bot:{password}@')}.insteadOf",
-            "GIT_CONFIG_VALUE_0": self.url,
-            **{f"GIT_{who}_NAME": "person" for who in ("AUTHOR", "COMMITTER")},
-            **{f"GIT_{who}_EMAIL": "person@cluster.test" for who in ("AUTHOR", "COMMITTER")},
+        return make_environment(self, self.home, self.home / "venv" / "bin") | {
             "DRIFTLOOP_GIT_USERNAME": "bot",
-            "DRIFTLOOP_GIT_PASSWORD": password,
+            "DRIFTLOOP_GIT_PASSWORD": self.passwords["bot"],
             "CONTAINERS_REGISTRIES_CONF": str(self.home / "registries.conf"),
             "REGISTRY_AUTH_FILE": str(self.home / "auth.json"),
-            "PATH": f"{self.home / 'venv' / 'bin'}:{Path(find_uv_bin()).parent}:{os.environ['PATH']}",
         }
 
     def types(self, commands, *, cwd=None, timeout=1800):

@@ -12,6 +12,7 @@ from cluster.proof.test_e_faults import (
     count_events,
     kill_part,
     kill_training,
+    list_tries,
     steady,
     trial,
 )
@@ -35,11 +36,7 @@ def test_drift_starts_one_run_whatever_is_killed_while_it_trains(it):
         it.answered(24, timeout=400)
     status = it.ended(run, timeout=1500)
     assert status["phase"] == "Succeeded", status.get("message")
-    tries = [
-        node
-        for node in status["nodes"].values()
-        if node["type"] == "Pod" and node["templateName"] == "train"
-    ]
+    tries = list_tries(status)
     it.say(f"{len(tries)} tries of 1 trial: {[node.get('message', '') for node in tries]}")
     assert len(tries) == 2, "the trial that was killed ran again"
     assert it.runs() - set(it.known("runs_before")) == {run}, "no second run, although alarms go on"
