@@ -282,7 +282,7 @@ def test_which_alarms_count(monitors: str, on: str | None, expected: tuple[str, 
     retrain = f"  retrain: {{on: {on}}}\n" if on is not None else ""
     found = make_plan(load_spec(f"{MINIMAL}  monitors: {monitors}\n{retrain}", path="p.yaml"))
     assert found.retrain_on == expected
-    assert json.loads(found.policy)["on"] == list(expected)
+    assert json.loads(found.write_policy({}))["on"] == list(expected)
 
 
 def test_what_alarms_of_each_monitor_do() -> None:
@@ -295,7 +295,7 @@ def test_what_alarms_of_each_monitor_do() -> None:
         "drift": "retrain", "fares": "halt", "outlier": None, "rows": "alert", "speeds": "alert",
         "labels": "rollback",
     }  # fmt: skip
-    policy = RetrainPolicy.parse(plan.policy)
+    policy = RetrainPolicy.parse(plan.write_policy({}))
     assert (policy.on, policy.halt_on, policy.rollback_on) == (("drift",), ("fares",), ("labels",))
     assert policy.heeded == {"drift", "fares", "labels"}
     assert policy.count_of("fares") == AlarmCount(3, 5)
@@ -310,14 +310,14 @@ def test_the_policy_and_the_detectors_are_what_the_services_read() -> None:
         " leastNewRows: 500}\n"
     )
     found = make_plan(load_spec(text, path="p.yaml"))
-    policy = json.loads(found.policy)
+    policy = json.loads(found.write_policy({}))
     assert policy == {
         "consecutive": 3, "cooldown": 90.0, "whileRunning": "remember", "budget": 2, "on": ["drift"],
         "hold": 90.0, "haltAfter": 3,
         "quietHours": {"during": ["sat-sun", "22:00-06:00"], "timezone": "Europe/Berlin"},
         "leastNewRows": 500,
     }  # fmt: skip
-    assert RetrainPolicy.parse(found.policy) == found.retrain_policy
+    assert RetrainPolicy.parse(found.write_policy({})) == found.retrain_policy
     assert RetrainPolicy(
         consecutive=policy["consecutive"],
         cooldown=policy["cooldown"],

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from driftloop.operations.commits.impact import (
@@ -55,19 +56,7 @@ def build_document(
     return {
         "pipeline": pipeline,
         "settings": [{"path": s.path, "old": s.old, "new": s.new} for s in impact.settings],
-        **(
-            {
-                "patches": [
-                    {
-                        **{"kind": p.kind, "namespace": p.namespace, "name": p.name},
-                        **{"path": p.path, "old": p.old, "new": p.new},
-                    }
-                    for p in impact.patches
-                ]
-            }
-            if impact.patches
-            else {}
-        ),
+        **({"patches": [asdict(p) for p in impact.patches]} if impact.patches else {}),
         "effects": list(impact.effects),
         "resources": [
             {"change": r.change, "kind": r.kind, "namespace": r.namespace, "name": r.name}

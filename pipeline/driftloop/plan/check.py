@@ -442,7 +442,7 @@ def _check_monitors(pipeline: Pipeline) -> Iterator[SpecFinding]:
 def _list_private_slices(capture: Capture | None, detector: Detector) -> tuple[str, ...]:
     if capture is None or not isinstance(detector, Quality):
         return ()
-    return tuple(name for name in detector.slice_columns if name in (*capture.drop, *capture.hash))
+    return tuple(name for name in detector.slice_columns if name in capture.private)
 
 
 def _list_features(data: Data) -> tuple[str, ...]:

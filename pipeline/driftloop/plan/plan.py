@@ -3,7 +3,7 @@ into trials."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal, assert_never
 
@@ -21,6 +21,7 @@ from driftloop.contract.handovers import (
     RetrainPolicy,
     write_gates,
 )
+from driftloop.contract.lacks import Lack
 from driftloop.contract.layout import CLUSTER
 from driftloop.contract.limits import DATA_LIMIT
 from driftloop.contract.names import Names
@@ -318,10 +319,10 @@ class Plan:
             least_new_rows=retrain.least_new_rows,
         )
 
-    @property
-    def policy(self) -> str:
-        """The retrain policy as JSON; times in seconds."""
-        return json.dumps(to_json(self.retrain_policy))
+    def write_policy(self, unfitted: Mapping[str, Lack]) -> str:
+        """Return the retrain policy as JSON, times in seconds, with the monitors that production's detectors were not
+        fitted for."""
+        return json.dumps(to_json(replace(self.retrain_policy, unfitted=unfitted or None)))
 
     @property
     def takes_mixed(self) -> bool:
@@ -513,7 +514,7 @@ def _plan_monitors(pipeline: Pipeline, images: Mapping[str, str]) -> tuple[Monit
     """The monitors by name: their order in the spec makes no difference."""
     effects, rates = choose_effects(pipeline.spec), share_false_alarms(pipeline.spec)
     capture = pipeline.spec.capture
-    private = () if capture is None else tuple(sorted({*capture.drop, *capture.hash}))
+    private = () if capture is None else tuple(sorted(capture.private))
     return tuple(
         Monitor(
             name,

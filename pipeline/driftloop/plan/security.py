@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.plan.backends import PodStandard, backend_limits
+from driftloop.plan.environments import Place
 from driftloop.plan.findings import SpecFinding, format_location, format_names
 from driftloop.spec import Pipeline
 from driftloop.spec.detector import UserFunction
@@ -17,7 +18,6 @@ CAPABILITIES: Mapping[PodStandard, tuple[str, ...]] = {
     ),
 }
 """Capabilities that a standard lets a container add."""
-Place = tuple[str | int, ...]
 
 
 def check_security(pipeline: Pipeline) -> Iterator[SpecFinding]:

@@ -358,7 +358,8 @@ def split_move(before: Release, after: Release) -> tuple[Release, ...]:
     """
     if after == before:
         return ()
-    if after.candidate != before.candidate is not None and after.production != before.production:
+    ended = before.candidate is not None and after.candidate != before.candidate
+    if ended and after.production != before.production:
         return (reject_candidate(before), after)
     return (after,)
 

@@ -1,6 +1,5 @@
 """The patches of a spec in the kustomization.yaml of each folder, and a tree as it is after its patches."""
 
-import copy
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,16 +82,19 @@ def write_patches(
     patches: Sequence[Patch], objects: Sequence[Object]
 ) -> tuple[kustomize.KustomizePatch, ...] | None:
     """Return the patches of one folder's objects, as kustomize reads them; None when there are none."""
-    fitting = [patch for patch in patches if any(map(read_patch(patch).fits, objects))]
-    return tuple(_write_patch(patch, objects) for patch in fitting) or None
+    written = []
+    for patch in patches:
+        first = next(filter(read_patch(patch).fits, objects), None)
+        if first is not None:
+            written.append(_write_patch(patch, first["apiVersion"]))
+    return tuple(written) or None
 
 
-def _write_patch(patch: Patch, objects: Sequence[Object]) -> kustomize.KustomizePatch:
+def _write_patch(patch: Patch, version: str) -> kustomize.KustomizePatch:
     target = patch.target
     labels = ",".join(f"{name}={value}" for name, value in target.labels.items())
     content: Any = [operation.dump() for operation in patch.operations]
     if patch.merge is not None:
-        version = next(each for each in objects if read_patch(patch).fits(each))["apiVersion"]
         metadata = {"name": _ANY, **(patch.merge.get("metadata") or {})}
         content = (
             {"apiVersion": version, "kind": target.kind}
@@ -102,11 +104,16 @@ def _write_patch(patch: Patch, objects: Sequence[Object]) -> kustomize.Kustomize
     return kustomize.KustomizePatch(
         target=kustomize.PatchTarget(
             kind=target.kind,
-            name=None if target.name is None else re.escape(target.name).replace(r"\-", "-"),
+            name=None if target.name is None else _escape_name(target.name),
             label_selector=labels or None,
         ),
         patch=dump_yaml(content),
     )
+
+
+def _escape_name(name: str) -> str:
+    """Return the regular expression that kustomize takes for this name alone."""
+    return re.escape(name).replace(r"\-", "-")
 
 
 def read_kustomization(content: Mapping[str, Any], place: str) -> tuple[ObjectPatch, ...]:
@@ -138,9 +145,7 @@ def _read_entry(entry: Any, place: str) -> ObjectPatch:
             f"{place}: `{unknown[0] if unknown else 'target'}` is not supported by the local runtime",
             hint="a target has `kind`, `name` and `labelSelector`",
         )
-    if re.escape(plain).replace(r"\-", "-") != name or any(
-        not mark or "!" in key for key, mark, _ in pairs
-    ):
+    if _escape_name(plain) != name or any(not mark or "!" in key for key, mark, _ in pairs):
         raise RenderError(
             f"{place}: target `{name or selector}` is not supported by the local runtime",
             hint="a name is one name, and labels are `NAME=VALUE`",
@@ -186,7 +191,7 @@ def patch_tree(files: Mapping[str, str]) -> PatchedTree:
             if member in (SPEC, RELEASE) or here not in files:
                 continue
             before = load_documents(files[here], here, error=RenderError)
-            after = [apply_all(copy.deepcopy(document), patches) for document in before]
+            after = [apply_all(document, patches) for document in before]
             if before != after:
                 header = files[here].partition("\n")[0] if files[here].startswith("#") else ""
                 changed[here] = f"{header}\n" + "---\n".join(map(dump_yaml, after))

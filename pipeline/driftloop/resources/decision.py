@@ -1,10 +1,6 @@
 """The service that decides to retrain, and the events it decides by."""
 
-import json
-from dataclasses import replace
-
 from driftloop.contract.accounts import NatsRole
-from driftloop.contract.documents import to_json
 from driftloop.contract.events import RUN_FINISHED, detector_type
 from driftloop.contract.names import SERVICE_PORT
 from driftloop.kube import apps, core, knative
@@ -38,7 +34,7 @@ def decision_deployment(plan: Plan, release: Release) -> apps.Deployment:
             ),
             *(
                 "--policy",
-                _write_policy(plan, release),
+                plan.write_policy(find_lacks(release.production, detector.digest_monitors(plan))),
                 "--webhook",
                 names.webhook_url,
                 "--broker",
@@ -63,12 +59,6 @@ def decision_deployment(plan: Plan, release: Release) -> apps.Deployment:
         resources=parts.small_resources("20m", "96Mi", limit="256Mi"),
         token=True,
     )
-
-
-def _write_policy(plan: Plan, release: Release) -> str:
-    """Return the policy as JSON, with the monitors that production's detectors were not fitted for."""
-    lacks = find_lacks(release.production, detector.digest_monitors(plan))
-    return json.dumps(to_json(replace(plan.retrain_policy, unfitted=lacks or None)))
 
 
 def _tracking_options(plan: Plan) -> tuple[str, ...]:

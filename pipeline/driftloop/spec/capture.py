@@ -6,21 +6,16 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from driftloop.contract.captures import EVERY
-from driftloop.spec.base import SpecModel
+from driftloop.spec.base import SpecModel, take_list
 from driftloop.spec.values import ColumnName, Memory, PositiveDuration, memory_bytes
 
 LONGEST = timedelta(hours=1)
 
 
-def _read_list(value: object) -> object:
-    """Return a list as the tuple that strict validation takes: what a validator has handled is no JSON any more."""
-    return tuple(value) if isinstance(value, list) else value
-
-
 CaptureColumns = Annotated[
     tuple[ColumnName, ...],
     Field(max_length=200),
-    BeforeValidator(_read_list, json_schema_input_type=tuple[ColumnName, ...]),
+    BeforeValidator(take_list, json_schema_input_type=tuple[ColumnName, ...]),
 ]
 """Columns of requests and answers."""
 
@@ -46,6 +41,11 @@ class Capture(SpecModel):
     def most_bytes(self) -> int | None:
         """Size of all files in bytes; None for any size."""
         return None if self.most is None else memory_bytes(self.most)
+
+    @property
+    def private(self) -> frozenset[str]:
+        """Columns whose values nobody is to see."""
+        return frozenset({*self.drop, *self.hash})
 
     @model_validator(mode="after")
     def _check_capture(self) -> Self:

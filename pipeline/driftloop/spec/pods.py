@@ -83,21 +83,14 @@ class SecuredPodSettings(PodSettings):
     """Users, groups and rights of the role's pods."""
 
 
-class OwnPodSettings(AccountedPodSettings):
+class OwnPodSettings(SecuredPodSettings, AccountedPodSettings):
     """Placement, marks and rights of a role's pods, and their ServiceAccount. What is given here is put over
     `spec.pods`: maps key by key, all else as a whole."""
-
-    security: SecuritySettings = NO_SECURITY
-    """Users, groups and rights of the role's pods."""
 
 
 def find_security(settings: PodSettings) -> SecuritySettings:
     """Return what settings of pods say of users and rights; of all pods of a pipeline nothing."""
-    match settings:
-        case SecuredPodSettings() | OwnPodSettings():
-            return settings.security
-        case _:
-            return NO_SECURITY
+    return settings.security if isinstance(settings, SecuredPodSettings) else NO_SECURITY
 
 
 NO_SETTINGS = PodSettings()

@@ -56,7 +56,7 @@ def list_private(spec: Spec) -> frozenset[str]:
     """Return the columns whose values nobody is to see: `capture` drops or hashes them, or detectors
     don't get them."""
     ignored = {name for name, use in spec.data.columns.items() if use == "ignore"}
-    captured = (*spec.capture.drop, *spec.capture.hash) if spec.capture is not None else ()
+    captured = spec.capture.private if spec.capture is not None else ()
     return frozenset({*ignored, *captured})
 
 

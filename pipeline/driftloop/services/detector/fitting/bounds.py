@@ -116,6 +116,7 @@ class _Trials:
 
     def __init__(self, artifact: DetectorArtifact, fit: Fit) -> None:
         self._reference, self._ordered, self._fit = artifact.reference, artifact.ordered, fit
+        self._rows = artifact.reference if artifact.ordered is None else artifact.ordered
         config, self._columns = artifact.config, artifact.profile.columns
         self.size = min(config.window, len(self._reference) // 2)
         self.fitted = min(max(FITTED, 2 * self.size), len(self._reference) - self.size)
@@ -129,8 +130,7 @@ class _Trials:
     @property
     def apart(self) -> int:
         """Windows without rows in common that there are."""
-        rows = self._reference if self._ordered is None else self._ordered
-        return len(rows) // self.size if self.size > 1 else 0
+        return len(self._rows) // self.size if self.size > 1 else 0
 
     def judge_drawn(self) -> Iterator[float]:
         """Yield how far windows of random rows are."""
@@ -141,25 +141,19 @@ class _Trials:
 
     def judge_blocks(self) -> Iterator[float]:
         """Yield how far windows of rows as they lie are; half of one may be that of another."""
-        rows = self._ordered
-        if rows is None or self.size < 2 or len(rows) // self.size < FEWEST_BLOCKS:
+        if self._ordered is None or self.apart < FEWEST_BLOCKS:
             return
-        count = min(self._most, 2 * (len(rows) // self.size) - 1)
-        for start in np.linspace(0, len(rows) - self.size, count).astype(int):
-            others = np.delete(np.arange(len(rows)), slice(start, start + self.size))
-            chosen = self._random.choice(others, min(self.fitted, len(others)), replace=False)
-            yield from self._judge(rows[start : start + self.size], rows[np.sort(chosen)])
+        count = min(self._most, 2 * self.apart - 1)
+        for start in np.linspace(0, len(self._rows) - self.size, count).astype(int):
+            yield from self._judge_inside(np.arange(start, start + self.size))
 
     def judge_apart(self, count: int, *, ordered: bool) -> Iterator[float]:
         """Yield how far so many windows without rows in common are: as they lie where their order says something, else of
         random rows."""
-        rows = self._reference if self._ordered is None else self._ordered
-        places = np.arange(len(rows)) if ordered else self._random.permutation(len(rows))
+        every = len(self._rows)
+        places = np.arange(every) if ordered else self._random.permutation(every)
         for number in np.linspace(0, self.apart - 1, count).astype(int).tolist():
-            inside = places[number * self.size : (number + 1) * self.size]
-            others = np.delete(np.arange(len(rows)), inside)
-            chosen = self._random.choice(others, min(self.fitted, len(others)), replace=False)
-            yield from self._judge(rows[inside], rows[np.sort(chosen)])
+            yield from self._judge_inside(places[number * self.size : (number + 1) * self.size])
 
     def judge_changed(self) -> Iterator[float]:
         """Yield how far a window is of which each value is beyond those of all rows."""
@@ -168,6 +162,12 @@ class _Trials:
         yield from self._judge(
             np.tile(np.array(changed), (self.size, 1)), self._reference[-self.fitted :]
         )
+
+    def _judge_inside(self, places: np.ndarray) -> Iterator[float]:
+        """Yield how far the window of the rows at these places is, by a detector of other ones."""
+        others = np.delete(np.arange(len(self._rows)), places)
+        chosen = self._random.choice(others, min(self.fitted, len(others)), replace=False)
+        yield from self._judge(self._rows[places], self._rows[np.sort(chosen)])
 
     def _judge(self, window: Rows, others: Rows) -> Iterator[float]:
         verdict = self._fit(others).score_window(window)
