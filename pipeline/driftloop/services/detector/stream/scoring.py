@@ -152,7 +152,7 @@ class WindowScorer:
         self._keep_pace(TrafficPace.read(verdict.details))
         await self._room.add_scored(verdict.first, verdict.last, age=_measure_age(verdict))
         await self._unjudged.recall_rejected(self._js, verdict.time)
-        await self._recall_windows()
+        await self._recall_windows(last.seq or 0)
         self._restart_labels(verdict.last, read_counts(verdict.details) or LabelCounts())
         return VerdictCursor(verdict.window, verdict.first, verdict.last, last.seq or 0)
 
@@ -164,8 +164,8 @@ class WindowScorer:
         self._pace = pace
         self.open.show_pace(pace.rate)
 
-    async def _recall_windows(self) -> None:
-        """Let the judge know the last stored verdicts."""
+    async def _recall_windows(self, sequence: int) -> None:
+        """Let the judge know the last stored verdicts, up to the one of a sequence; StoreError when that can't be read."""
         last: deque[WindowRecord] = deque(maxlen=self._judge.remembers)
         if not self._judge.remembers:
             return
@@ -174,9 +174,12 @@ class WindowScorer:
         async with aclosing(reader.read_events(0)) as reads:
             async for read in reads:
                 if isinstance(read, CaughtUp):
-                    break
+                    # a server that was killed may count what is pending before it has found it again
+                    raise StoreError(
+                        f"verdict {sequence} of {self._names.verdicts} is stored and was not delivered"
+                    )
                 last.append(WindowRecord.read(parse_json(read.message.data, label=label)))
-                if not read.where.pending:
+                if read.where.stream >= sequence:
                     break
         known = self._judge.recall_windows(last)
         log.info("%d of the last %d windows are judged together with the next", known, len(last))
