@@ -195,6 +195,25 @@ def test_two_writers_race_twenty_times_each_and_lose_nothing(remote, tmp_path, g
         ]
 
 
+def test_a_branch_that_another_writer_makes_meanwhile_is_there(remote, tmp_path, monkeypatch):
+    theirs = Repository(f"file://{remote}", guard=refuse_harm, workdir=tmp_path / "theirs")
+    ours = Repository(f"file://{remote}", guard=refuse_harm, workdir=tmp_path / "ours")
+    run = ours._run
+    asked = []
+
+    def lose(command, *arguments, **options):
+        done = run(command, *arguments, **options)
+        if command == "fetch" and "fetch" not in asked:
+            theirs.change(lambda tree: put("theirs", "1"))
+        asked.append(command)
+        return done
+
+    monkeypatch.setattr(ours, "_run", lose)
+    assert ours.change(lambda tree: put("ours", tree.get("theirs", "0"))) is not None
+    assert asked.count("fetch") >= 2
+    assert dict(ours.tree(ours.tip())) == {"theirs": "1", "ours": "1"}
+
+
 def test_a_writer_killed_between_commit_and_push_leaves_no_trace(remote, tmp_path, git):
     real = subprocess.run(
         ["which", "git"], check=True, capture_output=True, text=True

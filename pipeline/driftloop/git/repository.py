@@ -404,6 +404,9 @@ class Repository:
             line.rpartition("refs/heads/")[2]
             for line in self._remote("ls-remote", "--heads").splitlines()
         ]
+        if self.branch in others:
+            # another writer has made it since
+            return self._fetch()
         if others:
             raise GitError(
                 f"{self.url} has no branch `{self.branch}`, it has: {', '.join(others[:10])}",
