@@ -13,7 +13,7 @@ from driftloop.contract.handovers import DetectorKind, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.services.detector.detectors import WindowVerdict, fit_detector
 from driftloop.services.detector.errors import FitError
-from driftloop.services.detector.fitting.artifact import DetectorArtifact
+from driftloop.services.detector.fitting.artifact import DetectorArtifact, load_artifact
 from driftloop.services.detector.fitting.selftest import SelfTest, examine_fit
 
 Rows = NDArray[np.float64]
@@ -153,4 +153,21 @@ def test_the_fit_prints_what_it_saw(tmp_path: Path) -> None:
     assert third.startswith("self-test: alarms when ")
     assert fourth.startswith(
         "lasting changes: up to 16 windows (3200 rows) are judged together: a Kolmogorov distance of 0."
+    )
+
+
+def test_windows_in_order_that_alarm_are_told_by_the_detector_too(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    text = "".join(f"{delay:.3f},{random.normal():.3f},0\n" for delay in np.linspace(0, 9, 800))
+    (tmp_path / "a.csv").write_text(f"delay,wind,y\n{text}")
+    out = tmp_path / "o"
+    arguments = ("--reference", str(tmp_path), "--out", str(out))
+    detector = '{"kind": "tabular", "window": 100}'
+    done = run(Path(sys.executable), "fit", "--detector", detector, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "warning: 8 of 8 windows of rows as they lie in the files alarm" in done.stdout
+    calibration = load_artifact(out).calibration
+    assert calibration is not None
+    assert calibration.summary.endswith(
+        "; 8 of 8 windows of training rows in their order alarm, and so will traffic in such an order"
     )

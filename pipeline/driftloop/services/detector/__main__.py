@@ -138,6 +138,10 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     tested = examine_fit(
         fit, lambda rows: fit_detector(judged, rows, fit.profile, program, calibration)
     )
+    if calibration is not None and tested.ordered is not None and tested.ordered.failed:
+        trial = tested.ordered
+        calibration = replace(calibration, tried=trial.windows, alarmed=trial.alarms)
+        fit = replace(fit, calibration=calibration)
     release = release_id(arguments.run) if arguments.run else None
     artifact.save_artifact(replace(fit, release=release), arguments.out)
     rows, width = fit.reference.shape

@@ -119,6 +119,23 @@ class Calibration:
         omits_none=True,
     )
     """Training rows with which the stated rate would be that."""
+    tried: int | None = document_key(
+        "tried",
+        "a number of windows, or null",
+        lambda v: v is None or (isinstance(v, int) and v > 0),
+        default=None,
+        omits_none=True,
+    )
+    """Windows of the training data in its own order that the fit judged; None: of those that alarm, no more than
+    chance explains."""
+    alarmed: int | None = document_key(
+        "alarmed",
+        "a number of windows, or null",
+        lambda v: v is None or (isinstance(v, int) and v > 0),
+        default=None,
+        omits_none=True,
+    )
+    """Those of them that alarm."""
 
     @classmethod
     def read(cls, document: object) -> "Calibration":
@@ -162,6 +179,15 @@ class Calibration:
     @property
     def summary(self) -> str:
         """Summary of the calibration in a few words."""
+        if self.alarmed is None:
+            return self._learnt
+        return (
+            f"{self._learnt}; {self.alarmed} of {self.tried} windows of training rows in their order alarm, and so "
+            "will traffic in such an order"
+        )
+
+    @property
+    def _learnt(self) -> str:
         if not self.longest:
             return "too few training rows to learn from their order"
         if not self.usable:
