@@ -3,6 +3,8 @@
 import pytest
 
 from driftloop.cli.status import _format_release, _format_replacement, _format_status
+from driftloop.errors import LocalError
+from driftloop.operations.watching.narrowing import narrow_status
 from driftloop.operations.watching.status import PlatformStatus, ReleaseStatus, VerdictStatus
 
 
@@ -120,3 +122,36 @@ def test_an_open_window_is_shown_with_what_it_waits_for() -> None:
         "window   n/flights/drift: window 8 of r1 is open, 37 of 500 rows since 2026-01-31T09:30:00Z; "
         "was due at 2026-01-31T15:30:00Z, and closes when it has 100"
     )
+
+
+def test_a_status_of_one_pipeline_has_nothing_of_another_whose_name_begins_alike() -> None:
+    names = ("shoes", "shoes-eu")
+    release = {"phase": "stable", "production": "r1", "candidate": None, "weights": {}}
+    verdict = {"release": "r1", "window": 3, "alarm": False, "score": 4.5, "threshold": 2.0}
+    run = {"name": "x-1", "phase": "Running"}
+    process = {"pid": 1, "phase": "ready", "uptime": 1.0, "restarts": 0, "memory": 1.0}
+    status = PlatformStatus.from_json(
+        {
+            **dict.fromkeys(("pid", "uptime", "gateway", "tip", "applied", "refused", "stuck")),
+            "state": "here", "waiting": ["n/shoes-eu: waits"], "memory": None,
+            "releases": dict.fromkeys(names, release),
+            "verdicts": {f"n/{name}/drift": verdict for name in names},
+            "decisions": {f"n.{name}": "idle" for name in names},
+            "loops": {f"n.{name}": f"waits for alarms of {name}" for name in names},
+            "runs": {f"n/{name}-train": run for name in names},
+            "processes": [
+                {**process, "name": name}
+                for name in ("nats", *(f"n/{each}-decision" for each in names))
+            ],
+        }
+    )  # fmt: skip
+    for name in names:
+        own = narrow_status(status, name)
+        assert list(own.releases) == [name]
+        assert list(own.verdicts) == [f"n/{name}/drift"]
+        assert (list(own.decisions), list(own.loops)) == ([f"n.{name}"],) * 2
+        assert list(own.runs) == [f"n/{name}-train"]
+        assert [each.name for each in own.processes] == [f"n/{name}-decision"]
+        assert own.waiting == status.waiting
+    with pytest.raises(LocalError, match="here has no pipeline `shoe`, it has: shoes, shoes-eu"):
+        narrow_status(status, "shoe")

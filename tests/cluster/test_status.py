@@ -670,6 +670,19 @@ def test_the_command(kubeconfig):
     assert json.loads(found.stdout)["applied"] == COMMIT
 
 
+def test_the_command_of_one_pipeline(kubeconfig):
+    asked = ["status", "--cluster", "--kubeconfig", str(kubeconfig)]
+    every = json.loads(CliRunner().invoke(root, [*asked, "--output", "json"]).stdout)
+    own = json.loads(CliRunner().invoke(root, [*asked, "digits", "--output", "json"]).stdout)
+    for document in (every, own):
+        for process in document["processes"]:
+            process.pop("uptime")
+    assert own == every
+    other = CliRunner().invoke(root, [*asked, "digit"])
+    assert other.exit_code == 1
+    assert "has no pipeline `digit`, it has: digits" in str(other.exception)
+
+
 def held(name, pipeline):
     """A Workflow that waits for a person."""
     given = {"run": name, "asks": "it becomes production", "approvers": "[]"}

@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 
 from driftloop.cli import options, terminal, watching
+from driftloop.cli.completing import complete_pipeline
 from driftloop.contract.verdicts import describe_unjudged
 from driftloop.local.ground.sentences import describe_step, drop_alarm_ids
 from driftloop.operations.ground.place import StateChoice
+from driftloop.operations.watching.narrowing import narrow_status
 from driftloop.operations.watching.status import (
     PlatformStatus,
     ReleaseStatus,
@@ -25,12 +27,13 @@ from driftloop.text.words import count_noun
 EXAMPLES = """\b
 Examples:
   driftloop status
-  driftloop status --watch
+  driftloop status digits --watch
   driftloop status --output json
   driftloop status --cluster --context staging -n digits"""
 
 
 @click.command(epilog=EXAMPLES)
+@click.argument("name", required=False, shell_complete=complete_pipeline)
 @options.state
 @click.option("--cluster", is_flag=True, help="Show a cluster instead of a state folder.")
 @options.kubeconfig
@@ -42,6 +45,7 @@ Examples:
 @options.output
 def command(
     *,
+    name: str | None,
     state: StateChoice,
     cluster: bool,
     kubeconfig: Path | None,
@@ -49,8 +53,8 @@ def command(
     namespaces: tuple[str, ...],
     output: str,
 ) -> None:
-    """Show what runs from a state folder, or with --cluster in a cluster. Exit code 1 when
-    nothing runs.
+    """Show what runs from a state folder, or with --cluster in a cluster; with NAME that pipeline's
+    part alone. Exit code 1 when nothing runs.
 
     A cluster is only read, through its API server; what can't be read is listed as unknown.
     """
@@ -60,6 +64,8 @@ def command(
         raise click.UsageError("--kubeconfig, --context and --namespace need --cluster")
     else:
         status = read_local_status(state.ensure_exists())
+    if name is not None:
+        status = narrow_status(status, name)
     if output != "text":
         options.print_document(status.document, output, indent=1)
     else:
