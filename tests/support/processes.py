@@ -79,9 +79,10 @@ class Process:
         """kill -9, and wait until it is gone."""
         self._end(signal.SIGKILL)
 
-    def stop(self) -> None:
-        """SIGTERM, and wait until it is gone."""
+    def stop(self) -> int | None:
+        """SIGTERM, and wait until it is gone; its exit code, None when it never ran."""
         self._end(signal.SIGTERM)
+        return self._child.returncode if self._child is not None else None
 
     def _end(self, number: int) -> None:
         if self._child is not None and self._child.poll() is None:

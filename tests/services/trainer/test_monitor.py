@@ -75,6 +75,12 @@ def judge(program: Process, window: bytes, reference: bytes = fares(1.0, 2.0, 3.
     return answer if status == 200 else answer["failure"]
 
 
+def test_the_program_ends_well_when_it_is_told_to(serve: Serve) -> None:
+    program = serve(functions.FARES, fit="watch:learn")
+    assert judge(program, fares(1.0, 3.0))["alarm"] is False
+    assert program.stop() == 0
+
+
 def test_a_function_judges_by_what_its_fit_returned(serve: Serve) -> None:
     program = serve(functions.FARES, fit="watch:learn")
     quiet = judge(program, fares(1.0, 3.0))

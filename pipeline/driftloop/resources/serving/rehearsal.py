@@ -14,9 +14,11 @@ from driftloop.resources.serving import servers
 VOLUME = "rehearsal"
 _SERVE = (
     f'for file in {servers.MODEL_URI}/*; do [ -e "$file" ] || exit 0; done; '
-    f'"$@" > "$0/{REHEARSED_LOG}" 2>&1; echo $? > "$0/{REHEARSED_EXIT}"'
+    "trap 'kill $server; exit 0' TERM; "
+    f'"$@" > "$0/{REHEARSED_LOG}" 2>&1 & server=$!; wait $server; echo $? > "$0/{REHEARSED_EXIT}"'
 )
-"""Without a model, as for production before the first release, there is nothing to serve."""
+"""Without a model, as for production before the first release, there is nothing to serve. Argo ends a server that
+stands beside a step, and a pod with one that does not exit with 0 then has failed for Kubernetes."""
 
 
 def rehearsed_servers(plan: Plan) -> tuple[core.Container, ...]:

@@ -51,7 +51,8 @@ def serve_function(task: TrainerMonitor) -> None:
         server = HTTPServer((HOST, task.port), _build_handler(worker))
     except OSError as error:
         raise TrainerError(f"port `{task.port}` can't be used: {error.strerror}") from error
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # beside a step of Argo another exit code makes the pod a failed one for Kubernetes
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     print(f"{settings.run}: ready on port {task.port}", flush=True)
     try:
         server.serve_forever()
