@@ -33,6 +33,15 @@ def test_a_pipeline_without_a_release_says_what_makes_one() -> None:
     )
 
 
+def test_a_rollout_says_what_its_stage_waits_for() -> None:
+    waits = "20 of 500 requests; 61 of 600 s"
+    release = ReleaseStatus("shadow", "r1", "r2", {"r1": 100}, measured="20 requests", waits=waits)
+    assert _format_release("delays", release) == (
+        "release  delays: shadow; production r1; candidate r2; weights r1 100%; measured 20 requests; "
+        "shadow waits: 20 of 500 requests, 61 of 600 s"
+    )
+
+
 @pytest.mark.parametrize(
     ("production", "reference", "reason"),
     [

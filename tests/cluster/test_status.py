@@ -6,6 +6,7 @@ import re
 import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlencode
 
 import pytest
 import yaml
@@ -18,6 +19,8 @@ from driftloop.contract.inboxes import InboxStatus
 from driftloop.contract.integrity import describe_mismatch
 from driftloop.contract.names import Names
 from driftloop.local.up.supervisor import Supervisor
+from driftloop.release.judgement import Answers as Answered
+from driftloop.release.judgement import Measured, StageTraffic
 from driftloop.retrain.state import RetrainState
 from tests.golden.trees import UNLISTED, documents, release_text, tree
 
@@ -257,6 +260,25 @@ def test_a_release_is_read_from_what_routes_the_requests(golden):
         "candidate": (wanted["candidate"] or {}).get("id"),
         "weights": wanted["weights"],
     }
+
+
+def test_what_the_stage_of_a_rollout_waits_for_is_asked_of_its_analysis():
+    (name,) = overview(cluster("shadow"))["releases"]
+    release = yaml.safe_load(release_text("shadow"))["spec"]
+    pair = {side: release[side]["id"] for side in ("production", "candidate")}
+    answered = Answered(20, 0, {0.25: 20, float("inf"): 20})
+    last = Measured(61.0, answered, answered, asked=StageTraffic(500, 600.0, 500)).to_json()
+    judge = f"/api/v1/namespaces/{name}/services/{name}-judge:8080/proxy/judgement"
+    paths = cluster("shadow", **{f"{judge}?{urlencode(pair)}": {"now": 1.0, "last": last}})
+    found = overview(paths)
+    waits = "20 of 500 requests; 0 of 500 answers to compare; 61 of 600 s"
+    assert found["releases"][name]["waits"] == waits
+    assert found["releases"][name]["measured"] == "20 requests, error rate 0.00%, p99 248 ms"
+    why = f"/api/v1/namespaces/{name}/services/{name}-decision:8080/proxy/why"
+    said = status.explain_loop(Answers(paths | {why: json.dumps(WHY)}), Names(name, name))
+    assert said["rollout"] == f"shadow of {pair['candidate']} waits for more: {waits}"
+    broken = overview(cluster("shadow", **{f"{judge}?{urlencode(pair)}": {"now": 1.0, "last": {}}}))
+    assert "waits" not in broken["releases"][name]
 
 
 def test_what_production_lacks_of_its_monitors_is_told():
@@ -723,7 +745,7 @@ def test_why_shows_the_open_windows_of_a_cluster(kubeconfig):
         "closes, 3 are counted; an alarm of them counts by itself"
     )
     found = json.loads(CliRunner().invoke(root, [*asked, "--output", "json"]).stdout)
-    assert found == {**WHY, "windows": [window], "holds": []}
+    assert found == {**WHY, "windows": [window], "holds": [], "rollout": ""}
     gone = CliRunner().invoke(root, [*asked, "--namespace", "nowhere"])
     assert gone.exit_code == 1
     assert "Service nowhere/digits-decision does not exist" in str(gone.exception)

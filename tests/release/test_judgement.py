@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -16,9 +17,11 @@ from driftloop.release.judgement import (
     Limits,
     Measured,
     Pass,
+    StageTraffic,
     Wait,
     analyze_step,
     quantile,
+    read_last,
 )
 from driftloop.release.record import NumbersAlike, Recent, Rehearsed
 from tests.pipelines import version
@@ -308,6 +311,26 @@ def test_numbers_in_words():
 def test_measured_survives_json():
     seen = measured(candidate=answers(200, 2), joined=50, agreed=49)
     assert Measured.from_json(json.loads(json.dumps(seen.to_json()))) == seen
+    asked = replace(seen, asked=StageTraffic.of(SHADOW))
+    assert Measured.from_json(json.loads(json.dumps(asked.to_json()))) == asked
+
+
+@pytest.mark.parametrize(
+    ("seen", "limits", "waits"),
+    [
+        (measured(seconds=9.6, candidate=answers(20), joined=18), SHADOW,
+         "20 of 100 requests; 18 of 100 answers to compare; 10 of 30 s"),
+        (measured(seconds=9.6, candidate=answers(20), joined=18), CANARY, "20 of 100 requests; 10 of 30 s"),
+        (measured(candidate=answers(100), joined=100), SHADOW, ""),
+        (measured(candidate=answers(5)), Limits(), ""),
+    ],
+)  # fmt: skip
+def test_what_a_stage_waits_for_in_words(seen, limits, waits):
+    told = replace(seen, asked=StageTraffic.of(limits))
+    assert told.waits == waits
+    assert read_last(json.dumps({"now": 1.0, "last": told.to_json()})) == told
+    assert seen.waits == ""
+    assert read_last('{"now": 1.0, "last": null}') is None
 
 
 def test_no_requests_no_quantile():

@@ -465,6 +465,8 @@ def test_the_whole_walk_every_step_in_git(shadowed):
     asked = shadowed.around.questions[0]
     assert asked["host"] == f"digits-judge.{shadowed.namespace}.svc.cluster.local:8080"
     assert (asked["production"], asked["candidate"]) == (A, B)
+    asked = next(question for question in shadowed.around.questions if "since" in question)
+    assert (asked["requests"], asked["seconds"], asked["compared"]) == ("50", "1", "50")
     # started again, each finds its work done
     for to in ("10", "promote"):
         walk(shadowed, to)

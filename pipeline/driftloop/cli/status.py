@@ -149,6 +149,8 @@ def _format_release(name: str, release: ReleaseStatus) -> str:
         parts.append(f"weights {weights}")
     if release.measured:
         parts.append(f"measured {release.measured}")
+    if release.waits:
+        parts.append(f"{release.phase} waits: {release.waits.replace('; ', ', ')}")
     if release.unfitted:
         parts.append(f"{release.unfitted}; `driftloop trigger {name}` fits it anew")
     return f"release  {name}: {release.phase}; {'; '.join(parts)}"

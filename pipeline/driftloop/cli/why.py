@@ -15,6 +15,7 @@ from driftloop.operations.watching.why import (
     ask_cluster_why,
     ask_why,
     describe_holds,
+    describe_stage,
     describe_windows,
 )
 
@@ -59,6 +60,7 @@ def command(
                 answer,
                 windows=describe_windows(state.folder, name),
                 holds=describe_holds(state.folder, os.environ, decision.namespace, name),
+                rollout=describe_stage(state.folder, name) if answer.phase == "rolling-out" else "",
             )
     if output != "text":
         options.print_document(answer.to_json(), output)
@@ -66,6 +68,7 @@ def command(
     lines = (
         f"{name} is {answer.phase}: {drop_alarm_ids(answer.text)}",
         *answer.holds,
+        *((answer.rollout,) if answer.rollout else ()),
         *answer.windows,
     )
     click.echo("\n".join(lines))

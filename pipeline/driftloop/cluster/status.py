@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from driftloop.cluster.asking import ask_service, read_analysis
 from driftloop.cluster.following import read_applied
 from driftloop.cluster.pods import describe_unplaced, describe_unstarted, find_altered
 from driftloop.cluster.qualities import describe_quality
-from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
+from driftloop.cluster.reader import ClusterError, TextReader, items
 from driftloop.cluster.recorders import describe_recorder
 from driftloop.contract.approvals import describe_hold, list_holds
 from driftloop.contract.documents import DocumentError, parse_json, to_json
@@ -23,7 +24,6 @@ from driftloop.contract.names import (
     COMPONENT_LABEL,
     NAME_LABEL,
     OWN_SELECTOR,
-    SERVICE_PORT,
     WORKFLOW_LABEL,
     Names,
 )
@@ -32,6 +32,7 @@ from driftloop.contract.policies import describe_unfitted
 from driftloop.contract.times import format_time
 from driftloop.contract.windows import OpenWindow
 from driftloop.contract.workflow_steps import describe_steps, find_pipeline
+from driftloop.release.judgement import describe_rollout
 from driftloop.retrain.explanation import explain_state
 from driftloop.retrain.state import DecisionError, RetrainState
 
@@ -115,6 +116,9 @@ def overview(
         for key, read in _PARTS.items():
             with picture.part(f"{key} of {home}"):
                 document[key] |= read(picture, names)
+        with picture.part(f"what the rollout of {home} measured"):
+            release = document["releases"].get(names.pipeline, {})
+            release |= read_analysis(reader, names, release)
     for name, unfitted in picture.unfitted.items():
         if name in document["releases"]:
             document["releases"][name]["unfitted"] = unfitted
@@ -145,9 +149,10 @@ def list_releases(
 
 def explain_loop(reader: TextReader, names: Names) -> Json:
     """Return what the decision says that the loop waits for (its `GET /why`), `windows`, the open window of
-    each detector, `holds`, what waits for a person, and `unknown`. ClusterError when the decision can't be asked."""
+    each detector, `holds`, what waits for a person, `rollout`, what a stage waits for, and `unknown`. ClusterError
+    when the decision can't be asked."""
     picture = _Picture(reader, datetime.now(UTC))
-    text = _asked(picture, names, names.decision, "why")
+    text = ask_service(picture.reader, names, names.decision, "why")
     if text is None:
         raise ClusterError(f"Service {names.namespace}/{names.decision} does not exist")
     with picture.part(f"open windows of {names.namespace}/{names.pipeline}"):
@@ -161,8 +166,15 @@ def explain_loop(reader: TextReader, names: Names) -> Json:
             if find_pipeline(workflow) == names.pipeline
             for hold in list_holds(workflow)
         ]
+    rollout = ""
+    with picture.part(f"the rollout of {names.namespace}/{names.pipeline}"):
+        release = _releases(picture, names)[names.pipeline]
+        waits = read_analysis(reader, names, release).get("waits")
+        rollout = describe_rollout(release, waits) if waits else ""
     said: Json = parse_json(text, label="the decision's answer")
-    return said | {"windows": picture.windows, "holds": holds, "unknown": picture.unknown}
+    return said | {
+        "windows": picture.windows, "holds": holds, "rollout": rollout, "unknown": picture.unknown,
+    }  # fmt: skip
 
 
 def _gateway(picture: _Picture) -> str | None:
@@ -335,7 +347,7 @@ def _rank_run(run: Json) -> tuple[bool, str]:
 
 
 def _decisions(picture: _Picture, names: Names) -> Json:
-    text = _asked(picture, names, names.decision, "state")
+    text = ask_service(picture.reader, names, names.decision, "state")
     if text is None:
         picture.unknown.append(
             f"decision of {names.namespace}/{names.pipeline}: the Service does not exist"
@@ -358,7 +370,7 @@ def _decisions(picture: _Picture, names: Names) -> Json:
 
 def _read_tracking(picture: _Picture, names: Names, key: str) -> None:
     """Read how far a tracking server has been told; nothing for a pipeline that has none."""
-    text = _asked(picture, names, names.decision, "tracking")
+    text = ask_service(picture.reader, names, names.decision, "tracking")
     said = parse_json(text, label="the decision's answer") if text else None
     if said is not None:
         picture.tracking[key] = said
@@ -366,7 +378,7 @@ def _read_tracking(picture: _Picture, names: Names, key: str) -> None:
 
 def _read_inbox(picture: _Picture, names: Names, key: str) -> None:
     """Read which files of labels wait and were refused; nothing for a pipeline that reads none."""
-    text = _asked(picture, names, names.decision, "labels")
+    text = ask_service(picture.reader, names, names.decision, "labels")
     said = parse_json(text, label="the decision's answer") if text else None
     if said is not None:
         picture.inboxes[key] = said
@@ -390,7 +402,7 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
             continue
         with picture.part(f"verdict of {names.namespace}/{deployment['metadata']['name']}"):
             service = names.detector(component)
-            text = _asked(picture, names, service, "metrics") or ""
+            text = ask_service(picture.reader, names, service, "metrics") or ""
             samples = tuple(_samples(text))
             shown = _gauges(samples)
             key = f"{names.namespace}/{names.pipeline}/{component}"
@@ -424,7 +436,7 @@ def _describe_lasting(shown: Mapping[str, float]) -> str:
 
 def _read_window(picture: _Picture, names: Names, service: str) -> Json | None:
     """Return the window that a detector has open; None from one of an earlier version."""
-    text = _asked(picture, names, service, "window")
+    text = ask_service(picture.reader, names, service, "window")
     if text is None:
         return None
     try:
@@ -499,21 +511,6 @@ _PARTS: dict[str, Callable[[_Picture, Names], Json]] = {
     "decisions": _decisions,
     "verdicts": _verdicts,
 }
-
-
-def _asked(picture: _Picture, names: Names, service: str, path: str) -> str | None:
-    """Return a service's answer, asked through the API server."""
-    try:
-        return picture.reader.text(
-            f"/api/v1/namespaces/{names.namespace}/services/{service}:{SERVICE_PORT}/proxy/{path}"
-        )
-    except ForbiddenError:
-        raise
-    except ClusterError as error:
-        raise ClusterError(
-            f"{error.message} (it is not ready, or a NetworkPolicy blocks the API server; "
-            f"`kubectl -n {names.namespace} port-forward service/{service} {SERVICE_PORT}` makes /{path} reachable)"
-        ) from error
 
 
 def _age(now: datetime, since: str | None) -> float:

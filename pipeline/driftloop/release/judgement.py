@@ -5,6 +5,7 @@ traffic could make up for it fails at once. The errors that count are those the 
 what fails production too is the callers' fault.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -194,6 +195,22 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class StageTraffic:
+    """What a stage must have seen before it goes on."""
+
+    requests: int
+    seconds: float
+    compared: int
+    """Answers of both releases to the same requests; 0 where none are compared."""
+
+    @classmethod
+    def of(cls, limits: Limits) -> "StageTraffic":
+        """Return what these limits ask for."""
+        compared = 0 if limits.agreement is None else limits.needed
+        return cls(limits.needed, limits.seconds, compared)
+
+
+@dataclass(frozen=True)
 class Measured:
     """Measures of both predictors since the step began."""
 
@@ -212,6 +229,25 @@ class Measured:
     """How good both are by labels; None when nobody asked."""
     lone: tuple[str, ...] = ()
     """Ids of the newest of the requests that are `alone`, at most `MOST_LONE`."""
+    asked: StageTraffic | None = None
+    """What the stage that measured waits for; None when it does not say."""
+
+    @property
+    def waits(self) -> str:
+        """What the stage still waits for, in words; empty when that is nothing, or not known."""
+        return "; ".join(self.list_missing(self.asked)) if self.asked is not None else ""
+
+    def list_missing(self, asked: StageTraffic) -> tuple[str, ...]:
+        """Return what there must be more of, in words."""
+        requests = self.candidate.requests
+        missing = []
+        if requests < asked.requests:
+            missing.append(f"{requests} of {asked.requests} requests")
+        if self.joined < asked.compared:
+            missing.append(f"{self.joined} of {asked.compared} answers to compare")
+        if self.seconds < asked.seconds:
+            missing.append(f"{self.seconds:.0f} of {asked.seconds:g} s")
+        return tuple(missing)
 
     @property
     def agreement(self) -> float:
@@ -265,7 +301,25 @@ class Measured:
             document.get("alone", 0),
             _read_quality(document.get("quality")),
             tuple(document.get("lone", ())),
+            StageTraffic(**asked) if (asked := document.get("asked")) else None,
         )
+
+
+def read_last(answer: str | bytes) -> Measured | None:
+    """Read what an analysis measured last of its answer; None when it has measured nothing. ValueError, KeyError,
+    TypeError or AttributeError for another answer."""
+    last = json.loads(answer).get("last")
+    return Measured.from_json(last) if last else None
+
+
+def describe_last(measured: Measured) -> dict[str, str]:
+    """Return what was measured and what the stage waits for, in words, as a release's status has them."""
+    return {"measured": measured.said, "waits": measured.waits}
+
+
+def describe_rollout(release: Mapping[str, Any], waits: str) -> str:
+    """Say what the stage of a rollout waits for, with its phase and candidate from a release's status."""
+    return f"{release['phase']} of {release['candidate']} waits for more: {waits}"
 
 
 def _read_quality(document: Mapping[str, Any] | None) -> LiveQuality | None:
@@ -306,10 +360,8 @@ def analyze_step(measured: Measured, limits: Limits) -> Verdict:
     candidate, needed = measured.candidate, limits.needed
     broken: list[str] = []
     kept: list[str] = [f"{candidate.requests} requests"]
-    missing: list[str] = []
+    missing = list(measured.list_missing(StageTraffic.of(limits)))
 
-    if candidate.requests < needed:
-        missing.append(f"{candidate.requests} of {needed} requests")
     if (limits.error_rate is not None or limits.p99 is not None) and candidate.p99 is None:
         # answers come as events, errors and times from the predictor's own metrics: both must have been seen
         missing.append("no metrics of the candidate yet")
@@ -329,15 +381,11 @@ def analyze_step(measured: Measured, limits: Limits) -> Verdict:
         message = f"p99 {p99 * 1000:.0f} ms, allowed {limits.p99 * 1000:.0f} ms"
         (broken if p99 > limits.p99 else kept).append(message)
     if limits.agreement is not None:
-        if measured.joined < needed:
-            missing.append(f"{measured.joined} of {needed} answers to compare")
         hopeless, message = _agreement(measured, limits.agreement, needed)
         (broken if hopeless else kept).append(message)
     if limits.quality is not None:
         nothing = LiveQuality(limits.quality.metric, limits.quality.labels)
         _judge_quality(measured.quality or nothing, limits.quality, broken, kept, missing)
-    if measured.seconds < limits.seconds:
-        missing.append(f"{measured.seconds:.0f} of {limits.seconds:g} s")
 
     if broken:
         return Fail(tuple(broken))

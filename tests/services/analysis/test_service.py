@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from driftloop.clients.nats import open_connection
+from driftloop.release.judgement import read_last
 from driftloop.services.analysis.service import AnalysisService, AnalysisSettings, resolve_addresses
 from tests.services.analysis.test_metrics import ENVOY
 from tests.support.processes import free_port
@@ -199,7 +200,16 @@ async def test_agreement_of_joined_responses(judge):
     said = await judge.judgement(**BOTH, since=since)
     assert (said["joined"], said["rows"], said["agreed"]) == (20, 20, 15)
     assert said["candidate"]["requests"] == 20
-    assert (await judge.judgement(**BOTH))["last"]["joined"] == 20
+    last = (await judge.judgement(**BOTH))["last"]
+    assert (last["joined"], last["asked"]) == (20, None)
+    await judge.judgement(**BOTH, since=since, requests=500, seconds=600.0, compared=400)
+    last = read_last(json.dumps(await judge.judgement(**BOTH)))
+    assert last is not None
+    assert last.waits.startswith("20 of 500 requests; 20 of 400 answers to compare; ")
+    wrong = {**BOTH, "since": str(since), "requests": "many"}
+    async with judge.session.get(f"{judge.url}/judgement", params=wrong) as answer:
+        assert answer.status == 400
+        assert "`compared` whole numbers" in (await answer.json())["error"]
     assert (await judge.judgement(**BOTH, since=said["now"] + 60))["joined"] == 0
 
 

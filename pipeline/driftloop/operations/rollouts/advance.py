@@ -6,9 +6,10 @@ somebody else changes its phase or candidate, the rollout stops and leaves the r
 """
 
 import json
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, assert_never
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
@@ -27,7 +28,7 @@ from driftloop.operations.commits import releases as pipelines
 from driftloop.operations.commits.applied import AppliedCommits
 from driftloop.operations.commits.releases import TransitionMessage, TransitionResult
 from driftloop.release import judgement, record
-from driftloop.release.judgement import Fail, Limits, Measured, Pass, Verdict
+from driftloop.release.judgement import Fail, Limits, Measured, Pass, Verdict, Wait
 from driftloop.release.record import Release, Version
 from driftloop.release.stages import CanaryStage, PromoteStage, ShadowStage, parse_stage
 from driftloop.retrain.clocks import SKEW
@@ -36,6 +37,8 @@ POLL = 1.0
 """Seconds between two requests to the analysis."""
 LOOK = 3.0
 """Seconds between two reads of the repository."""
+TOLD_EVERY = 15.0
+"""Seconds between two reports of what a stage waits for."""
 
 Report = Callable[[str], None]
 
@@ -283,7 +286,7 @@ class InterferenceError(StepError):
 
 @dataclass
 class RolloutAnalysis:
-    """Measurement of a candidate since a time; `report` gets each new verdict."""
+    """Measurement of a candidate since a time; `report` gets each new verdict, and now and then what it waits for."""
 
     client: "AnalysisClient"
     limits: Limits
@@ -291,6 +294,8 @@ class RolloutAnalysis:
     last: Verdict | None = None
     """The last verdict."""
     _since: float | None = None
+    _told: float = -math.inf
+    """Time of the last report."""
 
     def poll(self) -> Verdict | None:
         """Return the verdict on what was measured so far; None when the analysis does not answer."""
@@ -299,7 +304,10 @@ class RolloutAnalysis:
         if began is not None and self._since is None:
             self.report("the clock of the analysis was set back: it measures from now on")
         if verdict is not None and verdict != self.last:
-            self.report(f"{type(verdict).__name__.lower()}: {'; '.join(verdict.reasons)}")
+            goes_on = isinstance(verdict, Wait) and isinstance(self.last, Wait)
+            if not goes_on or time.monotonic() - self._told >= TOLD_EVERY:
+                self.report(f"{type(verdict).__name__.lower()}: {'; '.join(verdict.reasons)}")
+                self._told = time.monotonic()
             self.last = verdict
         return verdict
 
@@ -321,7 +329,10 @@ class AnalysisClient:
         The verdict is None when the service does not answer: it may be restarting. The time is
         None when it lies in the service's future: its clock was set back.
         """
-        asked = {} if limits.tolerance is None else {"tolerance": repr(limits.tolerance)}
+        traffic = judgement.StageTraffic.of(limits)
+        asked = {name: repr(value) for name, value in asdict(traffic).items()}
+        if limits.tolerance is not None:
+            asked["tolerance"] = repr(limits.tolerance)
         if limits.quality is not None:
             asked |= {"metric": limits.quality.metric, "labels": str(limits.quality.labels)}
         numbers = self._fetch_numbers({} if since is None else {"since": repr(since), **asked})

@@ -1,6 +1,5 @@
 """Last measurements of the analyses of this machine's rollouts, asked of their services."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -8,15 +7,17 @@ from urllib.parse import urlencode
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.ground import endpoints
-from driftloop.release.judgement import Measured
+from driftloop.release.judgement import Measured, read_last
 
 PATIENCE = 2.0
 """Seconds to wait for one answer."""
 
 
-def ask_analyses(state: StateFolder, releases: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return in words what was measured of each pipeline's candidate; one that does not answer, or has measured
-    nothing, is left out."""
+def ask_analyses(
+    state: StateFolder, releases: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Measured]:
+    """Return what was measured of each pipeline's candidate; one that does not answer, or has measured nothing, is
+    left out."""
     try:
         addresses = endpoints.read_addresses(state)
     except LocalError:
@@ -30,9 +31,9 @@ def ask_analyses(state: StateFolder, releases: Mapping[str, Mapping[str, Any]]) 
         url = f"http://{addresses[host]}/judgement?{urlencode(pair)}"
         try:
             with endpoints.open_near(url, timeout=PATIENCE) as response:
-                last = json.load(response).get("last")
-                if last is not None:
-                    measured[name] = Measured.from_json(last).said
-        except (OSError, ValueError, KeyError):
+                last = read_last(response.read())
+            if last is not None:
+                measured[name] = last
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return measured

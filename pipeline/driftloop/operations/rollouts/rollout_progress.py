@@ -1,9 +1,7 @@
 """Progress of a rollout on this machine: its stages, and what its traffic measures now beside the limits."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
 from driftloop.contract.documents import DocumentError
@@ -15,7 +13,7 @@ from driftloop.local.ground.state import StateFolder
 from driftloop.operations.ground import endpoints
 from driftloop.operations.ground.runtime import find_runtime
 from driftloop.operations.runs.run_workflows import Json, read_options
-from driftloop.release.judgement import Fail, Limits, Measured, Verdict, analyze_step
+from driftloop.release.judgement import Fail, Limits, Measured, Verdict, analyze_step, read_last
 from driftloop.release.record import Release
 
 PATIENCE = 3.0
@@ -125,7 +123,6 @@ def _ask_analysis(state: StateFolder, release: Release) -> Measured | None:
         place = endpoints.find_endpoint(state, release.name, suffix="-judge", port=SERVICE_PORT)
         url = f"http://{place.address}/judgement?{query}"
         with endpoints.open_near(url, timeout=PATIENCE) as response:
-            numbers: Any = json.load(response).get("last")
-        return Measured.from_json(numbers) if numbers else None
+            return read_last(response.read())
     except (LocalError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

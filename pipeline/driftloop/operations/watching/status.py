@@ -29,6 +29,7 @@ from driftloop.operations.runs.decisions import ask_decisions
 from driftloop.operations.runs.tracking import ask_tracking
 from driftloop.operations.watching.refusals import CallerRefusals, read_refusals
 from driftloop.operations.watching.windows import ask_windows
+from driftloop.release.judgement import describe_last
 from driftloop.release.record import load_release
 
 Json = dict[str, Any]
@@ -46,6 +47,8 @@ class ReleaseStatus:
     """Why release.yaml can't be read; nothing else is there then."""
     measured: str = ""
     """What the analysis of its rollout measured last, in words; empty without one."""
+    waits: str = ""
+    """What the stage of its rollout still waits for, in words; empty when that is nothing, or not known."""
     unfitted: str = ""
     """What production lacks of its monitors, in words; empty when it lacks nothing."""
 
@@ -60,6 +63,7 @@ class ReleaseStatus:
             document["candidate"],
             document["weights"],
             measured=document.get("measured") or "",
+            waits=document.get("waits") or "",
             unfitted=document.get("unfitted") or "",
         )
 
@@ -344,9 +348,9 @@ def read_local_status(state: StateFolder) -> PlatformStatus:
     document["inboxes"] = {name: to_json(status) for name, status in inboxes.items()}
     document["unknown"] += silent
     try:
-        document["releases"] = _read_releases(state)
+        document["releases"] = read_releases(state)
         for name, measured in ask_analyses(state, document["releases"]).items():
-            document["releases"][name]["measured"] = measured
+            document["releases"][name] |= describe_last(measured)
     except LocalError as error:
         document["releases"] = {}
         document["unknown"].append(f"releases: {error.message}")
@@ -379,7 +383,7 @@ def _read_supervisor(state: StateFolder) -> Json:
         ) from error
 
 
-def _read_releases(state: StateFolder) -> dict[str, Json]:
+def read_releases(state: StateFolder) -> dict[str, Json]:
     """Return phase, versions and weights of each pipeline at the tip of the branch; LocalError
     when git can't read the repository."""
     if not _run_git(state, "for-each-ref", f"refs/heads/{addresses.BRANCH}"):

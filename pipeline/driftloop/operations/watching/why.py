@@ -16,9 +16,12 @@ from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.ground import endpoints
 from driftloop.operations.ground.runtime import find_runtime
+from driftloop.operations.rollouts.analyses import ask_analyses
 from driftloop.operations.runs.approvals import list_pipeline_holds
+from driftloop.operations.watching.status import read_releases
 from driftloop.operations.watching.suspend import DecisionEndpoint
 from driftloop.operations.watching.windows import ask_windows
+from driftloop.release.judgement import describe_rollout
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class LoopAnswer:
     """What each detector has of its open window, in words."""
     holds: tuple[str, ...] = ()
     """What waits for a person, in words."""
+    rollout: str = ""
+    """What the stage of a rollout waits for, in words; empty when that is nothing, or not known."""
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "LoopAnswer":
@@ -77,7 +82,9 @@ def ask_cluster_why(
             f"the decision of {namespace}/{pipeline} can't be read: {error}"
         ) from error
     lines = (*describe_open(windows), *document["unknown"])
-    return replace(answer, windows=lines, holds=tuple(document["holds"]))
+    return replace(
+        answer, windows=lines, holds=tuple(document["holds"]), rollout=document["rollout"]
+    )
 
 
 def describe_windows(state: StateFolder, pipeline: str) -> tuple[str, ...]:
@@ -85,6 +92,16 @@ def describe_windows(state: StateFolder, pipeline: str) -> tuple[str, ...]:
     answer."""
     windows, unknown = ask_windows(state, pipeline)
     return (*describe_open(windows), *unknown)
+
+
+def describe_stage(state: StateFolder, pipeline: str) -> str:
+    """Return what the stage of a pipeline's rollout here waits for, in words; empty when that is nothing, or not known."""
+    try:
+        release = read_releases(state).get(pipeline, {})
+    except LocalError as error:
+        return f"what a rollout waits for is not known: {error.message}"
+    measured = ask_analyses(state, {pipeline: release}).get(pipeline)
+    return describe_rollout(release, measured.waits) if measured and measured.waits else ""
 
 
 def describe_holds(

@@ -39,7 +39,7 @@ from driftloop.contract.names import PREDICTOR_PORT, Names
 from driftloop.contract.streams import AnalysisStreams
 from driftloop.errors import StoreError
 from driftloop.release.answers import Answer, read_answers, read_class_names
-from driftloop.release.judgement import MOST_LONE, Answers, Measured
+from driftloop.release.judgement import MOST_LONE, Answers, Measured, StageTraffic
 from driftloop.release.live import LiveQuality
 from driftloop.services.analysis import metrics
 from driftloop.services.analysis.join import ResponseJoin
@@ -305,9 +305,11 @@ class AnalysisService:
             since = float(text)
             tolerance = float(request.query.get("tolerance", "nan"))
             needed = int(request.query.get("labels", "0"))
+            asked = _read_asked(request.query)
         except ValueError:
             error = (
-                "`since` must be seconds since 1970, `tolerance` a number, `labels` a whole number"
+                "`since` must be seconds since 1970, `tolerance` and `seconds` numbers, `labels`, `requests` and "
+                "`compared` whole numbers"
             )
             return web.json_response({"error": error}, status=400)
         measured = await self._measure_releases(
@@ -322,7 +324,7 @@ class AnalysisService:
             theirs, ours = self._quality.measure(names["production"], names["candidate"])
             quality = LiveQuality(metric, needed, theirs, ours)  # type: ignore[arg-type]
             measured = replace(measured, quality=quality)
-        self._last[names["production"], names["candidate"]] = measured
+        self._last[names["production"], names["candidate"]] = replace(measured, asked=asked)
         while len(self._last) > QUESTIONS:
             self._last.pop(next(iter(self._last)))
         return web.json_response(
@@ -433,6 +435,16 @@ class AnalysisService:
     async def _answer_metrics(self, _: web.Request) -> web.Response:
         headers: Mapping[str, str] = {"Content-Type": "text/plain; version=0.0.4"}
         return web.Response(body=generate_latest(self._registry), headers=headers)
+
+
+def _read_asked(query: Mapping[str, str]) -> StageTraffic | None:
+    """Return what the stage that measures waits for; None for one that does not say, ValueError for no numbers."""
+    if "requests" not in query:
+        return None
+    seconds = float(query.get("seconds", "0"))
+    if not math.isfinite(seconds):
+        raise ValueError
+    return StageTraffic(int(query["requests"]), seconds, int(query.get("compared", "0")))
 
 
 def _is_token(text: str) -> bool:
