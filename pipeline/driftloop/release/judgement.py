@@ -14,6 +14,7 @@ from typing import Any
 from driftloop.contract.handovers import QualityLimit, RolloutLimits
 from driftloop.release.live import LabelledFigures, LiveQuality, find_broken
 from driftloop.release.record import NumbersAlike, Recent, Version
+from driftloop.text.words import count_noun
 
 SLACK = 0.05
 """Allowed distance of live traffic from the recent rows, beyond chance."""
@@ -258,7 +259,7 @@ class Measured:
     def said(self) -> str:
         """The candidate's numbers as a person would read them in a commit."""
         candidate = self.candidate
-        parts = [f"{candidate.requests} requests", f"error rate {candidate.error_rate:.2%}"]
+        parts = [count_noun(candidate.requests, "request"), f"error rate {candidate.error_rate:.2%}"]
         if candidate.refused:
             parts.append(f"{candidate.refused} refused ({', '.join(sorted(candidate.refusals))})")
         if (p99 := candidate.p99) is not None:
@@ -359,7 +360,7 @@ def analyze_step(measured: Measured, limits: Limits) -> Verdict:
     """The verdict on a step, with its reasons as a person would read them in a commit."""
     candidate, needed = measured.candidate, limits.needed
     broken: list[str] = []
-    kept: list[str] = [f"{candidate.requests} requests"]
+    kept: list[str] = [count_noun(candidate.requests, "request")]
     missing = list(measured.list_missing(StageTraffic.of(limits)))
 
     if (limits.error_rate is not None or limits.p99 is not None) and candidate.p99 is None:
