@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import type_command
+from support.registry import Small, digest_of
 
 from driftloop import __version__
 from driftloop.local.kubelet.environments import read_requirements
 from driftloop.operations.building import recipes
 from tests.golden.trees import NAMES, documents, tree
-from tests.support.commands import type_command
-from tests.support.registry import Small, digest_of
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "pipeline" / "driftloop" / "images"

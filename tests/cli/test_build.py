@@ -9,10 +9,10 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+from support.commands import type_command
+from support.registry import BINARY, distribution
 
 from driftloop import __version__
-from tests.support.commands import type_command
-from tests.support.registry import BINARY, distribution
 
 SCRATCH = "FROM scratch\nCOPY requirements.txt /\nUSER 8888\n"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.commands import type_command
 
 from driftloop.errors import PipelineError
 from driftloop.operations.runs.prune import read_policy
@@ -13,7 +14,6 @@ from driftloop.render import render_tree
 from driftloop.spec import load_spec
 from tests.cli.test_clusters import WHERE, Engineer
 from tests.golden.trees import spec_text
-from tests.support.commands import type_command
 
 PLATFORM = """\
 apiVersion: driftloop.dev/v1alpha1

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.processes import PATIENCE
 
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.up import prepare
@@ -25,7 +26,7 @@ def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.stored_runs import Shelf
 
 from driftloop.clients.s3 import StoreLocation
 from driftloop.contract.trees import detector_key, release_key
@@ -12,7 +13,6 @@ from driftloop.operations.rollouts.rollback import describe_missing
 from driftloop.operations.runs.references import digest_detector, store_reference
 from driftloop.release import record
 from tests.steps.conftest import s3_url
-from tests.support.stored_runs import Shelf
 
 __all__ = ["s3_url"]
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.commands import type_command
 from support.processes import Process, free_port, nats, url
 
 from driftloop.retrain.decision import is_claimed
 from driftloop.retrain.state import ClaimEvent
 from driftloop.retrain.store import apply_once
-from tests.support.commands import type_command
 
 TOKEN = "s3cret"
 

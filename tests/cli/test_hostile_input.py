@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.processes import PATIENCE
 
 from driftloop.local.ground.state import StateFolder
 from tests.cli.test_place import Projects
@@ -31,7 +32,7 @@ def types(*arguments: str, cwd: Path) -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=2 * PATIENCE,
         check=False,
     )
     assert "Traceback" not in done.stdout, done.stdout
@@ -172,7 +173,7 @@ def test_a_pipe_is_no_batch(project: Projects, tmp_path: Path) -> None:
 @pytest.fixture
 def bystander() -> Iterator["subprocess.Popen[bytes]"]:
     """A process that has nothing to do with a state folder."""
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     yield process
     process.kill()
     process.wait()
@@ -183,7 +184,7 @@ import fcntl, sys, time
 file = open(sys.argv[1], "a+")
 fcntl.flock(file, fcntl.LOCK_EX)
 print("held", flush=True)
-time.sleep(60)
+time.sleep(3600)
 """
 
 
@@ -202,7 +203,7 @@ def test_down_signals_the_process_that_holds_the_lock_only(
         lock.write_text(str(bystander.pid))
         code, text = types("down", "--state", str(state.root), cwd=tmp_path)
         assert (code, f"stopping process {holder.pid}" in text) == (0, True)
-        assert holder.wait(10) != 0
+        assert holder.wait(PATIENCE) != 0
     time.sleep(0.2)
     assert bystander.poll() is None
     lock.write_text(str(bystander.pid))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 import pytest
+from support.commands import type_command
 
 from driftloop.cli.root import root
 from driftloop.operations.project.starters import STARTERS
-from tests.support.commands import type_command
 
 
 @pytest.mark.parametrize("template", STARTERS)

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from support.commands import type_command
+from support.committed import copy_committed
 
 from driftloop.cli import watching
-from tests.support.commands import type_command
-from tests.support.committed import copy_committed
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HERE = ("--repository", "cluster.git")

@@ -30,7 +30,7 @@ __all__ = ["context", "envs", "git", "state"]
 def driftloop(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run a command; its exit code must be `code`."""
     command = [sys.executable, "-m", "driftloop.cli", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == code, result.stderr + result.stdout
     return result
 

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from support.commands import type_command
 
 from driftloop.check import check_files
 from driftloop.check.migration import CODES, migrate_references, migrate_text
-from tests.support.commands import type_command
 
 FLUX = """\
 # what Flux applies

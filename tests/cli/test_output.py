@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from support.commands import type_command
+from support.committed import copy_committed
 
 from tests.cli.test_help import COMMANDS
-from tests.support.commands import type_command
-from tests.support.committed import copy_committed
 
 CLI = Path(__file__).parents[2] / "pipeline" / "driftloop" / "cli"
 DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "pipeline.yaml"

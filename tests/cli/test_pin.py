@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.registry import Small, digest_of
 
 from driftloop import __version__
 from driftloop.cli.lazy import run_group
@@ -13,7 +14,6 @@ from driftloop.cli.root import root
 from driftloop.clients import registry
 from driftloop.spec import load_spec
 from tests.spec.specs import MINIMAL
-from tests.support.registry import Small, digest_of
 
 Driftloop = Callable[..., tuple[int, str, str]]
 OURS = f"driftloop/driftloop:{__version__}"

@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.commands import type_command
 
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.up import prepare
 from tests.pipelines import SPEC
 from tests.spec.specs import MINIMAL
-from tests.support.commands import type_command
 
 
 class Projects:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster.authority import pair
+from support.commands import type_command
 
 from driftloop import __version__
-from tests.support.commands import type_command
 
 ROOT = Path(__file__).parents[2]
 VALIDATOR = Path(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.commands import type_command
+from support.registry import BINARY, Pusher, distribution
 
 from driftloop import __version__
 from driftloop.plan.images import ENVOY
-from tests.support.commands import type_command
-from tests.support.registry import BINARY, Pusher, distribution
 
 ROOT = Path(__file__).parents[2]
 NATS = "docker.io/library/nats:2.14.2-alpine"

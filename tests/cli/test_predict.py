@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import type_command
+from support.committed import copy_committed
 
 from driftloop.cli.predict import format_answer
 from driftloop.errors import StepError
@@ -24,7 +25,6 @@ from driftloop.release import record
 from driftloop.release.payloads import read_parts
 from driftloop.release.tables import join_parts
 from tests.pipelines import SPEC, version
-from tests.support.committed import copy_committed
 
 
 class Gateway:

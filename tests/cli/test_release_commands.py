@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.commands import type_command
 
 from driftloop.git.repository import Repository
 from driftloop.operations.commits import releases as pipelines
@@ -15,7 +16,6 @@ from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.commits.releases import TransitionMessage
 from driftloop.release import record
 from tests.pipelines import SPEC, version
-from tests.support.commands import type_command
 
 A, B = version("digits-a"), version("digits-b")
 

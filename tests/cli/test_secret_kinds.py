@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster.authority import pair
+from support.commands import type_command
 
 from driftloop.errors import PipelineError
 from driftloop.operations.commits.guard import refuse_harm
 from driftloop.platform import parse_platform
 from driftloop.render import render_tree
 from tests.golden.trees import spec_text
-from tests.support.commands import type_command
 
 RECORDED = Path(__file__).parents[1] / "platform_file" / "secrets"
 VALIDATOR = Path(__file__).parents[3] / "shared" / "bin" / "validate-manifests"

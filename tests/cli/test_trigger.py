@@ -120,7 +120,7 @@ def trigger(*arguments, code=0, command="trigger", **environment):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     assert done.returncode == code, done.stderr
     return done

@@ -13,6 +13,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.processes import PATIENCE
 
 from driftloop.clients import events, sdk
 from driftloop.clients.events import Event, MalformedEventError
@@ -224,6 +225,6 @@ async def test_a_post_can_be_cancelled_in_the_moment_of_its_timeout() -> None:
             task = asyncio.create_task(post_for_ever(session))
             await asyncio.sleep(0.03 + number / 500)
             task.cancel()
-            done, _pending = await asyncio.wait([task], timeout=1)
+            done, _pending = await asyncio.wait([task], timeout=PATIENCE)
             assert done, "the cancellation was swallowed"
     await runner.cleanup()

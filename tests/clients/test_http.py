@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
-from support.processes import free_port
+from support.processes import PATIENCE, free_port
 
 from driftloop.clients import http
 from driftloop.clients.http import MOST_HEADERS, EventServer, ServerAnswer, ServerRequest
@@ -41,7 +41,7 @@ class Door:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(data)
         try:
-            return await asyncio.wait_for(reader.read(), 3)
+            return await asyncio.wait_for(reader.read(), PATIENCE)
         finally:
             writer.close()
 
@@ -155,7 +155,7 @@ async def test_a_header_without_end_is_cut_off(door: Door) -> None:
         pass
     assert sent < 32 * MOST_HEADERS
     with contextlib.suppress(ConnectionError):
-        assert b" 431 " in await asyncio.wait_for(reader.readline(), 3)
+        assert b" 431 " in await asyncio.wait_for(reader.readline(), PATIENCE)
     writer.close()
     assert door.got == []
 
@@ -171,7 +171,7 @@ async def test_a_large_pipelined_body_is_no_header(door: Door) -> None:
     writer.write(first[20:] + body + b"GET / HT")
     await asyncio.sleep(0.05)
     writer.write(b"TP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-    answer = await asyncio.wait_for(reader.read(), 3)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE)
     writer.close()
     assert answer.count(b"HTTP/1.1 200 OK") == 2
 
@@ -190,7 +190,8 @@ async def test_half_open_connections_shut_nobody_out(
         if len(connections) % 100 == 0:
             assert b"HTTP/1.1 200 OK" in await door.say(GOOD)
     ends = await asyncio.wait_for(
-        asyncio.gather(*(reader.read() for reader, _ in connections), return_exceptions=True), 10
+        asyncio.gather(*(reader.read() for reader, _ in connections), return_exceptions=True),
+        PATIENCE,
     )
     assert len(ends) == 1100, "all are closed when their time is over"
     for _, writer in connections:
@@ -204,6 +205,6 @@ async def test_an_idle_connection_is_kept(door: Door, monkeypatch: pytest.Monkey
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     for _ in range(2):
         writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 3)
+        assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
         await asyncio.sleep(2.5)
     writer.close()

@@ -10,7 +10,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from support.processes import Process, nats, until, url
+from support.processes import PATIENCE, Process, nats, until, url
 
 from driftloop.clients.jetstream import Publisher, Puller, TooLargeError
 from driftloop.clients.nats import (
@@ -213,7 +213,7 @@ async def test_a_puller_outlives_the_server_and_notices_a_lost_consumer(
                 got.append(int(message.data))
                 await message.ack()
 
-    await asyncio.wait_for(take(25), 10)
+    await asyncio.wait_for(take(25), PATIENCE)
     assert got == list(range(25))
     server.kill()
     server.start()
@@ -226,7 +226,7 @@ async def test_a_puller_outlives_the_server_and_notices_a_lost_consumer(
         return True
 
     await until(published)
-    await asyncio.wait_for(take(26), 10)
+    await asyncio.wait_for(take(26), PATIENCE)
     await js.delete_consumer("S", "c")
 
     async def empty() -> None:
@@ -328,7 +328,7 @@ async def test_messages_outlive_the_server_until_their_consumer_is_gone(
     await until(lambda: b"2" in seen)
     await js.delete_consumer("NEWS", "reader")
     with pytest.raises(StoreError, match="the consumer was deleted"):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await reading
 
 
@@ -339,7 +339,7 @@ from driftloop.clients.nats import connect_client
 async def main():
     client = await connect_client(sys.argv[1], name="program")
     await client.publish("x" * 5000, b"")
-    await asyncio.sleep(30)
+    await asyncio.sleep(600)
 
 logging.basicConfig()
 asyncio.run(main())
@@ -349,7 +349,7 @@ asyncio.run(main())
 def test_a_program_ends_when_nats_closes_its_connection(server: Process) -> None:
     """A line over NATS's limit: it closes the connection for good, and nothing would ever be heard again."""
     command = [sys.executable, "-c", ENDING, url(server)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1
     assert "NATS closed the connection program" in done.stderr
     assert "maximum control line exceeded" in done.stderr.lower()

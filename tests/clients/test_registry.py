@@ -8,14 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.processes import free_port
+from support.registry import BINARY, MANIFEST, Pusher, Small, digest_of, distribution
 from yarl import URL
 
 from driftloop.clients import registry
 from driftloop.clients.docker_config import DockerConfig, RegistryLogin
 from driftloop.clients.registry import ImageReference, RegistryClient
 from driftloop.errors import RegistryError
-from tests.support.processes import free_port
-from tests.support.registry import BINARY, MANIFEST, Pusher, Small, digest_of, distribution
 
 REF, CONTENT = "acme/model", b'{"schemaVersion": 2}'
 

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from support.processes import PATIENCE, free_port
 
 from driftloop.clients.s3 import (
     MissingObjectError,
@@ -25,7 +26,6 @@ from driftloop.clients.s3 import (
     parse_location,
 )
 from driftloop.errors import StoreError
-from tests.support.processes import free_port
 
 RCLONE = Path(sys.executable).parent / "rclone"
 
@@ -41,16 +41,20 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+        deadline = time.monotonic() + PATIENCE
+        while not listens(port):
+            assert time.monotonic() < deadline, "rclone did not start"
             time.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.kill()
         process.wait()
         shutil.rmtree(folder)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")

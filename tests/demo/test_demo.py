@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from click.testing import CliRunner
+from support.processes import PATIENCE, until
 
 from driftloop.cli.demo import command
 from driftloop.demo.screen import DemoScreen, format_percent
@@ -55,7 +56,7 @@ async def model():
 
 
 async def sent(tally: TrafficTally, number: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while tally.answered + tally.failed < number:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -77,10 +78,14 @@ async def test_counts_right_answers_of_each_turn_and_gives_every_request_its_own
 
 async def test_keeps_its_rate(model):
     async with TrafficGenerator.open_traffic(model.url, ROWS, rate=100, prefix="t") as traffic:
-        tally = traffic.switch_rows("even")
-        await asyncio.sleep(1)
+        rates = []
+        # a busy machine may lose a part of a second, and of the next, but not of each
+        while not rates or (rates[-1] < 80 and len(rates) < 30):
+            tally, began = traffic.switch_rows("even"), time.monotonic()
+            await asyncio.sleep(1)
+            rates.append(tally.sent / (time.monotonic() - began))
         traffic.pause_sending()
-    assert 80 <= tally.sent <= 110
+    assert 80 <= rates[-1] <= 110, rates
     assert 0 < tally.quantile(0.5) <= tally.quantile(0.99)
 
 
@@ -136,25 +141,31 @@ async def test_prints_what_is_added_to_the_timeline(tmp_path, capsys):
     timeline = tmp_path / "timeline.jsonl"
     entry = {"time": "2026-01-31T09:30:00Z", "kind": "commit", "what": "before"}
     timeline.write_text(json.dumps(entry) + "\n")
+    heard = []
+
+    def hears(word: str) -> bool:
+        heard.append(capsys.readouterr().err)
+        return word in "".join(heard)
+
     follower = asyncio.create_task(DemoScreen().follow_timeline(timeline))
-    await asyncio.sleep(0.1)
+    # it notes where the file ends before it waits for anything
+    await asyncio.sleep(0)
     with timeline.open("a") as lines:
         lines.write(
             json.dumps(entry | {"what": "promoted", "why": "judged", "commit": "0123456789abcdef"})
             + "\n"
             + json.dumps(entry | {"what": "half"})[:-6]
         )
-    await asyncio.sleep(0.4)
+    await until(lambda: hears("promoted"))
+    assert not hears("half")
     with timeline.open("a") as lines:
         lines.write(json.dumps(entry | {"what": "half"})[-6:] + "\n")
-    await asyncio.sleep(0.4)
+    await until(lambda: hears("half"))
     follower.cancel()
-    said = capsys.readouterr().err
+    said = "".join(heard)
     assert "before" not in said
-    assert "promoted" in said
     assert "(judged)" in said
     assert "0123456789" in said
-    assert "half" in said
 
 
 def test_percent():

@@ -162,7 +162,7 @@ class World:
         )
         if not said:
             await platform.wait_until(
-                lambda: applied(platform), f"the commit of {spec}", within=120
+                lambda: applied(platform), f"the commit of {spec}", within=300
             )
         return said
 
@@ -191,9 +191,9 @@ async def world(tmp_path: Path, envs: Path) -> AsyncIterator[World]:
         assert re.search("^train", said, re.MULTILINE) is None
         platform.upload_files([starter.batch(tmp_path / "a.npz")], "s3://mine/batches")
         assert await here.train() == ""
-        await platform.wait_until(lambda: applied(platform), "the release", within=120)
+        await platform.wait_until(lambda: applied(platform), "the release", within=300)
         await platform.wait_until(
-            lambda: is_answered(platform.predictions, ROW), "a prediction", within=60
+            lambda: is_answered(platform.predictions, ROW), "a prediction", within=300
         )
         yield here
 
@@ -280,7 +280,7 @@ async def requests(platform: DemoPlatform) -> None:
             len(asked) == 10 and len(answered) == 5 and set(answered) == right and binary == [noise]
         )
 
-    await platform.wait_until(kept, "everything to be stored once", within=30)
+    await platform.wait_until(kept, "everything to be stored once", within=300)
 
 
 async def webhook(platform: DemoPlatform) -> None:

@@ -148,7 +148,7 @@ def _close_to_callers(shell: Shell, spec: Path, state: Path) -> None:
     assert "callers must log in" in shell.types(name, "plan", spec.name)
     shell.types(name, "commit", spec.name)
     tip = _read_tip(state)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while json.loads(shell.types(name, "status", "-o", "json"))["applied"] != tip:
         assert time.monotonic() < until, "the commit is not applied"
     ask = ("predict", name, "--file", "rows.jsonl", "--most", "1")

@@ -190,7 +190,7 @@ async def find_roles(newcomer: Newcomer) -> None:
         roles = {json.loads(line)["role"] for line in lines.splitlines()}
         return roles >= {"production", "shadow", "candidate"}
 
-    await newcomer.platform.wait_until(find, "rows of each role", within=120, every=5)
+    await newcomer.platform.wait_until(find, "rows of each role", within=300, every=5)
 
 
 async def learn_what_moved(newcomer: Newcomer, release: str, batch: Path) -> None:

@@ -27,7 +27,7 @@ from driftloop.demo.platform import DemoPlatform
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 MOUNT = 'mount -t tmpfs -o size=32m tmpfs "$0/s3" && mount -t tmpfs -o size=32m tmpfs "$0/nats" && exec "${@}"'
 BODY = b"x" * 2000
@@ -82,8 +82,13 @@ class World:
             found: dict[str, Any] = await answer.json()
             return found
 
-    async def said(self, text: str) -> bool:
-        return any(text in line for line in (await self.status())["disk"])
+    async def wait_said(self, text: str, *, said: bool = True) -> None:
+        """Wait until `status` tells it of a disk, or does no more."""
+
+        async def is_so() -> bool:
+            return any(text in line for line in (await self.status())["disk"]) is said
+
+        await self.platform.wait_until(is_so, f"`{text}` in status to be {said}", within=300)
 
     def timeline(self) -> str:
         return self.platform.state.timeline.read_text()
@@ -158,7 +163,7 @@ async def test_a_full_disk_loses_nothing_and_is_said(
         assert "claim error: " in message
         assert "s3://driftloop/runs/" in message
         assert "the disk of the store may be full" in message
-        assert await here.said(f"only 0 MiB free on the disk of {platform.state.s3}")
+        await here.wait_said(f"only 0 MiB free on the disk of {platform.state.s3}")
         assert (platform.read_release(), platform.read_tip()) == (production, head)
         here.s3.free()
         platform.upload_files([starter.batch(tmp_path / "b.npz", seed=1)], "s3://mine/batches")
@@ -170,14 +175,12 @@ async def test_a_full_disk_loses_nothing_and_is_said(
         more, answer = await post_until_refused(platform)
         acknowledged += more
         assert answer == "NATS did not acknowledge in time; it may be busy, or its disk full"
-        await platform.wait_until(
-            lambda: here.said("NATS stores nothing"), "status to say so", within=30
-        )
-        assert await here.said("no space left on device")
+        await here.wait_said("NATS stores nothing")
+        await here.wait_said("no space left on device")
         assert (await post(platform, str(uuid.uuid4())))[0] == 503
         here.nats.free()
         acknowledged += [await until_taken(platform) for _ in range(20)]
-        assert not await here.said("NATS")
+        await here.wait_said("NATS", said=False)
         assert "NATS starts again" in here.timeline()
         async with open_connection(platform.nats_url, name="test") as js:
             found = [
@@ -214,7 +217,7 @@ async def post(platform: DemoPlatform, id: str) -> tuple[int, str]:
 async def until_taken(platform: DemoPlatform) -> str:
     """Post one event, with the same id again and again, until it is acknowledged."""
     id = str(uuid.uuid4())
-    for _ in range(20):
+    for _ in range(360):
         if (await post(platform, id))[0] == 202:
             return id
         await asyncio.sleep(0.5)

@@ -24,7 +24,7 @@ from driftloop.release.signing import sign_version
 from tests.e2e.test_revert import BODY, MODEL, SERVER, asked
 from tests.pipelines import PLAIN, SPEC, version
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(params=[SPEC, PLAIN], ids=["seldon", "plain"])
@@ -85,7 +85,7 @@ async def test_turned_bytes_are_refused_and_told(spec, envs, tmp_path):
         )
 
     async def wait_altered(*parts: str) -> None:
-        for _ in range(60):
+        for _ in range(300):
             if await altered(*parts):
                 return
             await asyncio.sleep(1)
@@ -97,7 +97,7 @@ async def test_turned_bytes_are_refused_and_told(spec, envs, tmp_path):
         detector = turn_byte(platform, f"{old.detectors}/drift/reference.npz")
         await commit_move(repository, lambda release: record.release_first(release, old))
         await platform.wait_until(
-            lambda: is_answered(platform.predictions, BODY), "a prediction", within=120
+            lambda: is_answered(platform.predictions, BODY), "a prediction", within=300
         )
         await wait_altered(f"digits-drift.fetch: {old.detectors}/drift has digest")
 
@@ -157,7 +157,7 @@ async def test_releases_that_the_key_has_not_signed_are_refused(envs, tmp_path):
         return sign_version(record.empty_release("digits", "digits"), made, key)
 
     async def wait_told(*parts: str) -> None:
-        for _ in range(60):
+        for _ in range(300):
             text = await platform.run_command("status", "--state", str(platform.state.root))
             lines = [line for line in text.splitlines() if line.startswith("altered")]
             if len(lines) == len(parts) and all(
@@ -169,7 +169,7 @@ async def test_releases_that_the_key_has_not_signed_are_refused(envs, tmp_path):
 
     async def answers(number: int) -> None:
         await platform.wait_until(
-            lambda: is_answered(platform.predictions, BODY), "a prediction", within=120
+            lambda: is_answered(platform.predictions, BODY), "a prediction", within=300
         )
         async with asked(platform.predictions) as heard:
             await asyncio.sleep(1)
@@ -197,7 +197,7 @@ async def test_releases_that_the_key_has_not_signed_are_refused(envs, tmp_path):
         assert third.signature[:15] != (old.signature or "")[:15], "another key"
         await commit_move(repository, lambda release: record.start_shadow(release, third))
         await commit_move(repository, record.promote_candidate)
-        await platform.wait_until(lambda: applied(platform), "the promotion", within=120)
+        await platform.wait_until(lambda: applied(platform), "the promotion", within=300)
         await answers(3)
 
     trusted = platform.state.secrets / TRUSTED_FILE

@@ -148,7 +148,7 @@ async def test_answers_that_get_wrong_start_a_run_by_their_labels(
                 shown = await platform.run_command("status", *state)
                 return shown if "ECE" in shown else None
 
-            status = await platform.wait_until(show_judged, "the verdict of labels", within=120)
+            status = await platform.wait_until(show_judged, "the verdict of labels", within=300)
             assert f"accuracy {right / asked:.4g} of {asked} labelled rows" in status, status
             assert "region = north" in status, status
             assert f"estimate: window 1 of {release.id}: estimated accuracy" in status, status
@@ -158,7 +158,7 @@ async def test_answers_that_get_wrong_start_a_run_by_their_labels(
             platform.upload_files([more], uri)
             await load_window(platform, release.id, 2, tmp_path, state)
             run = await platform.wait_until(
-                lambda: find_new(platform, runs), "a run", within=120, every=0.5
+                lambda: find_new(platform, runs), "a run", within=300, every=0.5
             )
         finally:
             following.cancel()
@@ -179,14 +179,14 @@ async def go_back_from_a_bad_release(
     )
     for step in (lambda release: record.start_shadow(release, bad), record.promote_candidate):
         await asyncio.to_thread(commit_step, repository, step)
-        await platform.wait_until(lambda: applied(platform), "the move", within=120)
+        await platform.wait_until(lambda: applied(platform), "the move", within=300)
     async with asked(platform) as heard:
         await platform.wait_until(
             lambda: platform.read_release().production == good, "the rollback", within=180
         )
-        await platform.wait_until(lambda: applied(platform), "the rollback is applied", within=120)
+        await platform.wait_until(lambda: applied(platform), "the rollback is applied", within=300)
         count = len(heard)
-        await platform.wait_until(lambda: len(heard) > count + 60, "answers", within=60)
+        await platform.wait_until(lambda: len(heard) > count + 60, "answers", within=300)
     assert {status for status, _ in heard} == {200}
     assert all(yes for _, yes in heard[3:20]), "the bad release answered first"
     assert not all(yes for _, yes in heard[count:]), "the good one answers again"
@@ -298,7 +298,7 @@ async def load_window(
     def judged() -> bool:
         return len(platform.list_verdicts("quality", release)) >= number
 
-    await platform.wait_until(judged, f"window {number}", within=120)
+    await platform.wait_until(judged, f"window {number}", within=300)
     verdict = platform.list_verdicts("quality", release)[number - 1]
     right = sum(
         (label == "yes") == yes

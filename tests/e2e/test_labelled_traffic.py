@@ -99,7 +99,7 @@ class Flights:
         def judged() -> bool:
             return len(self.platform.list_verdicts(monitor, release)) >= number
 
-        await self.platform.wait_until(judged, f"window {number} of {monitor}", within=120)
+        await self.platform.wait_until(judged, f"window {number} of {monitor}", within=300)
         return self.platform.list_verdicts(monitor, release)[number - 1]
 
 

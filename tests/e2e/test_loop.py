@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.listeners import is_loopback, listeners_of
 from support.loops import applied, batches, processes_of
+from support.mlflow_server import MlflowServer, NoMlflowError
 from support.streams import stored
 
 from driftloop.clients import events
@@ -25,7 +26,6 @@ from driftloop.demo.traffic import DigitRow, TrafficGenerator, read_rows
 from driftloop.local.ground.state import StateFolder
 from driftloop.release.record import Version
 from driftloop.spec import load_spec
-from tests.support.mlflow_server import MlflowServer, NoMlflowError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGITS = EXAMPLES / "digits"
@@ -65,7 +65,7 @@ def test_stopping_the_demo_leaves_nothing_behind(name, envs, tmp_path):
             break
     assert processes_of(state)
     subprocess.run(["kill", f"-{name}", str(demo.pid)], check=True)
-    _, said = demo.communicate(timeout=90)
+    _, said = demo.communicate(timeout=300)
     assert demo.returncode != 0
     assert "Traceback" not in said
     assert processes_of(state) == []
@@ -110,7 +110,7 @@ async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(
                 await platform.wait_until(
                     lambda: len(platform.list_verdicts("drift", before.id)) >= 3,
                     "windows",
-                    within=60,
+                    within=300,
                 )
                 assert not any(
                     verdict["alarm"] for verdict in platform.list_verdicts("drift", before.id)
@@ -127,16 +127,16 @@ async def test_without_the_operator_a_table_drifts_and_its_model_is_replaced(
                     lambda: other(platform, before.id), "a new production release", within=300
                 )
                 await platform.wait_until(
-                    lambda: applied(platform), "the promotion to be applied", within=60
+                    lambda: applied(platform), "the promotion to be applied", within=300
                 )
                 after = traffic.switch_rows("shifted")
                 await platform.wait_until(
-                    lambda: after.answered >= 169, "each row to be answered", within=60
+                    lambda: after.answered >= 169, "each row to be answered", within=300
                 )
         finally:
             verdicts.cancel()
         await platform.wait_until(
-            lambda: is_all_heard(platform, "drift"), "the detector to hear of all", within=60
+            lambda: is_all_heard(platform, "drift"), "the detector to hear of all", within=300
         )
         runs = await platform.list_runs()
         production = platform.read_release().production
@@ -275,7 +275,7 @@ async def test_outliers_start_a_run(envs, tmp_path):
                 await platform.wait_until(
                     lambda: len(platform.list_verdicts("outlier", production.id)) >= 3,
                     "windows",
-                    within=60,
+                    within=300,
                 )
                 assert not any(
                     verdict["alarm"] for verdict in platform.list_verdicts("outlier", production.id)
@@ -283,10 +283,10 @@ async def test_outliers_start_a_run(envs, tmp_path):
                 assert await platform.list_runs() == (first,)
                 tally = traffic.switch_rows("noise")
                 await platform.wait_until(
-                    lambda: tally.answered >= 150, "noise to be answered", within=60
+                    lambda: tally.answered >= 150, "noise to be answered", within=300
                 )
                 traffic.switch_rows("clean")
-                await platform.wait_until(lambda: two(platform), "a second run", within=60)
+                await platform.wait_until(lambda: two(platform), "a second run", within=300)
                 runs = await platform.list_runs()
                 (second,) = set(runs) - {first}
                 ended = await platform.wait_until(
@@ -339,11 +339,11 @@ async def trained(platform: DemoPlatform, folder: Path, kind: str) -> str:
     await platform.wait_until(
         lambda: platform.read_release().production is not None, "the first release", within=300
     )
-    await platform.wait_until(lambda: applied(platform), "the release to be applied", within=60)
+    await platform.wait_until(lambda: applied(platform), "the release to be applied", within=300)
     row = json.loads(next((folder / "traffic").glob("clean.jsonl")).read_text().splitlines()[0])
     body = {"data": {"ndarray": [row["x"]]}}
     await platform.wait_until(
-        lambda: is_answered(platform.predictions, body), "a prediction", within=60
+        lambda: is_answered(platform.predictions, body), "a prediction", within=300
     )
     return str(run)
 

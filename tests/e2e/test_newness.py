@@ -85,7 +85,7 @@ class Team:
             now = sum(bool(verdict["alarm"]) for verdict in self.platform.verdicts)
             return now >= before + number
 
-        await self.platform.wait_until(came, f"{number} more alarms", within=120)
+        await self.platform.wait_until(came, f"{number} more alarms", within=300)
 
     def stable_with_another(self, release: str) -> bool:
         now = self.platform.read_release()
@@ -116,11 +116,11 @@ async def test_data_that_comes_weekly_is_a_run_a_week_and_a_rollback_stands(envs
         await platform.wait_until(
             lambda: platform.read_release().production is not None, "the first release", within=300
         )
-        await platform.wait_until(lambda: applied(platform), "the release", within=120)
+        await platform.wait_until(lambda: applied(platform), "the release", within=300)
         traffic = {f"week {week}": traffic_rows(week) for week in range(WEEKS + 1)}
         body = {"data": {"ndarray": [list(traffic["week 0"][0].pixels)]}}
         await platform.wait_until(
-            lambda: is_answered(platform.predictions, body), "a prediction", within=120
+            lambda: is_answered(platform.predictions, body), "a prediction", within=300
         )
         verdicts = asyncio.create_task(platform.follow_verdicts())
         try:
@@ -155,7 +155,7 @@ async def a_week(team: Team, sender: TrafficGenerator, folder: Path, week: int) 
     now = await platform.read_decision()
     assert (now.phase, now.fired, now.waits) == ("waiting", waiting.fired, waiting.waits)
     assert len(now.fired) == week - 1, "a run that found nothing new was taken from the budget"
-    await platform.wait_until(lambda: team.waits_told() >= week, "the wait is told", within=60)
+    await platform.wait_until(lambda: team.waits_told() >= week, "the wait is told", within=300)
     assert team.waits_told() == week
     why = await team.command("why", "mine")
     assert "waits for data since " in why
@@ -180,11 +180,11 @@ async def a_week(team: Team, sender: TrafficGenerator, folder: Path, week: int) 
     assert told.strip() == f"Driftloop-Cause: {cause}"
     assert len(await team.trained()) == len(trained) + 1
     assert len(await platform.list_runs()) == len(runs) + 1
-    await platform.wait_until(lambda: applied(platform), "the promotion to be applied", within=120)
+    await platform.wait_until(lambda: applied(platform), "the promotion to be applied", within=300)
     await platform.wait_until(
         lambda: len(platform.list_verdicts("drift", after.production.id)) >= 2,
         "windows",
-        within=120,
+        within=300,
     )
     assert not any(v["alarm"] for v in platform.list_verdicts("drift", after.production.id))
 
@@ -198,12 +198,12 @@ async def a_new_monitor(team: Team, sender: TrafficGenerator, spec: Path) -> Non
     spec.write_text(spec.read_text().replace("  retrain:", f"{added}  retrain:"))
     lacks = "production has no detector of `rare`"
     await team.command("commit", str(spec))
-    await platform.wait_until(lambda: applied(platform), "the monitor", within=120)
+    await platform.wait_until(lambda: applied(platform), "the monitor", within=300)
 
     async def is_told() -> bool:
         return lacks in await team.command("why", NAME)
 
-    await platform.wait_until(is_told, "why it does not watch", within=60)
+    await platform.wait_until(is_told, "why it does not watch", within=300)
     assert lacks in await team.command("status")
     run = (await team.command("trigger", NAME, "--wait")).strip()
     after = platform.read_release()
@@ -221,7 +221,7 @@ async def a_new_monitor(team: Team, sender: TrafficGenerator, spec: Path) -> Non
     await platform.wait_until(
         lambda: len(platform.list_verdicts("rare", before.production.id)) >= 1,
         "its windows",
-        within=120,
+        within=300,
     )
     assert lacks not in await team.command("why", NAME)
     assert "ended as released at" in await team.command("why", NAME)
@@ -233,7 +233,7 @@ async def a_rollback(team: Team, week: int) -> None:
     runs, taken = await platform.list_runs(), platform.read_release().production
     assert taken is not None
     rolled = json.loads(await team.command("rollback", "mine", "--output", "json"))
-    await platform.wait_until(lambda: applied(platform), "the rollback to be applied", within=120)
+    await platform.wait_until(lambda: applied(platform), "the rollback to be applied", within=300)
     await team.more_alarms(2)
     await team.phase_is("held")
     why = await team.command("why", "mine")
@@ -267,7 +267,7 @@ async def a_rollback_that_can_not_answer(team: Team, spec: Path) -> None:
     assert LOADS in text
     server.write_text(text.replace(LOADS, REFUSES.format(digest=hashlib.sha256(data).hexdigest())))
     await team.command("commit", str(spec), "--bump")
-    await platform.wait_until(lambda: applied(platform), "the new server", within=120)
+    await platform.wait_until(lambda: applied(platform), "the new server", within=300)
     tip = platform.read_tip()
     with pytest.raises(LocalError) as refused:
         await team.command("rollback", NAME, "--to", first.id)

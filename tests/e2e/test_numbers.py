@@ -119,11 +119,11 @@ async def test_numbers_are_alike_within_what_both_models_err(tmp_path: Path, env
         assert platform.read_release().production is None
         spec.write_text(spec.read_text().replace("shift: 30.0", "shift: 0.0"))
         await platform.run_command("commit", str(spec), *state)
-        await platform.wait_until(lambda: applied(platform), "the commit", within=120)
+        await platform.wait_until(lambda: applied(platform), "the commit", within=300)
         await release()
         body = {"data": {"ndarray": [[0.0] * starter.WIDTH]}}
         await platform.wait_until(
-            lambda: is_answered(platform.predictions, body), "a prediction", within=120
+            lambda: is_answered(platform.predictions, body), "a prediction", within=300
         )
         traffic = asyncio.create_task(send(platform))
         try:

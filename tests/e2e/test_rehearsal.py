@@ -166,9 +166,9 @@ async def test_a_candidate_that_can_not_answer_never_meets_traffic(
         answers = [json.loads(line) for line in read(platform, run, "answers.jsonl").splitlines()]
         assert len(answers) == record["rows"] == record["answered"]
         assert len(answers[0]["candidate"]["response"]["data"]["ndarray"][0]) == 3
-        await platform.wait_until(lambda: applied(platform), "the release", within=120)
+        await platform.wait_until(lambda: applied(platform), "the release", within=300)
         await platform.wait_until(
-            lambda: is_answered(platform.predictions, ROW), "a prediction", within=60
+            lambda: is_answered(platform.predictions, ROW), "a prediction", within=300
         )
         await send_named(platform, 30)
         for flaw in FLAWS:
@@ -176,7 +176,7 @@ async def test_a_candidate_that_can_not_answer_never_meets_traffic(
             await platform.run_command(
                 *("up", str(spec), "--state", str(platform.state.root), "--envs", str(envs))
             )
-            await platform.wait_until(lambda: applied(platform), "the commit", within=120)
+            await platform.wait_until(lambda: applied(platform), "the commit", within=300)
             run = await train(platform)
             decision = await platform.read_decision()
             assert decision.outcome == "refused", (flaw, decision)
@@ -209,15 +209,15 @@ async def test_turned_off_it_costs_nothing_and_the_shadow_refuses_instead(
         assert "gate" in steps
         assert "rehearse" not in steps
         assert "It was not rehearsed." in await platform.run_git("log", "-1", "--format=%b", "main")
-        await platform.wait_until(lambda: applied(platform), "the release", within=120)
+        await platform.wait_until(lambda: applied(platform), "the release", within=300)
         await platform.wait_until(
-            lambda: is_answered(platform.predictions, ROW), "a prediction", within=60
+            lambda: is_answered(platform.predictions, ROW), "a prediction", within=300
         )
         spec.write_text(text.replace('flaw: "none"', 'flaw: "refuses"'))
         await platform.run_command(
             *("up", str(spec), "--state", str(platform.state.root), "--envs", str(envs))
         )
-        await platform.wait_until(lambda: applied(platform), "the commit", within=120)
+        await platform.wait_until(lambda: applied(platform), "the commit", within=300)
         await train(platform)
 
         async def is_over() -> str | None:
@@ -229,6 +229,6 @@ async def test_turned_off_it_costs_nothing_and_the_shadow_refuses_instead(
             decision = await platform.read_decision()
             return decision.reason if decision.outcome == "rejected" else None
 
-        reason = await platform.wait_until(is_over, "the candidate to be rejected", within=120)
+        reason = await platform.wait_until(is_over, "the candidate to be rejected", within=300)
         assert re.search(r"\d+ of \d+ refused: 400, though production answers them", reason), reason
         assert platform.read_release().production == version

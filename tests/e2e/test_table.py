@@ -170,7 +170,7 @@ async def watch_three(platform: DemoPlatform, state: tuple[str, ...]) -> None:
     async def halted() -> bool:
         return (await platform.read_decision()).phase == "halted"
 
-    await platform.wait_until(halted, "the halt", within=120)
+    await platform.wait_until(halted, "the halt", within=300)
     why = await platform.run_command("why", "flights", *state)
     assert "halted itself" in why
     assert "carrier new category 0 % ->" in why

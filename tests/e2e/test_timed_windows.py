@@ -71,7 +71,7 @@ async def watch_window(platform: DemoPlatform, release: str, state: tuple[str, .
 
     await send(platform, 0, 10)
     await send(platform, 5, 10)
-    await platform.wait_until(has_repeats, "the retries", within=120)
+    await platform.wait_until(has_repeats, "the retries", within=300)
     window = await read_open()
     assert (window["full"], window["least"]) == (500, 20)
     assert window["rows"] >= 10

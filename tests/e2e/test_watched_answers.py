@@ -99,7 +99,7 @@ async def test_a_moved_mix_of_answers_alarms_by_the_class(tmp_path: Path, envs: 
             await platform.run_command("trigger", starter.NAME, "--wait", *state)
         spec.write_text(spec.read_text().replace("turned", "none"))
         await platform.run_command("commit", str(spec), *state)
-        await platform.wait_until(lambda: applied(platform), "the commit", within=120)
+        await platform.wait_until(lambda: applied(platform), "the commit", within=300)
         ended = await platform.run_command(
             *("trigger", starter.NAME, "--wait", "--output", "json", *state)
         )

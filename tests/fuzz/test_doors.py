@@ -83,7 +83,7 @@ def doors(
     world.register_subscriber(state, tmp_path / "subscriber", envs)
     up = start().wait_up()
     tip = git.commit(world.build_files(), "Add every door")
-    eventually(lambda: up.status()["applied"] == tip or up.status()["refused"], 60, "the doors")
+    eventually(lambda: up.status()["applied"] == tip or up.status()["refused"], what="the doors")
     assert up.status()["refused"] is None
     return Doors(up)
 
@@ -114,13 +114,13 @@ async def check_all_well(doors: Doors, before: dict[str, tuple[int, int]]) -> No
     """Every good event has come, every worker of the dispatcher works, and nothing was restarted."""
     async with aiohttp.ClientSession() as session:
         # all at once: on a slow machine one after the other never needs all workers
-        slow = (doors.send_event(session, slow="0.5") for _ in range(4 * world.WORKERS))
+        slow = (doors.send_event(session, slow="1.5") for _ in range(2 * world.WORKERS))
         await asyncio.gather(*slow)
 
         async def all_seen() -> bool:
             return set(doors.good) <= set((await doors.seen(session))["seen"])
 
-        await until(all_seen, within=60, every=0.2, what="the delivery of every good event")
+        await until(all_seen, every=0.2, what="the delivery of every good event")
         seen = await doors.seen(session)
     assert seen["most"] == world.WORKERS, "a worker of the dispatcher is gone"
     assert Counter(seen["seen"]) == Counter(doors.good)

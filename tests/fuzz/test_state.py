@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.processes import PATIENCE
 
 from driftloop.local.ground.state import StateFolder
 from tests.fuzz import damage, world
@@ -15,7 +16,7 @@ from tests.local.conftest import Git, Up, eventually
 
 UP_EVERY = 30
 """Damages that only commands see, for each one that `up` has to start with."""
-START, STOPPED = 60.0, 130
+START, STOPPED = PATIENCE, 130
 """Seconds until `up` must run, and its exit code after Ctrl-C."""
 
 COMMANDS = (

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.processes import Process, free_port
 
 from tests.fuzz import world
-from tests.support.processes import Process, free_port
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def port(tmp_path: Path) -> Iterator[int]:
 
 @pytest.mark.parametrize("body", [b"", b"GET / HTTP/1.1\r\n\r\n", b"x" * 100_000])
 def test_a_chunked_body_is_read_to_its_end(body: bytes, port: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     for number in range(3):
         chunks = [part for part in (body[:7], body[7:]) if part]
         headers = {"ce-good": "1", "ce-id": str(number)}

@@ -83,7 +83,7 @@ def started_writers() -> Iterator[dict[str, "subprocess.Popen[str]"]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_twenty_writers_lose_nothing(remote, repository, git, tmp_path):
     pipelines.commit_spec(repository, SPEC)
 
@@ -119,7 +119,7 @@ def test_twenty_writers_lose_nothing(remote, repository, git, tmp_path):
                 start_new_session=True,
             )
         for name, writer in writers.items():
-            out, err = writer.communicate(timeout=280)
+            out, err = writer.communicate(timeout=800)
             assert writer.returncode == 0, (name, err)
             refused += int(out)
     assert refused > 0, "the server refused nobody, so nothing was shown"

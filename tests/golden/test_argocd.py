@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.commands import type_command
 
 from driftloop.kube import argocd
 from driftloop.platform import parse_platform
@@ -16,7 +17,6 @@ from driftloop.render import render_tree
 from driftloop.resources.argocd_health import list_health_settings
 from driftloop.resources.guarding.entry import APPLY
 from tests.golden.trees import HERE, compare_trees, documents, release_text, spec_text
-from tests.support.commands import type_command
 
 SPEC = "plain-shadow"
 FOLDER = HERE / "argocd"

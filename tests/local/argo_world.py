@@ -17,6 +17,7 @@ from typing import Any
 import nats
 import yaml
 from aiohttp import web
+from support.processes import PATIENCE, place_ports
 
 from driftloop.clients.nats import list_keys
 from driftloop.clients.s3 import ObjectStore, StoreLocation
@@ -39,6 +40,7 @@ class World:
     def __init__(self, root: Path) -> None:
         self.state = StateFolder.open_folder(root / "state")
         self.state.create_folders()
+        place_ports(self.state)
         self.ports = self.state.choose_ports()
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.objects: list[Json] = []
@@ -99,13 +101,13 @@ class World:
         self.children[name] = subprocess.Popen(
             [str(word) for word in command], env=env, stdout=log, stderr=log, start_new_session=True
         )
-        until(lambda: _listens(port), f"{name} listens", seconds=20)
+        until(lambda: _listens(port), f"{name} listens")
 
     def kill(self, name: str, sent: int = signal.SIGKILL) -> None:
         """Send a signal and wait for the end."""
         child = self.children.pop(name)
         child.send_signal(sent)
-        child.wait(20)
+        child.wait(PATIENCE)
 
     def close(self) -> None:
         for name in list(self.children):
@@ -127,11 +129,13 @@ class World:
         )
 
     def apply(self, *objects: Json) -> None:
-        """What the reconciler would do after a commit."""
-        self.objects = list(objects)
+        """What the reconciler would do after a commit; the runner has read it when this returns."""
+        self.objects, revision = list(objects), str(time.time_ns())
         temporary = self.state.run / "new"
-        temporary.write_text(json.dumps({"revision": str(time.time_ns()), "objects": self.objects}))
+        temporary.write_text(json.dumps({"revision": revision, "objects": self.objects}))
         os.replace(temporary, self.state.objects)
+        log = self.state.logs / "argo.log"
+        until(lambda: f"applied {revision}:" in log.read_text(), "the runner has the objects")
 
     def submit(self, spec: Json, name: str = "run", **metadata: Any) -> str:
         """Create a Workflow, as any program may."""
@@ -236,16 +240,16 @@ class World:
             await web.TCPSite(runner, "127.0.0.1", self.ports["api"]).start()
             return client, runner
 
-        client, runner = asyncio.run_coroutine_threadsafe(serve(), loop).result(20)
+        client, runner = asyncio.run_coroutine_threadsafe(serve(), loop).result(PATIENCE)
         try:
             yield f"http://127.0.0.1:{self.ports['api']}"
         finally:
-            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(20)
-            asyncio.run_coroutine_threadsafe(client.close(), loop).result(20)
+            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(PATIENCE)
+            asyncio.run_coroutine_threadsafe(client.close(), loop).result(PATIENCE)
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
 
-    def finished(self, name: str = "run", seconds: float = 60) -> Json:
+    def finished(self, name: str = "run") -> Json:
         """A Workflow when it is over."""
 
         def over() -> Json | None:
@@ -253,7 +257,7 @@ class World:
             phase = (found or {}).get("status", {}).get("phase")
             return found if phase in ("Succeeded", "Failed", "Error") else None
 
-        return until(over, f"{name} ends", seconds=seconds, every=0.1)
+        return until(over, f"{name} ends", seconds=2 * PATIENCE, every=0.1)
 
     def node(self, workflow: Json, display: str) -> Json:
         """A node by its display name."""
@@ -293,7 +297,7 @@ class World:
 
 
 def until(
-    condition: Callable[[], Any], what: str, *, seconds: float = 30, every: float = 0.05
+    condition: Callable[[], Any], what: str, *, seconds: float = PATIENCE, every: float = 0.05
 ) -> Any:
     """The first true value of a condition."""
     deadline = time.monotonic() + seconds

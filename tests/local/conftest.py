@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support.processes import PATIENCE, place_ports
 
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.kubelet import images
@@ -71,6 +72,7 @@ def state(tmp_path: Path, envs: Path, context: Path) -> StateFolder:
     """A state folder with the echo image and an empty cluster repository."""
     state = StateFolder.open_folder(tmp_path / "state")
     state.create_folders()
+    place_ports(state)
     prepare.prepare_repository(state)
     images.register_image(state, REF, context, envs=envs, say=lambda _: None)
     return state
@@ -214,7 +216,7 @@ def get(
     )
     try:
         with opener.open(
-            urllib.request.Request(url, headers=dict(headers or {})), timeout=10
+            urllib.request.Request(url, headers=dict(headers or {})), timeout=30
         ) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
@@ -223,7 +225,7 @@ def get(
         return 0, {}
 
 
-def eventually(check: Callable[[], Any], timeout: float = 20.0, what: str = "") -> Any:
+def eventually(check: Callable[[], Any], timeout: float = PATIENCE, what: str = "") -> Any:
     """The first true value of `check`."""
     deadline = time.monotonic() + timeout
     while True:
@@ -268,7 +270,7 @@ class Up:
 
     def wait_up(self) -> "Up":
         eventually(
-            lambda: (self.state.run / "up").exists() or self.process.poll() is not None, 60, "up"
+            lambda: (self.state.run / "up").exists() or self.process.poll() is not None, what="up"
         )
         assert self.process.poll() is None, self.log.read_text()
         return self
@@ -276,14 +278,13 @@ class Up:
     def wait_applied(self, sha: str) -> None:
         eventually(
             lambda: self.status().get("applied") == sha,
-            30,
-            f"{sha} applied; {self.log.read_text()[-2000:]}",
+            what=f"{sha} applied; {self.log.read_text()[-2000:]}",
         )
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         if self.process.poll() is None:
             os.kill(self.process.pid, number)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["SERVER_PORT"])), Handler).s
     "ask": """
 import json, pathlib, sys, time, urllib.request
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-for attempt in range(200):
+for attempt in range(2000):
     try:
         said = opener.open(sys.argv[1], timeout=2).read().decode()
         break
@@ -37,7 +37,13 @@ out.mkdir(parents=True, exist_ok=True)
 (out / "pid").write_text(pathlib.Path(sys.argv[3]).read_text())
 """,
     "idle": "import time; time.sleep(float(__import__('sys').argv[1]))",
-    "fail": "import sys; print('no model here'); sys.exit(int(sys.argv[1]))",
+    "fail": "import pathlib, sys; print('no model here'); pathlib.Path(sys.argv[2]).touch(); sys.exit(int(sys.argv[1]))",
+    "after": """
+import pathlib, sys, time
+while not pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.05)
+time.sleep(1)
+""",
 }
 PREPARE = (
     "import pathlib; folder = pathlib.Path('/shared/server'); folder.mkdir(parents=True, exist_ok=True);"
@@ -91,7 +97,7 @@ def test_a_container_asks_its_sidecar_which_ends_with_it(world: World) -> None:
     assert done["status"]["phase"] == "Succeeded", done["status"]
     said, pid = (item["value"] for item in world.node(done, "asked")["outputs"]["parameters"])
     assert said == "hello None"
-    assert not Path(f"/proc/{pid}").exists()
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the sidecar is gone")
 
 
 @pytest.mark.parametrize(
@@ -103,10 +109,11 @@ def test_a_container_asks_its_sidecar_which_ends_with_it(world: World) -> None:
     ],
 )
 def test_a_sidecar_that_fails_by_itself_fails_the_step(
-    world: World, code: int, phase: str, message: str
+    world: World, tmp_path: Path, code: int, phase: str, message: str
 ) -> None:
-    name = f"early-{code}"
-    world.submit(spec(step(container("idle.py", "1"), sidecar("fail.py", str(code)))), name=name)
+    name, ends = f"early-{code}", str(tmp_path / "ends")
+    main = container("after.py", ends)
+    world.submit(spec(step(main, sidecar("fail.py", str(code), ends))), name=name)
     done = world.finished(name)
     assert done["status"]["phase"] == phase
     assert world.node(done, name).get("message", "") == message

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import nats
 import pytest
+from support import processes
+from support.commands import type_command
+from support.processes import PATIENCE
 
 from driftloop.clients.s3 import StoreLocation
 from driftloop.contract.approvals import Hold, list_approvals, list_holds
@@ -26,7 +29,6 @@ from driftloop.operations.watching.why import describe_holds
 from driftloop.resources.workflows.retries import AWAY
 from tests.local import argo_world
 from tests.local.argo_world import Json, World, artifact, container, out_parameter, spec, until
-from tests.support.commands import type_command
 
 SCRIPTS = {
     # writes each NAME=TEXT of its arguments as an output parameter
@@ -82,6 +84,14 @@ folder = pathlib.Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
 (folder / str(time.time_ns())).touch()
 time.sleep(float(sys.argv[2]))
+""",
+    "hold": """
+import pathlib, sys, time
+folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
+(folder / f"{name}.begins").write_text(str(time.time_ns()))
+while not (folder / "go").exists():
+    time.sleep(0.02)
+(folder / f"{name}.ends").write_text(str(time.time_ns()))
 """,
     "flaky": """
 import pathlib, sys
@@ -383,16 +393,15 @@ def test_a_step_that_hangs_is_killed_with_all_it_started(world: World) -> None:
     world.submit(
         spec(
             dag(task("hang")),
-            {"name": "hang", "container": container("hang.py"), "activeDeadlineSeconds": 1},
+            {"name": "hang", "container": container("hang.py"), "activeDeadlineSeconds": 5},
         ),
         name="hangs",
     )
     done = world.finished("hangs")
     assert world.node(done, "hang")["phase"] == "Failed"
-    assert "longer than the specified deadline (1 s)" in world.node(done, "hang")["message"]
+    assert "longer than the specified deadline (5 s)" in world.node(done, "hang")["message"]
     _, main, child = world.log("hangs", "hang").split()
-    assert not alive(main)
-    assert not alive(child)
+    until(lambda: not alive(main) and not alive(child), "both are gone")
 
 
 def test_the_whole_workflow_has_a_deadline_and_still_says_goodbye(world: World) -> None:
@@ -442,7 +451,8 @@ def test_a_workflow_that_is_stopped_ends_its_steps_and_still_says_goodbye(world:
     assert phases(done)["hang"] == "Failed"
     assert list_progress(done) == []
     assert world.node(done, "stopped.onExit")["outputs"]["parameters"][0]["value"] == "Failed"
-    assert not any(alive(process) for process in world.log("stopped", "hang").split()[1:])
+    pids = world.log("stopped", "hang").split()[1:]
+    until(lambda: not any(map(alive, pids)), "its processes are gone")
 
 
 def ask(name: str = "ask") -> Json:
@@ -596,7 +606,6 @@ def test_what_a_step_sees(world: World) -> None:
             "data": {"A": "1", "B": "2"},
         }
     )
-    time.sleep(0.5)
     env = [
         {
             "name": "BUCKET",
@@ -660,7 +669,6 @@ def test_a_template_and_the_run_that_refers_to_it(world: World) -> None:
         ),
     }  # fmt: skip
     world.apply(template)
-    time.sleep(0.5)
     world.submit(
         {"workflowTemplateRef": {"name": "digits-train"}, "arguments": given(b="{{3}}")},
         name="refers",
@@ -699,8 +707,8 @@ def test_a_mutex_of_a_dag_keeps_its_tasks_apart(world: World, tmp_path: Path) ->
         "synchronization": {"mutexes": [{"name": "inside"}]},
     }
     for name in ("three", "four"):
-        counting = {"name": "count", "container": container("count.py", str(tmp_path), "0.7")}
-        world.submit(spec(dag(task("inner")), inner, counting), name=f"mutex-{name}")
+        holding = {"name": "count", "container": container("hold.py", str(tmp_path), name)}
+        world.submit(spec(dag(task("inner")), inner, holding), name=f"mutex-{name}")
 
     def waits() -> bool:
         nodes = [
@@ -713,12 +721,16 @@ def test_a_mutex_of_a_dag_keeps_its_tasks_apart(world: World, tmp_path: Path) ->
         )
 
     until(waits, "one of them waits")
+    (tmp_path / "go").touch()
     for name in ("three", "four"):
         done = world.finished(f"mutex-{name}")
         assert done["status"]["phase"] == "Succeeded"
         assert not world.node(done, "inner").get("message")
-    first, second = sorted(int(file.name) for file in tmp_path.iterdir())
-    assert second - first > 0.6e9
+    begins, ends = (
+        sorted(int(file.read_text()) for file in tmp_path.glob(f"*.{what}"))
+        for what in ("begins", "ends")
+    )
+    assert begins[0] < ends[0] < begins[1] < ends[1]
 
 
 def test_a_later_try_finds_what_a_failed_one_left(world: World) -> None:
@@ -828,9 +840,14 @@ def test_a_killed_runner_goes_on_where_it_was(world: World, tmp_path: Path, sent
     name = f"interrupted-{int(sent)}"
     marks = interrupted(world, tmp_path, name)
     world.kill("argo", sent)
-    assert [
-        p for p in Path("/proc").glob("[0-9]*/cmdline") if str(marks).encode() in _read(p)
-    ] == []
+    until(
+        lambda: (
+            not any(
+                str(marks).encode() in _read(file) for file in Path("/proc").glob("[0-9]*/cmdline")
+            )
+        ),
+        "its steps are gone",
+    )
     world.start_argo()
     assert world.finished(name)["status"]["phase"] == "Succeeded"
     assert counts(marks) == {"first": 1, "second": 2, "third": 1}
@@ -885,33 +902,34 @@ def test_many_steps_and_transfers_at_once(world: World) -> None:
         ),
         name="many",
     )
-    done = world.finished("many", seconds=90)
+    done = world.finished("many")
     assert done["status"]["phase"] == "Succeeded", done["status"]["message"]
     assert len(list(world.store.list_objects(StoreLocation("driftloop", "many/")))) == 24 * 15
 
 
 def test_a_workflow_is_deleted_when_its_time_is_over(world: World) -> None:
-    brief = {"ttlStrategy": {"secondsAfterCompletion": 2}}
+    brief = {"ttlStrategy": {"secondsAfterCompletion": 4}}
     steps = (say("main", "n=1", outputs=("n",)),)
-    world.submit(spec(*steps, **brief), "brief")
     world.submit(spec(*steps, ttlStrategy={"secondsAfterCompletion": 3600}), "kept")
     world.submit(spec(*steps), "unlimited")
-    for name in ("brief", "kept", "unlimited"):
+    for name in ("kept", "unlimited"):
         world.finished(name)
+    world.submit(spec(*steps, **brief), "brief")
+    world.finished("brief")
     assert (world.state.logs / "brief").is_dir()
-    until(lambda: "brief" not in world.workflows(), "it is deleted", seconds=15)
+    until(lambda: "brief" not in world.workflows(), "it is deleted")
     until(lambda: not (world.state.logs / "brief").exists(), "its logs are deleted")
     assert {"kept", "unlimited"} <= set(world.workflows())
     assert (world.state.logs / "kept").is_dir()
 
     # one whose time was over while nobody looked
-    world.submit(spec(*steps, ttlStrategy={"secondsAfterCompletion": 3}), "unwatched")
+    world.submit(spec(*steps, **brief), "unwatched")
     world.finished("unwatched")
     world.kill("argo")
-    time.sleep(3.5)
+    time.sleep(4.5)
     assert "unwatched" in world.workflows()
     world.start_argo()
-    until(lambda: "unwatched" not in world.workflows(), "it is deleted", seconds=15)
+    until(lambda: "unwatched" not in world.workflows(), "it is deleted")
     # and its name is free again
     world.submit(spec(*steps), "brief")
     assert world.finished("brief")["status"]["phase"] == "Succeeded"
@@ -930,7 +948,7 @@ def test_the_marker_of_a_deletion_goes_too(world: World) -> None:
                 or {}
             )
 
-        running = asyncio.create_task(collector.run())
+        running: asyncio.Task[None] | None = None
         try:
             for name in ("gone", "back"):
                 manifest = {
@@ -948,10 +966,18 @@ def test_the_marker_of_a_deletion_goes_too(world: World) -> None:
                 if name == "back":
                     await workflows.create(manifest, namespace="marked")
             before = await subjects()
-            await asyncio.sleep(1.5)
+            running = asyncio.create_task(collector.run())
+
+            async def is_collected() -> bool:
+                return len(await subjects()) == 1
+
+            await processes.until(is_collected)
+            # what was made again would go now
+            await asyncio.sleep(1)
             return before, await subjects()
         finally:
-            running.cancel()
+            if running is not None:
+                running.cancel()
             await client.close()
 
     before, after = asyncio.run(collected())
@@ -1021,11 +1047,11 @@ def test_a_transfer_does_not_keep_the_runner_from_ending(world: World) -> None:
             "container": container("-c", "pass"),
         }
         world.submit(spec(reader), "waiting")
-        silent.settimeout(20)
+        silent.settimeout(PATIENCE)
         accepted, _ = silent.accept()
         began = time.monotonic()
         world.kill("argo", signal.SIGTERM)
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < PATIENCE / 3
         accepted.close()
     world.start_s3()
     world.store.write_object(StoreLocation("driftloop", "somewhere/x"), b"x")

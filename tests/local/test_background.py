@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from support.processes import PATIENCE
 
 from driftloop.local.ground import background
 
@@ -21,7 +22,7 @@ async def test_work_is_asked_to_stop_and_waited_for() -> None:
     ended = threading.Event()
 
     def work(stop: threading.Event) -> None:
-        stop.wait(30)
+        stop.wait(PATIENCE)
         ended.set()
 
     running = asyncio.create_task(background.run_in_thread(work))
@@ -35,14 +36,14 @@ async def test_work_is_asked_to_stop_and_waited_for() -> None:
 async def test_work_that_does_not_listen_is_let_go_of() -> None:
     release = threading.Event()
     running = asyncio.create_task(
-        background.run_in_thread(lambda stop: release.wait(30), patience=0.2)
+        background.run_in_thread(lambda stop: release.wait(PATIENCE), patience=0.2)
     )
     await asyncio.sleep(0.1)
     began = time.monotonic()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < PATIENCE / 3
     release.set()
 
 
@@ -54,4 +55,6 @@ def test_it_keeps_no_process_from_ending() -> None:
         "    await asyncio.sleep(0.1)\n"
         "asyncio.run(main())"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=30).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], check=False, timeout=PATIENCE).returncode == 0
+    )

@@ -60,15 +60,15 @@ def test_a_commit_met_by_a_passing_error_is_applied_when_it_has_passed(
     up.wait_applied(first)
     with few_files(up.process.pid, 4):
         second = git.commit({"deployments/shop/a.yaml": settings("a", text="second")})
-        stalled = eventually(lambda: up.status().get("stuck"), 20, "the reason in status")
+        stalled = eventually(lambda: up.status().get("stuck"), what="the reason in status")
         assert f"commit {second[:12]} is not applied yet" in stalled
         assert "Too many open files" in stalled
         assert up.status()["refused"] is None
     up.wait_applied(second)
     assert up.status()["stuck"] is None
     assert shown(up).count("Too many open files") == 1
-    timeline = state.timeline.read_text()
-    assert "is not applied yet" in timeline, "written once there are handles again"
+    # written once there are handles again
+    eventually(lambda: "is not applied yet" in state.timeline.read_text(), what="the timeline")
     assert "Traceback" not in shown(up)
 
 
@@ -79,7 +79,7 @@ def test_a_commit_without_any_file_is_refused_by_name(start: Start, git: Git) ->
     git("rm", "-q", "-r", ".")
     git("commit", "-q", "-m", "Remove everything")
     git("push", "-q", "origin", "main")
-    refused = eventually(lambda: up.status().get("refused"), 20, "the refusal")
+    refused = eventually(lambda: up.status().get("refused"), what="the refusal")
     assert "cluster/dev does not exist in this commit" in refused
     git("revert", "--no-edit", "HEAD")
     git("push", "-q", "origin", "main")
@@ -95,15 +95,15 @@ def test_a_deleted_branch_is_said_until_it_is_back(
     up.wait_applied(sha)
     git("push", "-q", "origin", "main:elsewhere")
     (state.repository / "refs" / "heads" / "main").unlink()
-    stalled = eventually(lambda: up.status().get("stuck"), 20, "the reason in status")
+    stalled = eventually(lambda: up.status().get("stuck"), what="the reason in status")
     assert "branch `main` does not exist" in stalled
     assert f"commit {sha[:12]} goes on running" in stalled
-    assert "branch `main` does not exist" in shown(up)
+    eventually(lambda: "branch `main` does not exist" in shown(up), what="it is printed")
     assert up.stop() == 130
     again = start().wait_up()
     assert "not ready: branch `main` does not exist" in shown(again)
     git("push", "-q", "origin", "main")
-    eventually(lambda: again.status().get("stuck") is None, 20, "the branch is back")
+    eventually(lambda: again.status().get("stuck") is None, what="the branch is back")
     assert again.status()["applied"] == sha
 
 
@@ -112,11 +112,11 @@ def test_a_branch_that_holds_no_commit_is_said(start: Start, git: Git, state: St
     up = start().wait_up()
     up.wait_applied(sha)
     (state.repository / "refs" / "heads" / "main").write_bytes(b"--output=\xff\n")
-    stalled = eventually(lambda: up.status().get("stuck"), 20, "the reason in status")
+    stalled = eventually(lambda: up.status().get("stuck"), what="the reason in status")
     assert "refs/heads/main" in stalled
     assert "is not a commit" in stalled
     (state.repository / "refs" / "heads" / "main").write_text(f"{sha}\n")
-    eventually(lambda: up.status().get("stuck") is None, 20, "the branch is back")
+    eventually(lambda: up.status().get("stuck") is None, what="the branch is back")
     assert "Traceback" not in shown(up)
 
 
@@ -155,8 +155,7 @@ def test_a_storm_of_foreign_commits_starves_nothing(start: Start, git: Git) -> N
                 and count > 12
                 and applied
             ),
-            20,
-            f"{ours} applied in a storm; {up.status().get('waiting')}",
+            what=f"{ours} applied in a storm; {up.status().get('waiting')}",
         )
     finally:
         done.set()

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
-from support.processes import free_port
+from support.processes import PATIENCE, free_port
 
 from driftloop.clients.http import DEPTH_HEADER, EventServer, ServerAnswer, ServerRequest
 from driftloop.local.knative.courier import Courier, UnreachableError
@@ -58,7 +58,9 @@ async def post_numbers(courier: Courier, port: int, count: int) -> list[bytes]:
     async def post(number: int) -> bytes:
         async with limit:
             body = b"%04d" % number
-            answer = await courier.post_event(f"127.0.0.1:{port}", "/", HEADERS, body, patience=10)
+            answer = await courier.post_event(
+                f"127.0.0.1:{port}", "/", HEADERS, body, patience=PATIENCE
+            )
             return answer.body
 
     return await asyncio.gather(*map(post, range(count)))
@@ -118,10 +120,10 @@ async def test_what_comes_too_late_fails_those_behind_it(courier: Courier) -> No
     server, port = EventServer(handle, limit=1000), free_port()
     await server.start("127.0.0.1", port)
     address = f"127.0.0.1:{port}"
-    await courier.post_event(address, "/", HEADERS, b"0000", patience=10)
+    await courier.post_event(address, "/", HEADERS, b"0000", patience=PATIENCE)
     results = await asyncio.gather(
         courier.post_event(address, "/", HEADERS, b"0001", patience=0.1),
-        courier.post_event(address, "/", HEADERS, b"0002", patience=10),
+        courier.post_event(address, "/", HEADERS, b"0002", patience=PATIENCE),
         return_exceptions=True,
     )
     await server.close()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from support.processes import PATIENCE
 
 from driftloop.local.ground.state import StateFolder
 from driftloop.local.up.history_record import HistoryRecord
@@ -115,7 +116,7 @@ def run(state: StateFolder, command: str) -> tuple[int, str]:
         [sys.executable, "-m", "driftloop.cli", command, "--state", str(state.root)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=60,
+        timeout=180,
         check=False,
         text=True,
     )
@@ -189,7 +190,8 @@ def test_what_can_be_derived_is_made_anew_and_said(
     assert (code, "nothing runs in" in text) == (1, True)
     assert run(stopped, "down")[0] == 0
     up = start().wait_up()
-    eventually(lambda: get(up.url(MODEL))[0] == 200, 30, up.log.read_text())
+    eventually(lambda: get(up.url(MODEL))[0] == 200, what="the model answers")
+    eventually(lambda: up.status().get("applied"), what="the commit is applied")
     text = up.log.read_text()
     for name, words in broken.items():
         lines = [line for line in text.splitlines() if str(files[name]) in line]
@@ -210,13 +212,13 @@ def test_the_rest_is_named(name: str, damage: str, stopped: StateFolder, start: 
     if name == "version" and file.read_bytes().strip() == b"1":
         return
     up = start()
-    eventually(lambda: NAMED[name] in up.log.read_text(), 30, NAMED[name])
+    eventually(lambda: NAMED[name] in up.log.read_text(), what=NAMED[name])
     assert "Traceback" not in up.log.read_text()
     if name == "version":
-        assert up.process.wait(30) == 1
+        assert up.process.wait(PATIENCE) == 1
     assert run(stopped, "status")[0] in (0, 1)
     assert run(stopped, "down")[0] == 0
-    assert up.process.wait(60) is not None
+    assert up.process.wait(PATIENCE) is not None
 
 
 @pytest.mark.parametrize("damage", SOME)
@@ -231,12 +233,12 @@ def test_a_running_instance_mends_what_programs_read(
     for file in files:
         file.write_bytes(DAMAGES[damage](file.read_bytes()))
     for file, content in zip(files[:4], before, strict=False):
-        eventually(lambda file=file, content=content: file.read_bytes() == content, 10, file.name)
+        eventually(lambda file=file, content=content: file.read_bytes() == content, what=file.name)
         told = f"{file} was changed by another program"
-        eventually(lambda told=told: told in up.log.read_text(), 10, told)
+        eventually(lambda told=told: told in up.log.read_text(), what=told)
     code, text = run(state, "status")
     assert (code, sha[:12] in text) == (0, True)
     code, text = run(state, "down")
     assert (code, f"stopping process {up.process.pid}" in text) == (0, True)
-    assert up.process.wait(60) == 0
+    assert up.process.wait(PATIENCE) == 0
     assert "Traceback" not in up.log.read_text()

@@ -23,7 +23,16 @@ from driftloop.local.ground.addresses import short_path
 from driftloop.local.ground.settings import LocalSettings
 from driftloop.local.kubelet import images
 from driftloop.plan import images as refs
-from tests.local.conftest import Git, Up, deployment, get, kustomization, service, virtual_service
+from tests.local.conftest import (
+    Git,
+    Up,
+    deployment,
+    eventually,
+    get,
+    kustomization,
+    service,
+    virtual_service,
+)
 
 Start = Callable[..., Up]
 
@@ -97,8 +106,15 @@ def everywhere(tmp_path: Path, start: Start, envs: Path, git: Git) -> Up:
 def test_everything_listens_on_the_loopback_address(everywhere: Up) -> None:
     names = {process["name"] for process in everywhere.status()["processes"]}
     assert {"shop/wide", "shop/judge"} <= names
-    held = listeners_of(everywhere.state.root)
-    assert sum("serve.py" in command for command in held.values()) >= 4, held
+    # it is ready with its own door, which may be before those of its threads
+    held = eventually(
+        lambda: (
+            (found := listeners_of(everywhere.state.root))
+            and sum("serve.py" in command for command in found.values()) >= 4
+            and found
+        ),
+        what="a server's four doors",
+    )
     for program in ("nats-server", "rclone", "envoy", "knative", "argo_run", "judge"):
         assert any(program in command for command in held.values()), program
     assert {door: command for door, command in held.items() if not is_loopback(door)} == {}
@@ -262,5 +278,5 @@ def children_of(up: Up) -> dict[str, int]:
 def get_text(url: str) -> tuple[int, str]:
     """Status and text of a GET."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=10) as answer:
+    with opener.open(url, timeout=60) as answer:
         return answer.status, answer.read().decode()

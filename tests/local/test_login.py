@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 import yaml
 from support.commands import type_command
+from support.processes import PATIENCE
 from support.tokens import Issuer
 
 from driftloop.errors import LocalError
@@ -100,14 +101,14 @@ async def gateway(tmp_path: Path) -> AsyncIterator[tuple[Gateway, int]]:
         [*command, "-l", "error"], cwd=tmp_path / "envoy"
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not await made.front.read_statistics("^server.live"):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
         yield made, model.server_port
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
         model.shutdown()
 
 
@@ -223,7 +224,7 @@ async def test_a_key_opens_its_own_pipeline_until_it_is_revoked(
 
     asked.seen.clear()
     assert [(await asked.ask("lab", one))[0] for one in (keys["shop"], keys["lab"])] == [403, 200]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(asked.seen) < 2:  # noqa: ASYNC110 - the copy that a shadow gets
             await asyncio.sleep(0.02)
     assert len(asked.seen) == 2

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from support.processes import free_port
 
 from driftloop.contract.streams import WORKFLOWS
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up.history import RunHistory
 from driftloop.local.up.notices import MOST_WAITING, Notice, WebhookNotifier
-from tests.support.processes import free_port
 
 
 class Receiver:
@@ -48,7 +48,7 @@ def notice(text: str = "run digits-1 failed") -> Notice:
 
 
 async def until(check: Any) -> None:
-    for _ in range(1000):
+    for _ in range(9000):
         if check():
             return
         await asyncio.sleep(0.01)

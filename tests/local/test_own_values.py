@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.commands import type_command
 
 from driftloop.errors import LocalError
 from driftloop.local.argo.configuration import Configuration
@@ -21,7 +22,6 @@ from driftloop.local.kubelet.values import (
 from driftloop.spec.environment import Environment
 from driftloop.spec.volumes import ClaimFolder, SecretFiles
 from tests.spec.specs import changed
-from tests.support.commands import type_command
 
 SPEC = changed(
     'train: {run: "train:train"}',

@@ -110,10 +110,10 @@ def test_dead_letters_are_told_and_sent_again_once_each(
         assert done.returncode == 0, done.stderr
         return list(json.loads(done.stdout)["letters"])
 
-    eventually(lambda: len(listed()) == 3, 30, "three dead letters")
+    eventually(lambda: len(listed()) == 3, what="three dead letters")
     assert {letter["id"] for letter in listed()} == {"a", "b", "c"}
     assert all("sink.shop.svc.cluster.local" in letter["destination"] for letter in listed())
-    eventually(lambda: any("3 events wait" in line for line in up.status()["blind"]), 20)
+    eventually(lambda: any("3 events wait" in line for line in up.status()["blind"]))
     refused = events_command(up, "replay", "shop")
     assert refused.returncode == 1
     assert json.loads(refused.stdout)["waiting"] == 3
@@ -128,4 +128,4 @@ def test_dead_letters_are_told_and_sent_again_once_each(
     taken = [json.loads(line)["headers"]["ce-id"] for line in record.read_text().splitlines()]
     assert sorted(taken) == ["a", "b", "c"]
     assert events_command(up, "ls", "nobody").returncode == 1
-    eventually(lambda: not any("events wait" in line for line in up.status()["blind"]), 20)
+    eventually(lambda: not any("events wait" in line for line in up.status()["blind"]))

@@ -7,8 +7,9 @@ import signal
 import sys
 from pathlib import Path
 
+from support.processes import PATIENCE, free_port
+
 from driftloop.local.kubelet.process import HttpProbe, ProcessSpec, SupervisedProcess
-from tests.support.processes import free_port
 
 
 async def pauses_of(folder: Path, *, steady: float) -> list[float]:
@@ -24,12 +25,12 @@ async def pauses_of(folder: Path, *, steady: float) -> list[float]:
     process.start_process()
     try:
         for deaths in range(4):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while process.phase != "ready" or process.restarts != deaths:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
             assert process.pid is not None
             os.kill(process.pid, signal.SIGKILL)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while sum("restart in" in line for line in told) <= deaths:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
     finally:

@@ -70,7 +70,7 @@ def predict(up: Up) -> tuple[str, str]:
     request = urllib.request.Request(url, b'{"data": {}}', {"content-type": "application/json"})
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-            request, timeout=10
+            request, timeout=30
         ) as answer:
             return json.load(answer)["name"], answer.headers["seldon-puid"]
     except urllib.error.HTTPError as error:
@@ -138,6 +138,7 @@ def test_shadow_canary_and_promotion_lose_no_request_and_no_event(
         shadowed = len(answered)
         eventually(lambda: len(answered) > shadowed + 50)
         candidate = processes(up)["shop/model-r2"]
+        mirrored_until = len(answered)
         pair = seldon(one | {"traffic": 50}, two | {"traffic": 50})
         up.wait_applied(git.commit({RELEASE: pair, MIRROR: None}, "Canary"))
         canary = len(answered)
@@ -176,14 +177,14 @@ def test_shadow_canary_and_promotion_lose_no_request_and_no_event(
         for kind in ("request", "response")
     }
     eventually(
-        lambda: wanted <= set(events()), 30, "every request and every response became an event"
+        lambda: wanted <= set(events()), what="every request and every response became an event"
     )
     found = events()
     assert max(found.values()) == 1
     mirrored = {
         identifier for kind, name, identifier in found if name == "r2" and kind == "response"
     }
-    shadow_ids = {identifier for _, identifier in answered[shadowed + 6 : canary - 10]}
+    shadow_ids = {identifier for _, identifier in answered[shadowed + 6 : mirrored_until]}
     assert shadow_ids <= mirrored, "production and shadow are joined by the request's id"
     status, _ = get(up.url("/seldon/shop/model/api/v1.0/health/status"))
     assert status == 200

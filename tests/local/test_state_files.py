@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from support.processes import free_port
 
 from driftloop.errors import LocalError
 from driftloop.local.ground import files, logs
@@ -14,7 +15,6 @@ from driftloop.local.ground.state import LAYOUT, StateFolder
 from driftloop.local.ground.timeline import EventTimeline
 from driftloop.local.up import repair
 from tests.fuzz.commands import run_command
-from tests.support.processes import free_port
 
 CONTENT = "[]"
 

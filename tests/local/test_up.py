@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from support.processes import PATIENCE
 
 from driftloop.contract.names import FLUX_APPLIED_ONCE
 from driftloop.local.ground import leftovers
@@ -197,8 +198,7 @@ def test_killed_children_come_back(start: Start, git: Git) -> None:
             and not set(now.values()) & set(before.values())
             and all(process["phase"] == "ready" for process in up.status()["processes"])
         ),
-        30,
-        "all are ready again",
+        what="all are ready again",
     )
     assert asked(up, 5) == {"a": 5}
     killed = [
@@ -246,7 +246,7 @@ def test_a_deleted_state_folder_is_an_error_and_stops_everything(
     pids = list(children(up).values())
     # everything at once, as if `rm -r` were quicker than those who write there
     state.root.rename(state.root.parent / "gone")
-    assert up.process.wait(30) == 1
+    assert up.process.wait(PATIENCE) == 1
     assert f"error: {state.root} was deleted while it was in use" in up.log.read_text()
     assert "Traceback" not in up.log.read_text()
     assert not any(psutil.pid_exists(pid) for pid in pids)
@@ -256,7 +256,7 @@ def test_a_second_up_says_what_runs_already(start: Start, git: Git, state: State
     git.commit(BASE)
     up = start().wait_up()
     command = [sys.executable, "-m", "driftloop.cli", "up", "--state", str(state.root)]
-    second = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert second.returncode == 1
     assert f"already running in {state.root} by process {up.process.pid}" in second.stderr
     assert up.process.poll() is None
@@ -324,7 +324,7 @@ def ask_gateway(up: Up, path: str) -> tuple[int, str | None]:
     """Status and Retry-After of a GET."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(up.url(path), timeout=10) as answer:
+        with opener.open(up.url(path), timeout=30) as answer:
             return answer.status, answer.headers["retry-after"]
     except urllib.error.HTTPError as error:
         return error.code, error.headers["retry-after"]
@@ -511,7 +511,7 @@ def test_replicas_init_containers_and_recreate(start: Start, git: Git) -> None:
     )
     up.wait_applied(git.commit({"deployments/shop/a.yaml": [item, service("a")]}))
     assert get(up.url(MODEL))[1]["env"]["VERSION"] == "2"
-    assert not any(Path(model).exists() for model in models)
+    eventually(lambda: not any(Path(model).exists() for model in models), what="they are deleted")
 
 
 def test_an_autoscaled_model_runs_its_minimum(start: Start, git: Git) -> None:
@@ -565,7 +565,9 @@ def test_a_server_that_hangs_is_killed_and_started_again(start: Start, git: Git)
     up = start().wait_up()
     up.wait_applied(git.commit(BASE | {"deployments/shop/a.yaml": [item, service("a")]}))
     assert get(up.url("/seldon/shop/model/hang"))[0] == 200
-    eventually(lambda: any(one["restarts"] for one in up.status()["processes"]), 30, "it is killed")
+    eventually(
+        lambda: any(one["restarts"] for one in up.status()["processes"]), what="it is killed"
+    )
     eventually(lambda: get(up.url("/seldon/shop/model/x"))[0] == 200, what="it answers again")
     assert "does not answer any more" in up.state.timeline.read_text()
 
@@ -579,5 +581,5 @@ def test_a_chosen_port_in_use_is_an_error(start: Start, state: StateFolder, part
         taken.bind(("127.0.0.1", port))
         taken.listen()
         up = start("--gateway-port", str(port))
-        assert up.process.wait(30) == 1
+        assert up.process.wait(PATIENCE) == 1
     assert f"port {port} (for {part}) is in use by process {os.getpid()}" in up.log.read_text()

@@ -1,6 +1,7 @@
 import subprocess
 
 import pytest
+from support.committed import copy_committed
 
 from driftloop.errors import GitError, ReleaseError, StepError
 from driftloop.git.repository import Repository, RepositoryChange
@@ -9,7 +10,6 @@ from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.commits.releases import TransitionMessage
 from driftloop.release import record
 from tests.pipelines import PLAIN, SPEC, version
-from tests.support.committed import copy_committed
 
 A, B = version("digits-a"), version("digits-b")
 

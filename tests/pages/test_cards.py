@@ -5,11 +5,11 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from support.browser import DocumentReader, open_browser
 
 from driftloop.pages.cards import CardSection, CardTable, ModelCard, draw_card, write_card
 from tests.pages.samples import HOSTILE
 from tests.pages.test_reports import Tags
-from tests.support.browser import DocumentReader, open_browser
 
 
 def card(text: str) -> ModelCard:

@@ -4,11 +4,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+from support.browser import DocumentReader, open_browser
+
 from driftloop.pages.documents import render_document
 from driftloop.pages.reports import LARGEST, draw_report
 from tests.pages import samples
 from tests.pages.samples import HOSTILE
-from tests.support.browser import DocumentReader, open_browser
 
 VOID = {"meta", "link", "img", "br", "rect", "line", "circle", "polyline"}
 

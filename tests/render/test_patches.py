@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from support.commands import type_command
 
 from driftloop.render import patch_tree, render_tree
 from driftloop.spec import InvalidSpec
 from tests.golden.trees import release_text, spec_text, tree
-from tests.support.commands import type_command
 
 KUBECTL = Path("/var/tmp/cluster-bin/kubectl")
 HEAD, _, PATCHES = spec_text("patches").partition("  patches:\n")

@@ -13,6 +13,7 @@ import promql_parser
 import pytest
 import yaml
 from hypothesis import given, settings
+from support.promql import parsed
 
 from driftloop.release import record
 from driftloop.render import render_tree
@@ -20,7 +21,6 @@ from driftloop.retrain.state import Phase
 from tests.check.test_generated import specs
 from tests.golden.trees import release_text, spec_text, tree
 from tests.pipelines import version
-from tests.support.promql import parsed
 
 ROOT = Path(__file__).parents[2]
 PROMTOOL = shutil.which("promtool")

@@ -12,6 +12,7 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from support.promql import asked
 
 from driftloop.kube import grafana
 from driftloop.plan import make_plan
@@ -20,7 +21,6 @@ from driftloop.retrain.state import Outcome, Phase
 from driftloop.spec import load_spec
 from tests.golden.trees import spec_text, tree
 from tests.spec.specs import MINIMAL
-from tests.support.promql import asked
 
 NAMES = ("observability", "observability-seldon")
 PLATFORM = (

@@ -159,7 +159,7 @@ async def prometheus(folder: Path, scrape: list[Any], rules: Any) -> Process:
         f"--storage.tsdb.path={folder / 'data'}",
     ]
     argv += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
-    return await asyncio.to_thread(Process(argv, folder / "log", port, "/-/ready").start, 60)
+    return await asyncio.to_thread(Process(argv, folder / "log", port, "/-/ready").start)
 
 
 def service(
@@ -246,7 +246,7 @@ async def world(folder: Path, rules: Callable[[Any], Any] = hurried) -> AsyncIte
                               artifact=str(folder / "artifact")),
             }  # fmt: skip
             for process in services.values():
-                started.append(await asyncio.to_thread(process.start, 100))
+                started.append(await asyncio.to_thread(process.start))
             ports = {name: process.port for name, process in services.items()}
             ports["serving"] = int(place.url.rpartition(":")[2])
             scrape = scraped(objects, ports)
@@ -282,28 +282,24 @@ async def test_alerts_are_raised_and_questions_answered_by_what_really_runs(tmp_
     panels = [panel for panel in json.loads(text)["panels"] if "targets" in panel]
     alerts = objects["alerts.prometheusrule.yaml"]["spec"]["groups"][0]["rules"]
     async with world(tmp_path) as found:
-        await until(lambda: found.asked("count(up == 1) == 4"), within=30, what="scraping all four")
+        await until(lambda: found.asked("count(up == 1) == 4"), what="scraping all four")
         await send(found.place, 30)
-        await until(
-            lambda: found.asked("max(driftloop_detector_window) >= 1"), within=60, what="a window"
-        )
+        await until(lambda: found.asked("max(driftloop_detector_window) >= 1"), what="a window")
 
         async def quiet() -> bool:
             return await found.raised() == set()
 
         # on a busy machine the services come up later than the shortened waits of the alerts
-        await until(quiet, within=30, what="the end of the alerts of the start")
+        await until(quiet, what="the end of the alerts of the start")
 
         # Envoy has no histogram before the first request, and a rate takes two samples
         await until(
             lambda: found.asked("envoy_cluster_upstream_rq_time_bucket"),
-            within=30,
             what="a histogram",
         )
         await send(found.place, 5)
         await until(
             lambda: found.asked("rate(envoy_cluster_upstream_rq_time_bucket[1m]) > 0"),
-            within=30,
             what="a rate",
         )
         for panel in panels:
@@ -314,7 +310,6 @@ async def test_alerts_are_raised_and_questions_answered_by_what_really_runs(tmp_
                     # a rate takes two samples of its own service, which a busy machine scrapes later
                     await until(
                         partial(found.asked, question),
-                        within=30,
                         what=f"{panel['title']}: {question}",
                     )
                 answer = await found.asked(question)
@@ -324,11 +319,16 @@ async def test_alerts_are_raised_and_questions_answered_by_what_really_runs(tmp_
                     set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= names or elsewhere
                 ), panel["title"]
         for rule in alerts:
-            assert await found.asked(rule["expr"]) == [], rule["alert"]
+
+            async def is_silent(expression: str = rule["expr"]) -> bool:
+                return await found.asked(expression) == []
+
+            # on a busy machine a scrape may take longer than the second that it is given
+            await until(is_silent, what=f"that {rule['alert']} is silent")
 
         # drift starts a run that nobody claims; a run fails; an event goes astray
         await send(found.place, 60, shift=9.0)
-        await until(firing(found, "RunNotStarted"), within=60, what="a run that was not started")
+        await until(firing(found, "RunNotStarted"), what="a run that was not started")
         claim, end = ClaimEvent("digits-1", "1", "person x"), EndEvent("digits-1", "failed", "no")
         for event in (claim, end):
             await asyncio.to_thread(apply_once, found.nats, "digits", "digits", event)
@@ -344,23 +344,22 @@ async def test_alerts_are_raised_and_questions_answered_by_what_really_runs(tmp_
             assert answer.status == 202
         await until(
             firing(found, "RunFailed", "EventsAstray"),
-            within=30,
             what="a failed run and a dead letter",
         )
 
         # requests that fail; services that are gone
         await ask(found.place, b"{}", path="/fail")
         failures = 'envoy_cluster_upstream_rq_xx{envoy_response_code_class="5"}'
-        await until(
-            lambda: found.asked(failures), within=30, what="a first failure, which no rate sees"
-        )
+        await until(lambda: found.asked(failures), what="a first failure, which no rate sees")
         for _ in range(30):
             await ask(found.place, b"{}", path="/fail")
         found.services["drift"].kill()
         found.services["judge"].kill()
         gone = ("PredictorFailing", "DetectorDown", "JudgeDown")
-        await until(firing(found, *gone), within=60, what="alerts on what is gone")
-        assert (
-            not {"DecisionDown", "PredictorDown", "NoTraffic", "PredictorSlow"}
-            & await found.raised()
-        )
+        others = {"DecisionDown", "PredictorDown", "NoTraffic", "PredictorSlow"}
+
+        async def only_those() -> bool:
+            raised = await found.raised()
+            return set(gone) <= raised and not others & raised
+
+        await until(only_those, what="alerts on what is gone, and on nothing else")

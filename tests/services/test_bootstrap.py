@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.processes import Process, free_port, nats, url
+from support.processes import PATIENCE, Process, free_port, nats, url
 
 SERVICES = {
     "driftloop-judge": ("analysis", []),
@@ -85,7 +85,7 @@ def test_a_port_that_is_taken_is_named(name: str, server: Process) -> None:
             text=True,
             env=environment(url(server)),
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
     assert done.returncode == 1
     assert (
@@ -102,13 +102,13 @@ def test_a_signal_stops_it_cleanly(name: str, number: signal.Signals, server: Pr
         command(name, port), stderr=subprocess.PIPE, text=True, env=environment(url(server))
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not listens(port):
             assert process.poll() is None, "it ended"
             assert time.monotonic() < deadline, "it did not start"
             time.sleep(0.05)
         process.send_signal(number)
-        _, text = process.communicate(timeout=20)
+        _, text = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, text
         assert "Traceback" not in text
     finally:

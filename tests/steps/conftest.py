@@ -21,6 +21,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from support.commands import type_command
+from support.committed import copy_committed
+from support.processes import PATIENCE, free_port
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation
 from driftloop.git.repository import Repository
@@ -29,9 +32,6 @@ from driftloop.operations.commits import releases as pipelines
 from driftloop.operations.commits.guard import refuse_harm
 from driftloop.operations.commits.releases import CommittedPipeline
 from tests.pipelines import SPEC
-from tests.support.commands import type_command
-from tests.support.committed import copy_committed
-from tests.support.processes import free_port
 
 KEY, SECRET = "testtesttest", "secretsecretsecret"
 BUCKET = StoreLocation("driftloop")
@@ -42,7 +42,7 @@ def start(command: list[str], port: int) -> "subprocess.Popen[bytes]":
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

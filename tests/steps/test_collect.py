@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.web import FileServer, serve_files
 
 from driftloop.clients import downloads
 from driftloop.clients.s3 import ObjectStore, StoreLocation
@@ -20,7 +21,6 @@ from driftloop.operations.runs.contents import find_unused_contents
 from driftloop.operations.runs.run_store import RunPlace
 from driftloop.operations.traces.reproduce import fetch_batches
 from tests.steps.conftest import BUCKET, DATA, KEY, SECRET, World
-from tests.support.web import FileServer, serve_files
 
 PENGUINS = b"species,mass\nadelie,3700\n"
 

@@ -6,6 +6,8 @@ import time
 from typing import Any
 
 import pytest
+from support.commands import type_command
+from support.processes import PATIENCE
 
 from driftloop.contract.approvals import list_approvals
 from driftloop.contract.times import format_now
@@ -25,7 +27,6 @@ from tests.steps.test_release_steps import (
     state,
     walk,
 )
-from tests.support.commands import type_command
 
 WORKFLOW = f"digits-release-{B}"
 MANUAL = f"{SPEC}  rollout: {{promote: manual}}\n"
@@ -133,7 +134,7 @@ def test_an_approval_ends_the_wait_and_stands_in_commit_and_record(held: World) 
         "when": "",
         "reason": "looked at it",
     }
-    assert watching.wait(60) == 0
+    assert watching.wait(PATIENCE) == 0
     assert "approved by ann: looked at it" in (watching.stderr.read() if watching.stderr else "")
     promote(held)
     assert held.base().release.production.id == B
@@ -234,7 +235,7 @@ def test_a_person_ends_the_wait_otherwise(held: World, command: str) -> None:
         folder=held.folder,
         environment=held.environment,
     )
-    assert watching.wait(60) == 0
+    assert watching.wait(PATIENCE) == 0
     assert node(held)["phase"] == "Skipped"
     assert held.base().release.production.id == (B if command == "promote" else A)
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 import yaml
+from support.processes import PATIENCE
 
 from driftloop.clients import s3
 from driftloop.contract.handovers import write_digests
@@ -139,7 +140,7 @@ def register(
     return (out / "phase").read_text(), (out / "release").read_text()
 
 
-def advance(to, run="digits-b", limits=None, timeout=60):
+def advance(to, run="digits-b", limits=None, timeout=180):
     return (
         *(
             "advance",
@@ -552,7 +553,7 @@ def test_an_evaluation_without_its_numbers_is_not_registered(released, lost):
 
 def test_too_little_traffic_waits_and_then_rejects_but_never_passes(shadowed):
     shadowed.around.judgement = measured(requests=3, joined=3, agreed=3)
-    done = walk(shadowed, "shadow", limits=SHADOW, timeout=4, code=1)
+    done = walk(shadowed, "shadow", limits=SHADOW, timeout=8, code=1)
     assert "3 of 50 requests" in done.stderr
     assert shadowed.base().release.candidate is None
     assert "out of time" in shadowed.git("log", "-1", "--format=%b", "main")
@@ -570,7 +571,7 @@ def test_a_judge_whose_clock_is_set_back_measures_from_now(shadowed):
         )
 
     shadowed.around.judgement = set_back
-    done = walk(shadowed, "shadow", limits=SHADOW, timeout=30)
+    done = walk(shadowed, "shadow", limits=SHADOW)
     assert "the clock of the analysis was set back" in done.stderr + done.stdout
 
 
@@ -593,12 +594,12 @@ def test_a_judge_or_an_api_that_is_away_is_waited_for(shadowed):
     time.sleep(3)
     assert step.poll() is None
     shadowed.around.judgement = answer
-    _, said = step.communicate(timeout=30)
+    _, said = step.communicate(timeout=PATIENCE)
     assert step.returncode == 0, said
 
 
 def until(found):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not found():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -634,7 +635,7 @@ def test_a_person_ends_the_walk(shadowed, foreign):
     until(lambda: len(shadowed.around.questions) > 1)
     by_hand(shadowed, foreign)
     tip = shadowed.git("rev-parse", "main")
-    _, said = step.communicate(timeout=30)
+    _, said = step.communicate(timeout=PATIENCE)
     if foreign is record.promote_candidate:
         assert step.returncode == 0, said
     else:
@@ -651,7 +652,7 @@ def test_a_revert_stops_the_walk_and_is_left_as_it_is(shadowed):
     step = shadowed.begin(*advance("10", limits=CANARY), shadowed.namespace)
     until(lambda: len(shadowed.around.questions) > 1)
     tip = reverts(shadowed)
-    _, said = step.communicate(timeout=30)
+    _, said = step.communicate(timeout=PATIENCE)
     assert step.returncode == 0
     assert "(Revert" in said
     assert shadowed.git("rev-parse", "main") == tip
@@ -678,7 +679,7 @@ def test_a_promotion_reverted_before_it_is_applied_is_no_release(shadowed):
     step = shadowed.begin(*advance("promote"), shadowed.namespace)
     until(lambda: shadowed.base().release.phase == "stable")
     tip = reverts(shadowed)
-    _, said = step.communicate(timeout=30)
+    _, said = step.communicate(timeout=PATIENCE)
     assert step.returncode == 0
     assert "(Revert" in said
     release = shadowed.base().release
@@ -695,7 +696,7 @@ def test_weights_moved_by_hand_do_not_stop_it(shadowed):
     until(lambda: len(shadowed.around.questions) > 1)
     by_hand(shadowed, lambda release: record.set_canary(release, 30))
     shadowed.around.judgement = measured()
-    _, said = step.communicate(timeout=30)
+    _, said = step.communicate(timeout=PATIENCE)
     assert step.returncode == 0, said
     assert shadowed.base().release.weights == {A: 70, B: 30}
 

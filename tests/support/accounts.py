@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.processes import NATS_SERVER, Process, free_port, url
+from support.processes import NATS_SERVER, PATIENCE, Process, free_port, url
 
 from driftloop.cluster.accounts import NatsPasswords, draft_users
 from driftloop.contract.accounts import KNATIVE_USER, NatsRole
@@ -55,7 +55,7 @@ class Accounts:
         count = self.process.log.read_text().count("Reloaded server configuration")
         file.write_text(users)
         os.kill(self.process.pid, signal.SIGHUP)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while self.process.log.read_text().count("Reloaded server configuration") == count:
             assert time.monotonic() < deadline, self.process.log.read_text()[-2000:]
             time.sleep(0.02)

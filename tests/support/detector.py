@@ -145,6 +145,6 @@ def run(python: Path, *arguments: str, **environment: str) -> "subprocess.Comple
         env={**os.environ, "PYTHONPATH": str(ROOT / "pipeline"), **environment},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )

@@ -37,4 +37,4 @@ def serve(code: Path, text: str, *, memory: int | None = None, **settings: Any) 
         *(("--memory", str(memory)) if memory is not None else ()),
     ]
     environment = {"PYTHONPATH": str(ROOT / "pipeline"), "NO_PROXY": "127.0.0.1"}
-    return Process(argv, code / "log.txt", port, HEALTH, environment).start(30)
+    return Process(argv, code / "log.txt", port, HEALTH, environment).start()

@@ -6,10 +6,9 @@ from random import Random
 from typing import Any
 
 import aiohttp
-import pyarrow.parquet as pq
 from support.detector import start_detector, write_answers
 from support.processes import Process, free_port, tell_nats
-from support.recorder import DATA, NAMESPACE, PIPELINE, RecorderWorld
+from support.recorder import DATA, NAMESPACE, PIPELINE, RecorderWorld, read_whole
 
 from driftloop.contract.events import INFERENCE_REQUEST, INFERENCE_RESPONSE, LABELS_GIVEN
 from driftloop.contract.labels import LabelCounts
@@ -80,7 +79,7 @@ class LabelledWorld(RecorderWorld):
         (run / "objects.json").write_text(json.dumps({"revision": "1", "objects": objects}))
         argv = [sys.executable, "-m", "driftloop.local.knative", "--state", str(self.folder)]
         self.broker = Process(argv, self.folder / "broker.log", self.broker_port, "/healthz")
-        self.broker.start(100)
+        self.broker.start()
 
     def kill(self) -> None:
         for name in ("broker", "detector"):
@@ -101,9 +100,7 @@ class LabelledWorld(RecorderWorld):
 
     def read_batches(self) -> list[dict[str, Any]]:
         """Every row of every labelled batch."""
-        return [
-            row for file in self.list_batches() for row in pq.ParquetFile(file).read().to_pylist()
-        ]
+        return [row for file in self.list_batches() for row in read_whole(file)]
 
 
 def _make_broker() -> dict[str, Any]:

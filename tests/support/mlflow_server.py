@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.processes import Process, free_port
 from uv import find_uv_bin
-
-from tests.support.processes import Process, free_port
 
 REQUIREMENTS = Path(__file__).parent / "mlflow" / "requirements.txt"
 QUIET = {
@@ -74,7 +73,7 @@ class MlflowServer:
 
     def start(self) -> "MlflowServer":
         """Start it, and wait until it answers."""
-        self.process.start(wait=110)
+        self.process.start(wait=300)
         return self
 
     def kill(self) -> None:

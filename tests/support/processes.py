@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import os
 import signal
 import socket
@@ -16,9 +17,13 @@ from urllib.request import ProxyHandler, build_opener
 
 from driftloop.contract.platform import NATS
 from driftloop.local.ground.settings import LocalSettings
-from driftloop.local.ground.state import StateFolder, is_free
+from driftloop.local.ground.state import PARTS, StateFolder, is_free
 
 NATS_SERVER = Path(sys.executable).with_name("nats-server")
+
+PATIENCE = 90.0
+"""Seconds in which something must have happened that takes an instant: ten times what a program of ours takes
+to start on a busy machine. It costs nothing where it happens."""
 
 
 _ports = itertools.count(os.getpid())
@@ -36,6 +41,11 @@ def free_port() -> int:
         port = 11000 + worker * 1000 + next(_ports) % 1000
         if is_free(port):
             return port
+
+
+def place_ports(state: StateFolder) -> None:
+    """Write ports into a state folder that no `up` of a test beside it has chosen; its own takes them over."""
+    state.ports_file.write_text(json.dumps({part: free_port() for part in PARTS}))
 
 
 @dataclass
@@ -57,7 +67,7 @@ class Process:
         assert self._child is not None
         return self._child.pid
 
-    def start(self, wait: float = 30.0) -> "Process":
+    def start(self, wait: float = PATIENCE) -> "Process":
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
                 self.argv,
@@ -87,7 +97,7 @@ class Process:
     def _end(self, number: int) -> None:
         if self._child is not None and self._child.poll() is None:
             os.killpg(self._child.pid, number)
-            self._child.wait(10)
+            self._child.wait(PATIENCE)
 
     def _ready(self) -> bool:
         if self.health is None:
@@ -130,7 +140,9 @@ def tell_nats(folder: Path, server: Process) -> None:
     LocalSettings({NATS.key: url(server)}, {}).save(state)
 
 
-async def until(condition, *, within: float = 10.0, every: float = 0.02, what: str = "it") -> None:  # type: ignore[no-untyped-def]
+async def until(
+    condition, *, within: float = PATIENCE, every: float = 0.02, what: str = "it"
+) -> None:  # type: ignore[no-untyped-def]
     """Wait until `condition()` (plain or async) is true."""
     deadline = time.monotonic() + within
     while True:

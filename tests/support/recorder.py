@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pyarrow as pa
 import pyarrow.parquet as pq
-from support.processes import Process, free_port, nats, url
+from support.processes import PATIENCE, Process, free_port, nats, url
 
 from driftloop.clients import events
 from driftloop.contract.batches import LABELLED
@@ -133,7 +135,7 @@ class RecorderWorld:
         """Every row of every file, with its release and day."""
         rows = []
         for part, file in self.list_files():
-            listed = pq.ParquetFile(file).read().to_pylist()
+            listed = read_whole(file)
             assert len(listed) == part.rows
             rows += [{**row, "release": part.release, "day": part.day} for row in listed]
         return rows
@@ -154,18 +156,31 @@ class RecorderWorld:
         statuses = []
         async with aiohttp.ClientSession() as session:
             for event in made:
-                statuses.append(await post_event(session, self.address, event))
+                statuses.append(await post_event(session, self.address, event, patience=PATIENCE))
         return statuses
 
 
-async def post_event(session: aiohttp.ClientSession, address: str, event: events.Event) -> int:
+def read_whole(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file of the store, which has no end while it is being written."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return list(pq.ParquetFile(file).read().to_pylist())
+        except pa.ArrowInvalid:
+            assert time.monotonic() < deadline, f"{file} is not whole"
+            time.sleep(0.05)
+
+
+async def post_event(
+    session: aiohttp.ClientSession, address: str, event: events.Event, *, patience: float = 5.0
+) -> int:
     """The status that an event is answered with; 0 without an answer."""
     try:
         async with session.post(
             address,
             data=event.body,
             headers=events.to_http(event),
-            timeout=aiohttp.ClientTimeout(5),
+            timeout=aiohttp.ClientTimeout(patience),
         ) as answer:
             return answer.status
     except (aiohttp.ClientError, TimeoutError):

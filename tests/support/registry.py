@@ -14,8 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 import yaml
-
-from tests.support.processes import Process, free_port
+from support.processes import Process, free_port
 
 BINARY = shutil.which("docker-registry") or shutil.which("registry")
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -99,12 +98,12 @@ class Pusher:
 
     def _get(self, path: str) -> bytes:
         request = Request(f"http://{self.host}/v2/{path}", headers={"Accept": MANIFEST})
-        with build_opener(ProxyHandler({})).open(request, timeout=10) as answer:
+        with build_opener(ProxyHandler({})).open(request, timeout=60) as answer:
             return bytes(answer.read())
 
     def _send(self, method: str, url: str, content: bytes, headers: Mapping[str, str]) -> str:
         request = Request(url, data=content, method=method, headers=dict(headers))
-        with build_opener(ProxyHandler({})).open(request, timeout=10) as answer:
+        with build_opener(ProxyHandler({})).open(request, timeout=60) as answer:
             return str(answer.headers.get("Location", ""))
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from support.commands import type_command
+from support.committed import copy_committed
+
 from driftloop.clients.s3 import ObjectStore, StoreLocation, combined_digest
 from driftloop.contract import platform
 from driftloop.contract.approvals import Approval
@@ -29,8 +32,6 @@ from driftloop.services.trainer.record import write_metadata
 from driftloop.text.dump import dump_yaml
 from tests.pipelines import SPEC, version
 from tests.steps.conftest import BUCKET, DATA, KEY, SECRET
-from tests.support.commands import type_command
-from tests.support.committed import copy_committed
 
 LOG = [{"epoch": 1, "loss": 0.5}, {"text": "code:\n- none\nlog: again", "long": "word " * 60}]
 

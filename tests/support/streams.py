@@ -30,7 +30,7 @@ async def stored(js: JetStreamContext, stream: str, *, subject: str = ">") -> li
         return found
     left = (await subscription.consumer_info()).num_pending or 0
     while left:
-        for message in await subscription.fetch(min(left, 500), timeout=10):
+        for message in await subscription.fetch(min(left, 500), timeout=60):
             sequence = message.metadata.sequence.stream
             id = (message.headers or {}).get("Nats-Msg-Id", "")
             found.append(Stored(sequence, message.subject, id, message.data))

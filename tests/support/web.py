@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from tests.support.tokens import write_certificate
+from support.tokens import write_certificate
 
 
 @dataclass

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.support.mlflow_server import MlflowServer, NoMlflowError
+from support.mlflow_server import MlflowServer, NoMlflowError
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.mlflow_server import MlflowServer
 from support.stored_runs import Shelf
 
 from driftloop.clients.mlflow import MlflowClient, MlflowRefusedError
@@ -23,11 +24,10 @@ from driftloop.tracking.roles import load_versions
 from driftloop.tracking.sync import send_aliases, send_waiting
 from tests.pipelines import SPEC
 from tests.steps.conftest import s3_url
-from tests.support.mlflow_server import MlflowServer
 
 __all__ = ["s3_url"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 FIRST, SECOND, THIRD = (f"digits-{letter * 12}" for letter in "abc")
 

@@ -16,12 +16,12 @@ import psutil
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from support.processes import PATIENCE, free_port
 
 from driftloop.clients.nats import open_connection
 from driftloop.release.judgement import read_last
 from driftloop.services.analysis.service import AnalysisService, AnalysisSettings, resolve_addresses
 from tests.services.analysis.test_metrics import ENVOY
-from tests.support.processes import free_port
 
 JUDGE = [
     sys.executable,
@@ -49,7 +49,7 @@ class Nats:
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
@@ -125,7 +125,7 @@ class Running:
             return answer.status
 
     async def ready(self) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             try:
                 async with self.session.get(self.url + "/healthz") as answer:
@@ -410,7 +410,7 @@ async def test_without_nats_events_are_refused_and_later_taken(judge, nats):
     nats.kill()
     assert await judge.respond("q", "r1", [1.0, 0.0], id="one") == 503
     nats.process = nats.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while await judge.respond("q", "r1", [1.0, 0.0], id="one") != 202:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)
@@ -454,7 +454,9 @@ async def test_it_is_small(judge):
 
 def test_without_nats_url_it_says_so():
     env = {name: value for name, value in os.environ.items() if name != "NATS_URL"}
-    done = subprocess.run(JUDGE, env=env, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(
+        JUDGE, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
     assert done.returncode == 1
     assert "NATS_URL is not set" in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -226,7 +227,7 @@ async def test_alarms_of_a_monitor_that_halts_halt_the_loop_and_tell_once(servic
     assert state.phase == "halted"
     why = f"alarm {verdict_id('n', service.pipeline, 'rows', 'r1', 3)} (monitor rows)"
     assert state.halt == why
-    await until(lambda: len(service.world.heard) == 1)
+    await until(lambda: service.world.heard != [])
     told = service.world.heard[0].parse_json()
     assert (told["waitsFor"], told["reason"]) == ("person", why)
     for window in (1, 2):
@@ -241,6 +242,7 @@ async def test_a_hundred_alarms_at_once_are_one_decision(service: Service) -> No
     for window in sorted(set(order)):
         await service.store(service.verdict(window))
     await asyncio.gather(*(service.post(service.verdict(n)) for n in order))
+    await until(lambda: service.world.fired != [])
     await asyncio.sleep(1)
     assert len({one["decision"] for one in service.world.fired}) == 1
 
@@ -266,7 +268,7 @@ async def test_an_unclaimed_decision_is_fired_again(service: Service) -> None:
     service.world.refuse = 1
     await service.alarm(1)
     await service.alarm(2)
-    await until(lambda: len(service.world.fired) >= 2, within=15)
+    await until(lambda: len(service.world.fired) >= 2)
     assert len({one["decision"] for one in service.world.fired}) == 1
 
 
@@ -281,7 +283,7 @@ async def test_a_killed_service_goes_on(service: Service) -> None:
     service.world.refuse = 0
     decision = (await service.state()).decision
     service.process.start()
-    await until(lambda: service.world.fired != [], within=15)
+    await until(lambda: service.world.fired != [])
     assert service.world.fired[0]["decision"] == decision
 
 
@@ -293,16 +295,11 @@ async def test_a_run_that_vanishes_loses_the_lease(service: Service) -> None:
     assert is_claimed(await service.state(), run)
     service.world.deaf = 1
     del service.world.workflows[run]
-    await until(lambda: _phase_is(service, "idle", "cooling"), within=20, every=0.5)
+    await until(lambda: _phase_is(service, "idle", "cooling"), every=0.5)
     state = await service.state()
     assert (state.outcome, state.reason) == ("failed", f"workflow {run} is gone")
     # it can't say so itself any more: the service does, until it is heard, and never again
-    await until(lambda: bool(service.world.heard), within=10)
-    await until(lambda: _all_told(service), within=10)
-    service.process.kill()
-    service.process.start()
-    await asyncio.sleep(4)
-    [told] = service.world.heard
+    told = await heard_for_good(service)
     reason = f"workflow {run} is gone"
     assert told.type == "dev.driftloop.run.finished"
     assert told.id == run_id("n", service.pipeline, run, "finished")
@@ -315,6 +312,21 @@ async def test_a_run_that_vanishes_loses_the_lease(service: Service) -> None:
         "outcome": "failed",
         "reason": reason,
     }
+
+
+async def heard_for_good(service: Service) -> events.Event:
+    """The one event that the service had to tell, which it does not tell again after a kill."""
+    await until(lambda: service.world.heard != [])
+    await until(lambda: _all_told(service))
+    # the answer to it may have come too late for the service: it is told again until that is known
+    before = len(service.world.heard)
+    service.process.kill()
+    service.process.start()
+    await asyncio.sleep(4)
+    assert len(service.world.heard) == before
+    told, *others = service.world.heard
+    assert {other.id for other in others} <= {told.id}
+    return told
 
 
 async def _all_told(service: Service) -> bool:
@@ -382,7 +394,7 @@ async def test_metrics_show_what_runs_do_to_the_state_by_themselves(service: Ser
                 text = await answer.text()
             return all(line in text for line in lines)
 
-        await until(there, within=10, every=0.1)
+        await until(there, every=0.1)
 
     run = f"{service.pipeline}-000000000001"
     service.world.workflows[run] = {"status": {"phase": "Running"}}
@@ -403,7 +415,7 @@ async def test_metrics_show_what_runs_do_to_the_state_by_themselves(service: Ser
     )
     # how the last run ended is in the store, not in the process
     service.process.kill()
-    service.process.start(60)
+    service.process.start()
     await shows('driftloop_decision_outcome{outcome="rejected"} 1.0')
 
 
@@ -542,7 +554,7 @@ async def test_an_alarm_of_quiet_hours_is_told_and_looked_at_again_when_they_are
         assert await service.alarm(window) == 202
     assert (await service.state()).phase == "postponed"
     assert f"for these are quiet hours, {QUIET} (UTC)" in await why(service)
-    await until(lambda: bool(service.world.heard), within=10)
+    await until(lambda: bool(service.world.heard))
     assert service.world.heard[0].parse_json()["waitsFor"] == "time"
     assert service.world.fired == []
     # the hours are taken out of the spec, and after two more windows the alarm is over
@@ -552,7 +564,7 @@ async def test_an_alarm_of_quiet_hours_is_told_and_looked_at_again_when_they_are
     policy = service.process.argv.index("--policy") + 1
     service.process.argv[policy] = json.dumps({"consecutive": 2, "on": ["drift"]})
     service.process.start()
-    await until(lambda: _phase_is(service, "idle"), within=10)
+    await until(lambda: _phase_is(service, "idle"))
     assert "drift did not alarm any longer after the quiet hours" in await why(service)
     assert service.world.fired == []
 
@@ -576,13 +588,14 @@ async def test_after_a_rollback_the_loop_holds_its_hand_until_somebody_resumes(
     text = await why(service)
     assert f"after a person's commit: `Roll {name} back to r1`" in text
     assert f"`driftloop resume {name}` ends it" in text
-    await until(lambda: bool(service.world.heard), within=10)
-    [told] = service.world.heard
+    await until(lambda: bool(service.world.heard))
+    told = service.world.heard[0]
+    assert {event.id for event in service.world.heard} == {told.id}
     assert told.type == "dev.driftloop.loop.waits"
     assert told.parse_json()["waitsFor"] == "time"
     await resume(service)
     assert await service.alarm(3) == 202
-    await until(lambda: bool(service.world.fired), within=10)
+    await until(lambda: bool(service.world.fired))
     # the same commit is known: it holds nobody a second time
     assert (await service.state()).hold is None
 
@@ -601,10 +614,10 @@ async def test_a_rollback_is_ordered_once_whoever_is_killed_and_told_as_git_has_
     assert await service.alarm(2, detector="quality") == 202
     assert (await service.state()).phase == "halted"
     # killed between its call of the webhook and the claim
-    await until(lambda: len(service.world.ordered) >= 1, within=15)
+    await until(lambda: len(service.world.ordered) >= 1)
     service.process.kill()
     service.process.start()
-    await until(lambda: len(service.world.ordered) >= 2, within=15)
+    await until(lambda: len(service.world.ordered) >= 2)
     assert len({each["decision"] for each in service.world.ordered}) == 1
     order = service.world.ordered[0]
     assert order["cause"] == f"alarm {service.verdict(2, detector='quality').id}"
@@ -620,10 +633,10 @@ async def test_a_rollback_is_ordered_once_whoever_is_killed_and_told_as_git_has_
         lambda before, after: carried_out,
     )
     service.world.workflows[workflow] = {"status": {"phase": "Failed"}}
-    await until(lambda: _rollback_is(service, "rolled-back"), within=20)
+    await until(lambda: _rollback_is(service, "rolled-back"))
     assert f"rolled back from r1 to r0 because of {order['cause']}" in await why(service)
     # that it halted is told twice if the service was killed before it knew that it was heard
-    await until(lambda: len({event.id for event in service.world.heard}) == 2, within=10)
+    await until(lambda: len({event.id for event in service.world.heard}) == 2)
     assert {event.parse_json()["waitsFor"] for event in service.world.heard} == {"person"}
     async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
         assert 'driftloop_decision_rollback{outcome="rolled-back"} 1.0' in await answer.text()
@@ -649,7 +662,7 @@ async def test_no_run_is_asked_for_because_of_a_release_that_was_replaced_meanwh
 
     move(lambda release: record.release_first(release, first), first)
     restart_with(service, repository)
-    await until(lambda: _head_is_read(service), within=10)
+    await until(lambda: _head_is_read(service))
     service.world.workflows[f"{name}-eve"] = {"status": {"phase": "Running"}}
     await service.apply(ClaimEvent(f"{name}-eve", "eve", "person eve", "r1"))
     assert await service.alarm(1) == 202
@@ -658,7 +671,7 @@ async def test_no_run_is_asked_for_because_of_a_release_that_was_replaced_meanwh
     move(record.promote_candidate, second)
     await asyncio.sleep(2.1)
     await service.apply(EndEvent(f"{name}-eve", "released"))
-    await until(lambda: _phase_is(service, "idle"), within=10)
+    await until(lambda: _phase_is(service, "idle"))
     state = await service.state()
     assert (state.remembered, state.stale) == (None, 1)
     assert "the alarm is about r1, production is r2" in await why(service)
@@ -674,31 +687,26 @@ async def test_after_too_many_bad_candidates_the_loop_halts_itself_and_tells_onc
         run = f"{service.pipeline}-{number}"
         await service.apply(ClaimEvent(run, str(number), "schedule"))
         await service.apply(EndEvent(run, outcome, "accuracy 0.1"))
-    await until(lambda: _phase_is(service, "halted"), within=10)
+    await until(lambda: _phase_is(service, "halted"))
     text = await why(service)
     assert "2 candidates in a row were refused or rejected, the last one: accuracy 0.1" in text
     assert await service.alarm(1) == 202
-    await until(lambda: bool(service.world.heard), within=10)
-    await until(lambda: _all_told(service), within=10)
-    service.process.kill()
-    service.process.start()
-    await asyncio.sleep(4)
-    [told] = service.world.heard
+    told = await heard_for_good(service)
     assert told.parse_json()["waitsFor"] == "person"
     async with service.session.get(f"http://127.0.0.1:{service.process.port}/metrics") as answer:
         assert "driftloop_decision_halted_itself 1.0" in await answer.text()
     await resume(service)
     assert await service.alarm(2) == 202
-    await until(lambda: bool(service.world.fired), within=10)
+    await until(lambda: bool(service.world.fired))
 
 
 OLDER = (Path(__file__).parent / "older-entries.jsonl").read_bytes().splitlines()
 """Entries as the first version of the decision stored them: lost, pending, rolling out, rejected, halted."""
 GOES_ON = [
-    (OLDER[0], "pending", "failed", "asked once since", "alarm event-2"),
+    (OLDER[0], "pending", "failed", "asked (once|[2-9] times) since", "alarm event-2"),
     (OLDER[1], "pending", None, "asked ", "alarm event-2"),
     (OLDER[2], "rolling-out", None, "run p-e34b21529b58 is rolled out", None),
-    (OLDER[3], "pending", "rejected", "asked once since", "alarm event-4"),
+    (OLDER[3], "pending", "rejected", "asked (once|[2-9] times) since", "alarm event-4"),
     (OLDER[4], "halted", "released", "was halted at 2025-11-28 03:23:20 UTC: look first", None),
 ]
 
@@ -718,14 +726,18 @@ async def test_the_entry_of_an_older_version_goes_on(
         bucket = await key_value(js, DECISIONS.name, history=DECISIONS.history)
         await bucket.put(decision_key("n", service.pipeline), entry)
     service.process.start()
-    await until(lambda: _phase_is(service, phase), within=10)
+    await until(lambda: _phase_is(service, phase))
     if cause is not None:
-        await until(lambda: bool(service.world.fired), within=10)
+        await until(lambda: bool(service.world.fired))
         assert service.world.fired[0]["cause"] == cause
     else:
         await asyncio.sleep(1)
         assert service.world.fired == []
-    assert text in await why(service)
+
+    async def is_told() -> bool:
+        return re.search(text, await why(service)) is not None
+
+    await until(is_told, what=f"`{text}`")
     address = f"http://127.0.0.1:{service.process.port}"
     async with service.session.get(f"{address}/state") as answer:
         shown = await answer.json()
@@ -757,9 +769,9 @@ async def test_what_an_older_version_withdrew_is_not_taken_for_another_releases(
         **service.process.environment, "DRIFTLOOP_GIT_URL": repository.url
     }  # fmt: skip
     service.process.start()
-    await until(lambda: bool(service.world.fired), within=10)
+    await until(lambda: bool(service.world.fired))
     # git is read after the start: it must not end what is under way
-    await until(lambda: _head_is_read(service), within=10)
+    await until(lambda: _head_is_read(service))
     state = await service.state()
     assert (state.phase, state.cause, state.stale) == ("pending", "alarm event-2", 0)
     fired = service.world.fired[0]

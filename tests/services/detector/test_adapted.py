@@ -17,7 +17,7 @@ PLAIN = tuple(name for name in ALIBI_NAMES if not ALIBI_CLASSES[name].framework)
 TRAINED = tuple(name for name in ALIBI_NAMES if ALIBI_CLASSES[name].framework)
 
 
-def adapt(python: Path, *names: str, timeout: int = 110) -> Any:
+def adapt(python: Path, *names: str, timeout: int = 280) -> Any:
     done = subprocess.run(
         [str(python), str(Path(__file__).with_name("adaptations.py")), *names],
         env={**os.environ, "PYTHONPATH": str(ROOT / "pipeline"), "TF_CPP_MIN_LOG_LEVEL": "3"},

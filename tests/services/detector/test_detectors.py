@@ -32,7 +32,7 @@ def judgements(monitor_python: Path) -> Any:
         env={**os.environ, "PYTHONPATH": str(ROOT / "pipeline")},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr

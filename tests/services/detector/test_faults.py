@@ -173,7 +173,7 @@ class Chain:
             )
             left = (await subscription.consumer_info()).num_pending or 0
             while left:
-                for message in await subscription.fetch(min(left, 500), timeout=10):
+                for message in await subscription.fetch(min(left, 500), timeout=60):
                     left -= 1
                     where, event = read_position(message), events.unpack_event(message.data)
                     rows = np.array(json.loads(event.body)["data"]["ndarray"])
@@ -190,7 +190,7 @@ async def covered(chain: Chain, events: int) -> bool:
     return sum(verdict["size"] for verdict in await chain.verdicts()) >= events
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "victims", [["broker"], ["detector"], ["server"], ["server", "detector", "broker"]]
 )
@@ -207,10 +207,10 @@ async def test_every_acknowledged_event_is_judged_exactly_once(
             process: Process = getattr(chain, victim)
             process.kill()
             await asyncio.sleep(0.3)
-            await asyncio.to_thread(process.start, 100)
-        await asyncio.wait_for(sending, 120)
+            await asyncio.to_thread(process.start)
+        await asyncio.wait_for(sending, 300)
         assert len(chain.acknowledged) == len(set(chain.acknowledged)) == total
-        await until(lambda: covered(chain, total), within=60, every=0.5, what="the last verdict")
+        await until(lambda: covered(chain, total), every=0.5, what="the last verdict")
         verdicts, delivered = await chain.verdicts(), await chain.delivered()
         assert [verdict["window"] for verdict in verdicts] == list(range(1, 13))
         assert sum(verdict["details"]["events"] for verdict in verdicts) == total
@@ -223,7 +223,7 @@ async def test_every_acknowledged_event_is_judged_exactly_once(
         chain.kill()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 async def test_evidence_of_windows_together_outlives_kills(
     tmp_path: Path, start: Callable[..., Process]
 ) -> None:
@@ -235,12 +235,12 @@ async def test_evidence_of_windows_together_outlives_kills(
         sending = asyncio.create_task(chain.traffic(total))
         for windows, victim in ((3, "detector"), (8, "server"), (11, "detector")):
             judged = functools.partial(covered, chain, windows * WINDOW)
-            await until(judged, within=60, every=0.2, what=f"window {windows}")
+            await until(judged, every=0.2, what=f"window {windows}")
             process: Process = getattr(chain, victim)
             process.kill()
-            await asyncio.to_thread(process.start, 100)
-        await asyncio.wait_for(sending, 120)
-        await until(lambda: covered(chain, total), within=60, every=0.5, what="the last verdict")
+            await asyncio.to_thread(process.start)
+        await asyncio.wait_for(sending, 300)
+        await until(lambda: covered(chain, total), every=0.5, what="the last verdict")
         verdicts = await chain.verdicts()
         assert [verdict["window"] for verdict in verdicts] == list(range(1, 17))
         assert verdicts[-1]["lasting"] == 16, "all of them"
@@ -252,7 +252,7 @@ async def test_evidence_of_windows_together_outlives_kills(
         chain.kill()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_windows_by_time_are_those_of_a_reader_that_was_never_killed(
     tmp_path: Path, start: Callable[..., Process]
 ) -> None:
@@ -269,7 +269,7 @@ async def test_windows_by_time_are_those_of_a_reader_that_was_never_killed(
                 if victim is not None:
                     process: Process = getattr(chain, victim)
                     process.kill()
-                    await asyncio.to_thread(process.start, 100)
+                    await asyncio.to_thread(process.start)
 
         async def same() -> bool:
             wanted, left = await chain.cut_again(rule)
@@ -279,7 +279,7 @@ async def test_windows_by_time_are_those_of_a_reader_that_was_never_killed(
             ]
             return left < rule.least and found == wanted
 
-        await until(same, within=60, every=0.5, what="the last verdict")
+        await until(same, every=0.5, what="the last verdict")
         verdicts = await chain.verdicts()
         assert "time" in {verdict["details"]["closedBy"] for verdict in verdicts}
         assert sum(verdict["details"]["repeated"] for verdict in verdicts) > 0

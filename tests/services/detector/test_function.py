@@ -151,7 +151,7 @@ async def test_windows_are_judged_by_the_function_and_its_failures_are_told(
         await send(detector.port, rows(50, shift))
         subject = DetectorStreams("n", "mine", "drift", "r1").verdicts
         async with open_connection(url(server), name="test") as js:
-            for _ in range(300):
+            for _ in range(900):
                 found = await streams.stored(js, VERDICTS.name, subject=subject)
                 if len(found) >= number:
                     return json.loads(found[number - 1].data)

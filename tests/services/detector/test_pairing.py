@@ -130,7 +130,7 @@ async def post(port: int, sent: Iterator[events.Event]) -> None:
                 assert answer.status == 202
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_windows_are_of_paired_rows_through_a_kill_and_repeats(
     server: Process, start: Callable[..., Process], tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.lasting import NAMES, window
 
 from driftloop.contract.distributions import (
     DISTRIBUTIONS,
@@ -25,7 +26,6 @@ from driftloop.services.detector.detectors.shapes import REST, UNSEEN, ColumnSha
 from driftloop.services.detector.stream.judging import build_judge
 from driftloop.services.detector.stream.scoring import build_verdict
 from tests.services.detector.test_lasting import CARRIERS, REFERENCE, TYPES, mixed, profile
-from tests.support.lasting import NAMES, window
 
 
 def shapes() -> ColumnShapes:

@@ -5,10 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from support.processes import until
-from support.recorder import RecorderWorld, make_answer, make_labels, make_request
+from support.recorder import (
+    RecorderWorld,
+    make_answer,
+    make_labels,
+    make_request,
+    read_whole,
+)
 
 from driftloop.contract.batches import BatchRange, BatchResult, BatchSettings, BatchState
 from driftloop.contract.captures import RecorderTrouble
@@ -25,7 +30,7 @@ NAMES = ["fare", "carrier"]
 
 
 def read_batches(world: RecorderWorld) -> list[list[dict[str, Any]]]:
-    return [pq.ParquetFile(file).read().to_pylist() for file in world.list_batches()]
+    return [read_whole(file) for file in world.list_batches()]
 
 
 async def count(world: RecorderWorld, what: str) -> int:

@@ -44,7 +44,7 @@ def run(folder: Path) -> Callable[..., Result]:
             },
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         return Result(done.returncode, done.stdout, done.stderr)
