@@ -259,7 +259,10 @@ class Measured:
     def said(self) -> str:
         """The candidate's numbers as a person would read them in a commit."""
         candidate = self.candidate
-        parts = [count_noun(candidate.requests, "request"), f"error rate {candidate.error_rate:.2%}"]
+        parts = [
+            count_noun(candidate.requests, "request"),
+            f"error rate {candidate.error_rate:.2%}",
+        ]
         if candidate.refused:
             parts.append(f"{candidate.refused} refused ({', '.join(sorted(candidate.refusals))})")
         if (p99 := candidate.p99) is not None:
