@@ -64,7 +64,7 @@ def test_each_page_in_a_browser(browser: Browser, address: str, width: int, sche
         barriers += [f"{path} {barrier}" for barrier in list_barriers(page)]
     page = visitor.visit(f"{PIPELINE}/releases")
     page.locator("td a.mono").first.click()
-    expect(page.get_by_text("has no `card`")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("has no `card`")).to_be_visible()
     barriers += list_barriers(page)
     page.wait_for_timeout(500)
     assert visitor.complaints == []
@@ -80,19 +80,19 @@ def test_a_page_follows_what_happens_and_two_people_see_the_same(
         source, decisions={"digits.digits": "halted"}, loops={"digits.digits": "was halted by eve"}
     )
     for page in pages:
-        expect(page.get_by_text("was halted by eve").first).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("was halted by eve").first).to_be_visible()
     source.status = None
     for page in pages:
-        expect(page.get_by_text("nothing runs here").first).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("nothing runs here").first).to_be_visible()
     source.status = build_status()
     for page in pages:
-        expect(page.get_by_text("nothing runs here")).to_have_count(0, timeout=60_000)
+        expect(page.get_by_text("nothing runs here")).to_have_count(0)
     assert first.complaints == second.complaints == []
     monkeypatch.setattr(source, "read_repository", lambda _: RepositoryPicture("b" * 40))
     keep(source, decisions={}, releases={})
-    expect(pages[0].get_by_text("No pipeline here yet")).to_be_visible(timeout=60_000)
+    expect(pages[0].get_by_text("No pipeline here yet")).to_be_visible()
     removed = pages[1].get_by_role("alert").filter(has_text="there is no pipeline `digits` here")
-    expect(removed).to_be_visible(timeout=60_000)
+    expect(removed).to_be_visible()
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_store_that_dies_is_missed_and_comes_back(
             server.kill()
             for visitor in visitors:
                 notice = visitor.page.locator("#live .notice.bad", has_text=part)
-                expect(notice).to_contain_text("Since ", timeout=60_000)
+                expect(notice).to_contain_text("Since ")
                 expect(notice).to_contain_text(word)
                 expect(visitor.page.get_by_text(known).first).to_be_visible()
                 visitor.shoot(f"away-{part}")
@@ -143,7 +143,7 @@ def test_a_store_that_dies_is_missed_and_comes_back(
             server.start()
             for visitor in visitors:
                 page = visitor.page
-                expect(page.locator("#live .notice.bad")).to_have_count(0, timeout=60_000)
+                expect(page.locator("#live .notice.bad")).to_have_count(0)
                 expect(page.get_by_text(known).first).to_be_visible()
                 assert page.evaluate("window.opened") == "once"
         assert [visitor.complaints for visitor in visitors] == [[], []]
@@ -161,7 +161,7 @@ def test_an_action_by_keyboard_alone(browser: Browser, address: str) -> None:
     visitor.tab_to("Halt it")
     page.keyboard.press("Enter")
     page.wait_for_url("**/jobs/*")
-    expect(page.get_by_role("alert")).to_contain_text("nothing runs in", timeout=120_000)
+    expect(page.get_by_role("alert")).to_contain_text("nothing runs in")
     assert visitor.complaints == []
 
 
@@ -186,7 +186,7 @@ def test_a_draft_is_checked_and_planned_as_one_types(browser: Browser, address: 
     draft = page.get_by_label("pipeline.yaml as it is committed")
     text = draft.input_value()
     draft.fill(text.replace("window: 50", "window: many"))
-    expect(page.get_by_text("line 15", exact=True)).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("line 15", exact=True)).to_be_visible()
     draft.fill(f"{text}  ro")
     draft.press("End")
     page.get_by_role("button", name="rollout:").wait_for()
@@ -194,5 +194,5 @@ def test_a_draft_is_checked_and_planned_as_one_types(browser: Browser, address: 
     page.keyboard.press("Enter")
     assert draft.input_value().endswith("  rollout:")
     draft.fill(text.replace("window: 50", "window: 70"))
-    expect(page.get_by_text("monitors.drift.window")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("monitors.drift.window")).to_be_visible()
     assert visitor.complaints == []

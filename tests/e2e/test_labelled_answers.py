@@ -15,7 +15,7 @@ import aiohttp
 import numpy as np
 import pytest
 from support import starter
-from support.loops import applied
+from support.loops import applied, wait_told
 
 from driftloop.clients import s3
 from driftloop.clients.s3 import ObjectStore, parse_location
@@ -142,16 +142,9 @@ async def test_answers_that_get_wrong_start_a_run_by_their_labels(
         following = asyncio.create_task(platform.follow_verdicts())
         try:
             right, asked = await load_window(platform, release.id, 1, tmp_path, state)
-
-            async def show_judged() -> str | None:
-                """The status, once the window's verdict is in it: the open window is counted a moment before."""
-                shown = await platform.run_command("status", *state)
-                return shown if "ECE" in shown else None
-
-            status = await platform.wait_until(show_judged, "the verdict of labels", within=300)
-            assert f"accuracy {right / asked:.4g} of {asked} labelled rows" in status, status
-            assert "region = north" in status, status
-            assert f"estimate: window 1 of {release.id}: estimated accuracy" in status, status
+            accuracy = f"accuracy {right / asked:.4g} of {asked} labelled rows"
+            estimated = f"estimate: window 1 of {release.id}: estimated accuracy"
+            await wait_told(platform, "ECE", accuracy, "region = north", estimated)
             await go_back_from_a_bad_release(platform, release, tmp_path, state)
             # there is something new to train on
             more = write_batch(tmp_path / "b.csv", x[:300], label_rows(x[:300], 1, turned=True))
@@ -182,7 +175,7 @@ async def go_back_from_a_bad_release(
         await platform.wait_until(lambda: applied(platform), "the move", within=300)
     async with asked(platform) as heard:
         await platform.wait_until(
-            lambda: platform.read_release().production == good, "the rollback", within=180
+            lambda: platform.read_release().production == good, "the rollback", within=300
         )
         await platform.wait_until(lambda: applied(platform), "the rollback is applied", within=300)
         count = len(heard)
@@ -197,11 +190,16 @@ async def go_back_from_a_bad_release(
     (left,) = platform.read_release().left
     assert (left.release, left.to) == (bad.id, good.id)
     assert left.cause in cause
-    said = await platform.run_command("why", starter.NAME, *state)
-    assert "halted itself at" in said
     told = drop_alarm_ids(left.cause)
-    assert f"rolled back from {bad.id} to {good.id} because of {told}" in said
-    assert "rolled back from" in await platform.run_command("status", *state)
+    carried_out = f"rolled back from {bad.id} to {good.id} because of {told}"
+
+    async def is_known() -> bool:
+        said = await platform.run_command("why", starter.NAME, *state)
+        return "halted itself at" in said and carried_out in said
+
+    # the commit is there before its step has ended
+    await platform.wait_until(is_known, "the loop to know of the rollback", within=300)
+    await wait_told(platform, "rolled back from")
     await platform.run_command("resume", starter.NAME, *state)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pyarrow.parquet as pq
 import pytest
-from support.loops import applied, batches
+from support.loops import applied, batches, wait_told
 
 from driftloop.contract.quality import read_estimate, read_figures
 from driftloop.demo.platform import DemoPlatform, find_program, is_answered, run_program
@@ -140,16 +140,15 @@ async def test_labelled_traffic_is_the_data_of_the_run_that_its_monitor_starts(
         try:
             given = await flights.send_window(1)
             estimated = await flights.read_verdict("estimate", release.id, 1)
-            before = await flights.type("status")
-            assert f"estimate: window 1 of {release.id}: estimated absolute error mean" in before
+            told = f"estimate: window 1 of {release.id}: estimated absolute error mean"
+            await wait_told(platform, told)
             await flights.load_labels(1, given)
             judged = await flights.read_verdict("quality", release.id, 1)
             assert not judged["alarm"]
             check_estimate(estimated, judged)
-            status = await flights.type("status")
             mae = sum(flights.errors) / len(flights.errors)
-            assert f"mean absolute error {mae:.4g}" in status, status
-            assert f"of {WINDOW} labelled rows" in status, status
+            told = f"of {WINDOW} labelled rows"
+            await wait_told(platform, f"mean absolute error {mae:.4g}", told)
             await flights.load_labels(2, await flights.send_window(2))
             verdict = await flights.read_verdict("quality", release.id, 2)
             assert verdict["alarm"], verdict

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import starter
-from support.loops import applied, processes_of
+from support.loops import applied, processes_of, wait_told
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
 from driftloop.contract.names import ALARM_CAUSE
@@ -163,8 +163,7 @@ async def a_week(team: Team, sender: TrafficGenerator, folder: Path, week: int) 
     assert waiting.outcome_at == waiting.waits.since
     assert f"ended as not-started at {format_time(waiting.waits.since)}" in why
     assert "the first new batch below s3://mine/batches starts a run because of it" in why
-    status = await team.command("status")
-    assert "decision mine.mine: waiting; waits for data since" in status
+    await wait_told(platform, "decision mine.mine: waiting; waits for data since")
     cause = waiting.waits.cause.text
     assert cause.startswith(ALARM_CAUSE)
 
@@ -204,7 +203,7 @@ async def a_new_monitor(team: Team, sender: TrafficGenerator, spec: Path) -> Non
         return lacks in await team.command("why", NAME)
 
     await platform.wait_until(is_told, "why it does not watch", within=300)
-    assert lacks in await team.command("status")
+    await wait_told(platform, lacks)
     run = (await team.command("trigger", NAME, "--wait")).strip()
     after = platform.read_release()
     assert after.production is not None
@@ -238,7 +237,7 @@ async def a_rollback(team: Team, week: int) -> None:
     await team.phase_is("held")
     why = await team.command("why", "mine")
     assert f"after a person's commit: `Roll mine back to {rolled['production']}`" in why
-    assert "decision mine.mine: held; starts nothing until" in await team.command("status")
+    await wait_told(platform, "decision mine.mine: held; starts nothing until")
     await team.more_alarms(2)
     assert await platform.list_runs() == runs
     assert (await platform.read_decision()).phase == "held"

@@ -10,7 +10,7 @@ import aiohttp
 import numpy as np
 import pytest
 from support import starter
-from support.loops import applied
+from support.loops import applied, wait_told
 
 from driftloop.clients.s3 import parse_location
 from driftloop.contract.verdicts import read_changes, read_failure
@@ -95,8 +95,7 @@ async def test_a_function_of_the_users_alarms_by_the_column(tmp_path: Path, envs
             await watch_windows(platform, release.id)
         finally:
             following.cancel()
-        status = await platform.run_command("status", *state)
-        assert "means: NOT JUDGED, window 3" in status
+        await wait_told(platform, "means: NOT JUDGED, window 3")
 
 
 async def watch_windows(platform: DemoPlatform, release: str) -> None:

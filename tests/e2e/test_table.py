@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from support import starter
-from support.loops import applied, processes_of
+from support.loops import applied, processes_of, wait_told
 
 from driftloop.demo.platform import DemoPlatform, is_answered
 from driftloop.local.ground.state import StateFolder
@@ -100,11 +100,11 @@ async def test_drift_in_one_column_of_a_table_is_named_and_starts_a_run(
 ) -> None:
     platform = DemoPlatform(StateFolder.open_folder(tmp_path / "state"), "flights", "flights")
     async with platform.run_up(project(tmp_path), print, envs=envs):
-        state = await release_first(platform, tmp_path)
+        await release_first(platform, tmp_path)
         put_batch(platform, tmp_path / "second.csv", 2, 0.6)
         following = asyncio.create_task(platform.follow_verdicts())
         try:
-            await watch_windows(platform, state)
+            await watch_windows(platform)
         finally:
             following.cancel()
     assert processes_of(platform.state.root) == []
@@ -175,14 +175,14 @@ async def watch_three(platform: DemoPlatform, state: tuple[str, ...]) -> None:
     assert "halted itself" in why
     assert "carrier new category 0 % ->" in why
     assert "(monitor requests)" in why
-    status = await platform.run_command("status", *state)
+    status = await wait_told(platform, *(f"flights/flights/{name}: ALARM" for name in names[1:]))
     assert status.count("flights/flights/") >= len(names)
     assert status.count("ALARM") == 2
     await platform.run_command("resume", "flights", *state)
     assert (await platform.read_decision()).phase in ("cooling", "idle")
 
 
-async def watch_windows(platform: DemoPlatform, state: tuple[str, ...]) -> None:
+async def watch_windows(platform: DemoPlatform) -> None:
     release = platform.read_release().production
     assert release is not None
 
@@ -210,9 +210,7 @@ async def watch_windows(platform: DemoPlatform, state: tuple[str, ...]) -> None:
         return "carrier AA" in (decision.cause or "") and decision.run is not None
 
     await platform.wait_until(caused, "a run because of the column", within=300)
-    status = await platform.run_command("status", *state)
-    assert "ALARM" in status
-    assert ": carrier AA " in status
+    await wait_told(platform, "ALARM", ": carrier AA ")
 
     async def registered() -> bool:
         told = await platform.run_git(

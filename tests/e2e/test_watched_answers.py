@@ -10,7 +10,7 @@ import aiohttp
 import numpy as np
 import pytest
 from support import starter
-from support.loops import applied
+from support.loops import applied, wait_told
 
 from driftloop.clients.s3 import parse_location
 from driftloop.demo.platform import DemoPlatform, is_answered
@@ -115,12 +115,12 @@ async def test_a_moved_mix_of_answers_alarms_by_the_class(tmp_path: Path, envs: 
 
         following = asyncio.create_task(platform.follow_verdicts())
         try:
-            await watch_windows(platform, release.id, state)
+            await watch_windows(platform, release.id)
         finally:
             following.cancel()
 
 
-async def watch_windows(platform: DemoPlatform, release: str, state: tuple[str, ...]) -> None:
+async def watch_windows(platform: DemoPlatform, release: str) -> None:
     async def send_window(number: int, correlation: float) -> tuple[Any, Any]:
         def count_windows() -> bool:
             each = (platform.list_verdicts(name, release) for name in ("inputs", "answers"))
@@ -142,6 +142,4 @@ async def watch_windows(platform: DemoPlatform, release: str, state: tuple[str, 
     changes = {change["column"]: change for change in alarm["details"]["columns"]}
     assert {"0", "1", "class"} >= changes.keys()
     assert changes["class"]["before"] == pytest.approx(0.5, abs=0.1)
-    status = await platform.run_command("status", *state)
-    assert "class " in status
-    assert "ALARM" in status
+    await wait_told(platform, "class ", "ALARM")

@@ -288,7 +288,7 @@ def test_aliases_expand_to_a_bounded_number_of_values() -> None:
     assert any(
         "more than 20000 values, aliases expanded" in line for line in problems("\n".join(lines))
     )
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 def test_an_alias_may_be_used_as_shorthand() -> None:

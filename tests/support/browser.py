@@ -15,6 +15,10 @@ from driftloop.console.answers import Console
 from driftloop.console.serving import listen, serve
 
 CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE = 120_000
+"""Milliseconds for what a page shows; Playwright's own 5 s for an expectation are short on a busy machine."""
+
+expect.set_options(timeout=PATIENCE)
 
 
 @contextlib.contextmanager
@@ -24,7 +28,9 @@ def open_browser() -> Iterator[Browser]:
         pytest.skip(f"{CHROMIUM} is not installed (`apt-get install chromium`)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
+            executable_path=str(CHROMIUM),
+            args=["--no-sandbox", "--disable-gpu"],
+            timeout=PATIENCE,
         )
         yield browser
         browser.close()
@@ -46,6 +52,7 @@ class DocumentReader:
             color_scheme="dark" if dark else "light",
             is_mobile=width < 600,
         )
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("console", lambda message: self.said.append(message.text))
         page.on("pageerror", lambda error: self.said.append(str(error)))
@@ -67,7 +74,7 @@ class Visitor:
             viewport={"width": width, "height": 900},
             color_scheme="dark" if scheme == "dark" else "light",
         )
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(PATIENCE)
         self.page: Page = context.new_page()
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -119,7 +126,7 @@ def serve_console(console: Console) -> Iterator[str]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert up.wait(60)
+    assert up.wait(90)
     try:
         yield console.key.address
     finally:
@@ -157,7 +164,7 @@ def watch_running(visitor: Visitor, name: str, run: str, *, pictures: str | None
         visitor.visit(path)
     assert act(visitor, name, "halt", "Halt it", Reason="for a moment").endswith("done")
     visitor.visit(home)
-    expect(page.locator("h1 .badge")).to_have_text("halted", timeout=60_000)
+    expect(page.locator("h1 .badge")).to_have_text("halted")
     visitor.visit("/")
     expect(page.locator(f"#pipeline-{name}.person")).to_be_visible()
     shoot("overview")

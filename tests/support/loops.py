@@ -37,6 +37,16 @@ async def release_once(platform: DemoPlatform, files: Iterable[Path], uri: str) 
     await platform.wait_until(lambda: applied(platform), "the release", within=300)
 
 
+async def wait_told(platform: DemoPlatform, *words: str) -> str:
+    """What `status` says once it has all these words: `up` reads what is stored a moment later than a test does."""
+
+    async def read() -> str | None:
+        said = await platform.run_command("status", "--state", str(platform.state.root))
+        return said if all(word in said for word in words) else None
+
+    return await platform.wait_until(read, f"{words} in status", within=300)
+
+
 async def batches(project: Path, what: str, *kinds: str, to: Path) -> None:
     """Run an example's own batches.py."""
     command = [find_uv_bin(), "run", "--quiet", "--no-project", str(project / "batches.py"), what]

@@ -9,6 +9,7 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -18,8 +19,8 @@ import aiohttp
 import nats.errors
 import nats.js.errors
 from aiohttp import web
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from driftloop.clients import events
@@ -44,6 +45,7 @@ from driftloop.release.live import LiveQuality
 from driftloop.services.analysis import metrics
 from driftloop.services.analysis.join import ResponseJoin
 from driftloop.services.analysis.quality import QualityJoin
+from driftloop.services.reading import CaughtUp, EventReader
 
 LIMIT = 2 * 1024 * 1024
 """Bytes of one event at most."""
@@ -187,32 +189,29 @@ class AnalysisService:
 
     async def _replay_stream(self) -> None:
         """Join again what was stored before this process started."""
-        config = ConsumerConfig(
-            deliver_policy=DeliverPolicy.ALL,
-            ack_policy=AckPolicy.NONE,
-            inactive_threshold=30,
-            mem_storage=True,
-        )
+        stream, subject = self._settings.stream, self._settings.streams.subject("*")
         try:
-            left = (await self._js.stream_info(self._settings.stream)).state.messages
-            read = await self._js.pull_subscribe(
-                self._settings.streams.subject("*"), stream=self._settings.stream, config=config
-            )
-            while left > 0:
-                batch = await read.fetch(min(left, 512), timeout=5)
-                left -= len(batch)
-                for message in batch:
-                    if message.subject == self._settings.streams.labels:
-                        self._join_labels(json.loads(message.data))
-                    else:
-                        self._join_response(StoredResponse.from_json(message.data))
-            await read.unsubscribe()
-        except nats.errors.TimeoutError:
-            return  # the rest aged out meanwhile
+            state = (await self._js.stream_info(stream)).state
+            if not state.messages:
+                return
+            reader = EventReader(self._js, stream, subject)
+            async with aclosing(reader.read_events(0)) as reads:
+                async for read in reads:
+                    if isinstance(read, CaughtUp):
+                        return  # the rest aged out meanwhile
+                    self._join_stored(read.message)
+                    if read.where.stream >= state.last_seq:
+                        return
         except (nats.errors.Error, nats.js.errors.APIError) as error:
             raise StoreError(
-                f"stream {self._settings.stream} can't be read: {error}", hint=jetstream.HINT
+                f"stream {stream} can't be read: {error}", hint=jetstream.HINT
             ) from error
+
+    def _join_stored(self, message: Msg) -> None:
+        if message.subject == self._settings.streams.labels:
+            self._join_labels(json.loads(message.data))
+        else:
+            self._join_response(StoredResponse.from_json(message.data))
 
     def _join_response(self, response: StoredResponse) -> None:
         self._join.add_response(response.request, response.release, response.answers, response.time)
