@@ -15,6 +15,7 @@ from driftloop.local.kubelet import dockerfile
 from driftloop.operations.ground import files
 from driftloop.operations.project import modules
 from driftloop.operations.project.commands import list_command_notes
+from driftloop.operations.project.locks import list_lock_notes
 from driftloop.operations.project.metrics import read_returned_metrics
 from driftloop.operations.project.modules import UserModule
 from driftloop.operations.project.signatures import (
@@ -84,6 +85,7 @@ def check_project(document: Document, folder: Path) -> ProjectReport:
         for problem in _check_context(document, name, context)
     ]
     notes = list(list_command_notes(spec, contexts))
+    notes += [note for context in contexts.values() for note in list_lock_notes(context)]
     broken: set[Path] = set()
     for use in _list_references(spec):
         context = contexts.get(use.image)
