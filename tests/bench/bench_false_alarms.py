@@ -14,25 +14,26 @@ import json
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "bench")]
 
-from bench_power import DOUBT, call_monitor  # noqa: E402
+from bench_power import DOUBT, follow_monitor  # noqa: E402
+from power.judges import REFERENCE  # noqa: E402
 from support import functions  # noqa: E402
 
 from driftloop.services.detector.detectors.statistics import find_most  # noqa: E402
 
 WORLDS = ("digits", "flights", "penguins", "zeros")
-CLASSES = ("KSDrift", "CVMDrift", "ChiSquareDrift", "TabularDrift")
+CLASSES = ("KSDrift", "CVMDrift", "ChiSquareDrift", "TabularDrift", "SpectralResidual")
 """Those that need no framework."""
 TRAINED = ("MMDDrift", "LSDDDrift", "ClassifierDrift", "SpotTheDiffDrift", "LearnedKernelDrift")
-TRAINED += ("OutlierAE", "OutlierVAE", "SpectralResidual")
+TRAINED += ("OutlierAE", "OutlierVAE")
 FUNCTIONS = {
     "means": "the furthest mean of a column in standard errors, a score alone",
     "worst": "how far the worst value lies beyond the reference's last thousandth: often 0, heavy beyond",
@@ -87,10 +88,12 @@ def serve_functions(folder: Path, names: list[str]) -> Iterator[list[str]]:
         yield urls
 
 
-def run_counts(world: str, *words: str, image: str) -> list[dict[str, Any]]:
-    """Return the counts of one world, made in the environment of an image."""
-    printed = call_monitor("power.borrowed", world, *words, image=image)
-    return [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+def run_counts(world: str, *words: str, image: str) -> Iterator[dict[str, Any]]:
+    """Yield the counts of one world, made in the environment of an image; each release is told as it comes."""
+    for line in follow_monitor("power.borrowed", world, *words, image=image):
+        if line.startswith("{"):
+            print(line, end="", file=sys.stderr, flush=True)
+            yield json.loads(line)
 
 
 def judge_counts(cells: list[dict[str, Any]], rate: float) -> tuple[str, bool]:
@@ -111,6 +114,25 @@ def judge_counts(cells: list[dict[str, Any]], rate: float) -> tuple[str, bool]:
     return f"{share}: {verdict}{f'; {said}' if said else ''}", cries
 
 
+def tell_settings(cell: dict[str, Any]) -> str:
+    """Return the settings of a class that are not its own, in words."""
+    settings = cell.get("settings", {})
+    return (
+        f" ({', '.join(f'{name} {value}' for name, value in settings.items())})" if settings else ""
+    )
+
+
+def tell_cost(cells: list[dict[str, Any]]) -> str:
+    """Return the processor time of the fits and of the windows, in words."""
+    fitting = sum(cell["fitting"] for cell in cells) / len(cells)
+    judged = [cell for cell in cells if cell["alarms"] is not None]
+    said = f"{fitting:.0f} s of processor a fit"
+    if not judged:
+        return said
+    windows = sum(cell["windows"] for cell in judged)
+    return f"{said}, {sum(cell['judging'] for cell in judged) / windows:.2f} s a window"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -118,6 +140,9 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=WORLDS)
     parser.add_argument("--windows", type=int, default=100, help="clean windows of each release")
     parser.add_argument("--releases", type=int, default=3)
+    parser.add_argument(
+        "--reference", type=int, default=REFERENCE, help="rows of the training data of each release"
+    )
     parser.add_argument("--size", type=int, default=100, help="rows of a window")
     parser.add_argument("--rate", type=float, default=0.05, help="alarmRate")
     parser.add_argument("--trained", action="store_true", help="classes that need TensorFlow")
@@ -136,20 +161,20 @@ def main() -> None:
         serve_functions(Path(folder), [name for name in names if name in FUNCTIONS]) as urls,
     ):
         for world in chosen.worlds:
-            found = defaultdict(list)
             counts = ("--windows", str(chosen.windows), "--releases", str(chosen.releases))
             settings = ("--size", str(chosen.size), "--rate", str(chosen.rate))
+            settings += ("--reference", str(chosen.reference))
             classes = [name for name in names if name not in FUNCTIONS]
-            for cell in run_counts(
-                world, *counts, *settings, "--functions", *urls, "--classes", *classes, image=image
-            ):
-                found[cell["world"], cell["monitor"]].append(cell)
-            for (data, name), cells in found.items():
+            chosen_monitors = ("--functions", *urls, "--classes", *classes)
+            found = run_counts(world, *counts, *settings, *chosen_monitors, image=image)
+            for (data, name), each in groupby(found, lambda c: (c["world"], c["monitor"])):
+                cells = list(each)
                 said, cries = judge_counts(cells, chosen.rate)
-                print(f"{data}, {name}: {said}", flush=True)
+                label = f"{data}, {name}{tell_settings(cells[0])}"
+                print(f"{label}: {said}; {tell_cost(cells)}", flush=True)
                 wolves += [f"{name} of {data}"] if cries else []
     print(
-        f"alarmRate {chosen.rate}, windows of {chosen.size} rows, {time.perf_counter() - began:.0f} s"
+        f"alarmRate {chosen.rate}, windows of {chosen.size} rows of {chosen.reference} of training, {time.perf_counter() - began:.0f} s"
     )
     print(f"more false alarms than chance explains: {len(wolves)}: {'; '.join(wolves)}")
     raise SystemExit(bool(wolves))

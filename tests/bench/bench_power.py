@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,14 @@ def run_counts(table: str, world: str, *arguments: str) -> list[Cell]:
     return read_cells(call_monitor("power", world, table, *arguments))
 
 
-def call_monitor(module: str, *words: str, image: str = "monitor") -> str:
-    """Return what a module of this folder prints in the environment of an image."""
-    done = subprocess.run(
+def call_monitor(module: str, *words: str) -> str:
+    """Return what a module of this folder prints in the environment of the monitor image."""
+    return "".join(follow_monitor(module, *words))
+
+
+def follow_monitor(module: str, *words: str, image: str = "monitor") -> Iterator[str]:
+    """Yield the lines that a module of this folder prints in the environment of an image, as they come."""
+    with subprocess.Popen(
         [str(monitor.python(image)), "-m", module, *words, "--data", str(find_data())],
         env={
             **os.environ,
@@ -71,11 +76,16 @@ def call_monitor(module: str, *words: str, image: str = "monitor") -> str:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TF_NUM_INTRAOP_THREADS": "1",
+            "TF_NUM_INTEROP_THREADS": "1",
         },
         stdout=subprocess.PIPE,
-        check=True,
-    )
-    return done.stdout.decode()
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        yield from process.stdout
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, module)
 
 
 def read_cells(text: str) -> list[Cell]:

@@ -4,6 +4,7 @@ as a run fits them, a JSON object a line."""
 import argparse
 import json
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,16 @@ from power.judges import Release
 from power.shifts import World, list_worlds
 from power.tables import encode_rows
 
+TAUGHT = {"epochs": 5, "batch_size": 128, "learning_rate": 0.01}
+"""Settings of the classes that train a network for each window: by their own they learn little of so few rows, and
+slowly."""
+SETTINGS: dict[str, dict[str, Any]] = {
+    "ClassifierDrift": TAUGHT,
+    "SpotTheDiffDrift": TAUGHT,
+    "LearnedKernelDrift": TAUGHT,
+}
+"""Of classes that are not counted with their own."""
+
 
 def list_settings(functions: list[str], classes: list[str]) -> dict[str, DetectorSettings]:
     """Return the settings of functions (MODULE-FUNCTION=URL) and of classes of alibi-detect, by name."""
@@ -35,7 +46,10 @@ def list_settings(functions: list[str], classes: list[str]) -> dict[str, Detecto
         for name in (text.partition("=")[0] for text in functions)
     }
     theirs = {
-        name: DetectorSettings("alibi", alibi=AlibiSettings(name, {}))  # type: ignore[arg-type]
+        name: DetectorSettings(
+            "alibi",
+            alibi=AlibiSettings(name, SETTINGS.get(name, {})),  # type: ignore[arg-type]
+        )
         for name in classes
     }
     return {**own, **theirs}
@@ -78,27 +92,38 @@ def fit_released(
 
 
 def count_clean(
-    world: World, settings: DetectorSettings, url: str | None, releases: int, windows: int
+    world: World,
+    settings: DetectorSettings,
+    url: str | None,
+    releases: int,
+    windows: int,
+    reference: int,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the alarms of each release on clean windows, or why its fit is refused."""
+    """Yield the alarms of each release on clean windows, or why its fit is refused, and the seconds of processor of the
+    fit and of all windows."""
     program = None if url is None else FunctionProgram(url, strict=True)
     for number in range(releases):
-        release = Release(world, np.random.default_rng([5, number]))
+        release = Release(world, np.random.default_rng([5, number]), reference)
         columns = list_taken(settings, release)
         if not columns:
             return
-        cell = {"world": world.name, "release": number, "windows": windows}
+        cell: dict[str, Any] = {"world": world.name, "release": number, "windows": windows}
+        if settings.alibi is not None and settings.alibi.settings:
+            cell["settings"] = settings.alibi.settings
+        began = time.process_time()
         try:
             detector = fit_released(settings, release, program)
         except PipelineError as error:
-            yield {**cell, "alarms": None, "refused": error.message}
+            fitting = time.process_time() - began
+            yield {**cell, "alarms": None, "refused": error.message, "fitting": fitting}
             continue
-        alarms = 0
+        fitted, alarms = time.process_time(), 0
         for window in range(windows):
             random = np.random.default_rng([6, number, window])
             rows = encode_rows(release.learnt, world.clean(random, settings.window))[:, columns]
             alarms += detector.score_window(rows).alarm
-        yield {**cell, "alarms": alarms}
+        judging = time.process_time() - fitted
+        yield {**cell, "alarms": alarms, "fitting": fitted - began, "judging": judging}
 
 
 def main() -> None:
@@ -108,6 +133,7 @@ def main() -> None:
     parser.add_argument("--classes", nargs="*", default=[])
     parser.add_argument("--releases", type=int, required=True)
     parser.add_argument("--windows", type=int, required=True)
+    parser.add_argument("--reference", type=int, required=True)
     parser.add_argument("--size", type=int, required=True)
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--data", type=Path, required=True)
@@ -117,8 +143,8 @@ def main() -> None:
         world = list_worlds(chosen.data, Path(folder))[chosen.world]()
         for name, settings in list_settings(chosen.functions, chosen.classes).items():
             stated = replace(settings, window=chosen.size, alarm_rate=chosen.rate)
-            cells = count_clean(world, stated, urls.get(name), chosen.releases, chosen.windows)
-            for cell in cells:
+            url, counts = urls.get(name), (chosen.releases, chosen.windows, chosen.reference)
+            for cell in count_clean(world, stated, url, *counts):
                 print(json.dumps({"monitor": name, **cell}), flush=True)
 
 

@@ -9,8 +9,10 @@ from driftloop.contract.alibi import ALIBI_CLASSES, AlibiSettings
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, ColumnType, TableProfile
 from driftloop.contract.verdicts import read_changes
-from driftloop.services.detector.detectors import fit_detector
+from driftloop.services.detector.detectors import WindowDetector, fit_detector
 from driftloop.services.detector.errors import FitError
+from driftloop.services.detector.fitting.artifact import DetectorArtifact
+from driftloop.services.detector.fitting.selftest import examine_fit
 
 CATEGORIES = {
     "category": (("a", 400), ("b", 300), ("c", 300)),
@@ -104,13 +106,44 @@ def refuse() -> list[str]:
     config = DetectorSettings("alibi", alibi=AlibiSettings("KSDrift", {}))
     detector = fit_detector(config, rows, profile(("number",) * 3, rows))
     told.append(detector.score_window(np.full((50, 3), np.nan)).failure)
+    _, detector = fit_smooth()
+    told.append(detector.score_window(np.full((100, 1), 2.0)).failure)
     return told
+
+
+def draw_smooth(count: int, seed: int) -> np.ndarray:
+    """A day's swing of hardly any noise, from any hour on."""
+    random = np.random.default_rng(seed)
+    times = random.integers(0, 24) + np.arange(count)
+    return (2 * np.sin(times / 24 * 2 * np.pi) + 0.01 * random.normal(size=count))[:, None]
+
+
+def fit_smooth() -> tuple[DetectorSettings, WindowDetector]:
+    config = DetectorSettings(
+        "alibi", window=100, alarm_rate=0.05, alibi=AlibiSettings("SpectralResidual", {})
+    )
+    rows = draw_smooth(1000, 0)
+    return config, fit_detector(config, rows, profile(("number",), rows))
+
+
+def count_smooth() -> dict[str, object]:
+    """Alarms of windows of a series that is longer than they are, and what the self-test says of it."""
+    config, detector = fit_smooth()
+    rows = draw_smooth(1000, 0)
+    artifact = DetectorArtifact(config, rows, profile(("number",), rows), ordered=rows)
+    tested = examine_fit(artifact, lambda each: fit_detector(config, each, artifact.profile))
+    windows = [draw_smooth(100, 1 + number) for number in range(60)]
+    return {
+        "alarms": sum(detector.score_window(window).alarm for window in windows),
+        "told": list(tested.describe()),
+    }
 
 
 def main() -> None:
     names = sys.argv[1:]
     found: dict[str, object] = {name: judge(name) for name in names}
     found["refused"] = refuse()
+    found["smooth"] = count_smooth()
     found["frameworks"] = [name for name in ("tensorflow", "torch") if name in sys.modules]
     json.dump(found, sys.stdout)
 

@@ -74,9 +74,22 @@ def test_what_a_class_cannot_take_is_told(plain: Any) -> None:
         plain["refused"][1],
         "SpectralResidual reads one column of numbers, there are 3",
         "KSDrift failed: ValueError: 0 of 50 rows have no missing value",
+        "SpectralResidual failed: ValueError: the 100 values are all the same, or repeat a pattern exactly: nothing "
+        "stands out",
     ]
     assert plain["refused"][1].startswith("KSDrift can't be fitted: ")
     assert plain["frameworks"] == []
+
+
+def test_a_series_is_judged_in_windows_as_its_threshold_was_learnt(plain: Any) -> None:
+    # of the spectrum of the whole series the ends of 31 of 100 windows stand out
+    assert plain["smooth"]["alarms"] <= 6
+    assert plain["smooth"]["told"] == [
+        "self-test: 0 of 10 windows of 100 reference rows in the order of the files alarm (no more than 4 by chance)",
+        "self-test: alarms when 5 of 100 rows apart from each other leave the range of the column",
+        "warning: values that stand out of those beside them are seen, a level that stays is not: watch the column with "
+        "`tabular` as well",
+    ]
 
 
 def test_no_class_is_both_allowed_and_refused() -> None:

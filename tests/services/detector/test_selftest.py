@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from support.detector import run
 
+from driftloop.contract.alibi import AlibiSettings
 from driftloop.contract.handovers import DetectorKind, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.services.detector.detectors import WindowVerdict, fit_detector
@@ -98,6 +100,39 @@ def test_windows_that_see_no_column_are_refused() -> None:
     with pytest.raises(FitError, match="windows of 100 rows are too small for tabular: no change"):
         examine_fit(
             store(normal()), lambda rows: FakeDetector(lambda window: bool((window > 4).all()))
+        )
+
+
+def store_series(rows: Rows) -> DetectorArtifact:
+    kept = store(rows)
+    settings = AlibiSettings("SpectralResidual", {})
+    config = DetectorSettings("alibi", window=100, alarm_rate=0.01, alibi=settings)
+    return replace(kept, config=config, ordered=rows)
+
+
+def test_a_series_is_tried_with_values_apart_from_each_other_and_not_with_a_level() -> None:
+    tested = examine_fit(
+        store_series(normal(columns=1)),
+        lambda rows: FakeDetector(lambda window: 3 <= int((np.diff(window[:, 0]) > 6).sum()) <= 20),
+    )
+    assert (tested.random, tested.changed, tested.blind) == (None, 3, ())
+    first, second, third = tested.describe()
+    assert first.startswith("self-test: 0 of 10 windows of 100 reference rows in the order of")
+    assert "alarms when 3 of 100 rows apart from each other leave the range" in second
+    assert third.startswith("warning: values that stand out of those beside them are seen, a level")
+
+
+@pytest.mark.parametrize(
+    ("alarms", "message"),
+    [
+        (False, "SpectralResidual can't alarm: a window of 100 rows stays quiet although up to 25"),
+        (True, "SpectralResidual alarms on 10 of 10 windows of 100 rows of its own reference, in"),
+    ],
+)
+def test_a_series_that_is_never_or_always_loud_is_refused(alarms: bool, message: str) -> None:
+    with pytest.raises(FitError, match=message):
+        examine_fit(
+            store_series(normal(columns=1)), lambda rows: FakeDetector(lambda window: alarms)
         )
 
 

@@ -420,6 +420,7 @@ class SeriesOutliers:
             )
         settings = {**SERIES, **(alibi.settings or {})}
         self._middle = float(np.nanmedian(reference))
+        self._window = config.window
         self._detector = find_class(alibi.name)(threshold=0.0, **settings)
         # in its own order: the score of a row depends on those around it
         self._judge = outliers.OutlierJudge(
@@ -437,8 +438,19 @@ class SeriesOutliers:
         return self._judge.judge_window(rows)
 
     def _score_rows(self, rows: Rows) -> Rows:
+        """Score rows in windows as they are judged: the spectrum of a longer series is another, and so are its ends."""
+        parts = np.array_split(rows, max(1, len(rows) // self._window))
+        return np.concatenate([self._score_series(part) for part in parts])
+
+    def _score_series(self, rows: Rows) -> Rows:
         series = np.where(np.isnan(rows[:, 0]), self._middle, rows[:, 0])
-        scores: Rows = np.asarray(self._detector.score(series), dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scores: Rows = np.asarray(self._detector.score(series), dtype=np.float64)
+        if not np.isfinite(scores).all():
+            # its spectrum has no amplitude somewhere, of which the logarithm is asked
+            raise ValueError(
+                f"the {len(rows)} values are all the same, or repeat a pattern exactly: nothing stands out"
+            )
         return scores
 
     def _score_column(self, rows: Rows) -> Rows:

@@ -13,6 +13,7 @@ from typing import assert_never
 
 import numpy as np
 
+from driftloop.contract.alibi import ALIBI_CLASSES
 from driftloop.contract.handovers import DetectorKind
 from driftloop.contract.profiles import ColumnProfile
 from driftloop.services.detector.detectors import WindowDetector
@@ -44,6 +45,10 @@ MOVED: dict[DetectorKind, str] = {
 }
 HARD = "are as hard to answer as the hardest held-out row"
 """What is done to those of an estimate of errors."""
+APART = "apart from each other leave the range of the column"
+"""What is done to those of a series, in which a level that stays is none that stands out."""
+MOST_APART = 0.25
+"""Share of the rows of a series that may be so."""
 SINGLE_KINDS: tuple[DetectorKind, ...] = ("tabular", "schema", "ks", "cvm", "chi2")
 """Kinds that test one column after the other."""
 LEAST_REFERENCE = 2000
@@ -94,7 +99,12 @@ class SelfTest:
 
     def describe(self) -> Iterator[str]:
         """Yield what a person should know, a line each."""
-        if self.random is None:
+        if self.moved == APART and self.ordered is not None:
+            yield (
+                f"self-test: {_count(self.ordered)} windows of {self.rows} reference rows in the order of the files alarm (no more "
+                f"than {self.ordered.most} by chance)"
+            )
+        elif self.random is None:
             yield "self-test: the reference has too few rows to judge windows of it"
         else:
             ordered = f", {_count(self.ordered)} in the order of the files" if self.ordered else ""
@@ -107,6 +117,11 @@ class SelfTest:
         distance = f", a Kolmogorov distance of {share:.2g}" if self.single else ""
         moved = self.moved or f"leave the range of {where}{distance}"
         yield f"self-test: alarms when {self.changed} of {self.window} rows {moved}"
+        if self.moved == APART:
+            yield (
+                "warning: values that stand out of those beside them are seen, a level that stays is not: watch the column with "
+                "`tabular` as well"
+            )
         yield from self._list_warnings(share)
 
     def _list_warnings(self, share: float) -> Iterator[str]:
@@ -137,6 +152,9 @@ def examine_fit(artifact: DetectorArtifact, fit: Fit) -> SelfTest:
 class _Examination:
     def __init__(self, artifact: DetectorArtifact, fit: Fit) -> None:
         self._config = artifact.config
+        alibi = artifact.config.alibi
+        self._name = artifact.config.kind if alibi is None else alibi.name
+        self._series = alibi is not None and ALIBI_CLASSES[alibi.name].form == "series"
         self._heavy = artifact.calibration is not None and artifact.calibration.heavy
         self._columns = artifact.profile.columns
         self._reference = artifact.reference
@@ -169,7 +187,8 @@ class _Examination:
 
     def run(self) -> SelfTest:
         try:
-            drawn = self._try_random()
+            # rows drawn at random are no series
+            drawn = None if self._series else self._try_random()
             ordered = self._try_ordered()
         except WindowFailedError:
             raise
@@ -178,9 +197,15 @@ class _Examination:
             drawn = ordered = None
         if drawn is not None and drawn.failed:
             raise FitError(
-                f"{self._config.kind} alarms on {drawn.alarms} of {drawn.windows} windows of {self._size} rows of its own "
+                f"{self._name} alarms on {drawn.alarms} of {drawn.windows} windows of {self._size} rows of its own "
                 f"reference, drawn at random; at alarmRate {self._config.alarm_rate:g} chance explains {drawn.most}",
                 hint="use `tabular`, or a longer `window`",
+            )
+        if self._series and ordered is not None and ordered.failed:
+            raise FitError(
+                f"{self._name} alarms on {ordered.alarms} of {ordered.windows} windows of {self._size} rows of its own reference, in "
+                f"the order of the files; at alarmRate {self._config.alarm_rate:g} chance explains {ordered.most}",
+                hint="use a longer `window`, or `tabular`",
             )
         single = self._config.kind in SINGLE_KINDS
         if self._inputs:
@@ -188,21 +213,20 @@ class _Examination:
         else:
             detector = self._fit(self._reference)
             window = self._draw_window(detector)
-        every = self._list_changed()
-        if not self._alarms(detector, window, len(window), every):
-            all_count = len(self._reference)
-            raise FitError(
-                f"{self._config.kind} can't alarm: a window of {len(window)} rows stays quiet although "
-                + (
+        if self._series:
+            changed, blind = self._find_apart(detector, window), []
+        else:
+            if not self._alarms(detector, window, len(window), self._list_changed()):
+                all_count = len(self._reference)
+                raise self._refuse_blind(
+                    window,
                     f"each is the hardest one of the {all_count} held-out rows: nothing of a request tells how wrong its "
                     "answer is"
                     if self._inputs
-                    else f"each value is beyond those of the {all_count} reference rows"
-                ),
-                hint=self._advise_blind(),
-            )
-        blind = self._find_blind(detector, window) if single else []
-        changed = self._find_fewest(detector, window, blind, single=single)
+                    else f"each value is beyond those of the {all_count} reference rows",
+                )
+            blind = self._find_blind(detector, window) if single else []
+            changed = self._find_fewest(detector, window, blind, single=single)
         return SelfTest(
             rows=self._size,
             random=drawn,
@@ -210,8 +234,20 @@ class _Examination:
             changed=changed,
             window=len(window),
             single=single,
-            moved=HARD if self._inputs else MOVED.get(self._config.kind, ""),
+            moved=self._tell_moved(),
             blind=tuple(self._columns[n].name for n in blind),
+        )
+
+    def _tell_moved(self) -> str:
+        """Return what is done to changed rows, where it is not that they leave their range."""
+        if self._series:
+            return APART
+        return HARD if self._inputs else MOVED.get(self._config.kind, "")
+
+    def _refuse_blind(self, window: Rows, although: str) -> FitError:
+        return FitError(
+            f"{self._name} can't alarm: a window of {len(window)} rows stays quiet although {although}",
+            hint=self._advise_blind(),
         )
 
     def _advise_blind(self) -> str:
@@ -259,8 +295,10 @@ class _Examination:
 
     def _draw_window(self, detector: WindowDetector) -> Rows:
         """Return a window of random rows that is quiet, of as many as the smallest one has; some of them twice
-        when there are too few."""
+        when there are too few. Of a series the first rows."""
         count, size = len(self._reference), self._config.least_rows
+        if self._series and count >= size:
+            return self._reference[:size]
         for _ in range(DRAWN):
             rows = self._reference[self._random.choice(count, size, replace=count < size)]
             if not _judge(detector, rows):
@@ -288,6 +326,21 @@ class _Examination:
         changed = window.copy()
         changed[:count, columns] = self._changes[columns]
         return _judge(detector, changed)
+
+    def _find_apart(self, detector: WindowDetector, window: Rows) -> int:
+        """Return the fewest changed rows of a series that alarm, each alone among the others; more of them may be too
+        many to stand out."""
+        most = max(1, int(MOST_APART * len(window)))
+        counts = np.geomspace(1, most, min(most, self._scored)).astype(int)
+        for count in sorted({int(each) for each in counts}):
+            changed = window.copy()
+            changed[np.linspace(0, len(window) - 1, count + 2)[1:-1].astype(int)] = self._changes
+            if _judge(detector, changed):
+                return count
+        raise self._refuse_blind(
+            window,
+            f"up to {most} values, each alone among the others, are beyond those of the {len(self._reference)} reference rows",
+        )
 
     def _find_blind(self, detector: WindowDetector, window: Rows) -> list[int]:
         """Return the columns of which not even a window full of other values alarms, of so many as there is
