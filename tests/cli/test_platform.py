@@ -118,13 +118,22 @@ def test_images_come_from_the_registry_that_is_named(repository: Path) -> None:
     assert f"hint: `driftloop platform upgrade --registry {registry}`" in refused.stderr
     said = type_command("platform", "upgrade", "--registry", registry, folder=repository)
     assert said.stdout == (
-        "changed  cluster/infrastructure/console/kustomization.yaml\nadded    platform.yaml\n"
+        "changed  cluster/infrastructure/console/kustomization.yaml\n"
+        "changed  cluster/infrastructure/controllers/seldon.yaml\nadded    platform.yaml\n"
     )
-    console = repository / "cluster/infrastructure/console"
-    built = subprocess.run(
-        ["kubectl", "kustomize", console], capture_output=True, text=True, check=True
-    ).stdout
-    assert f"image: {registry}/driftloop:{__version__}\n" in built
+    infrastructure = repository / "cluster/infrastructure"
+    console, controllers = (
+        subprocess.run(
+            ["kubectl", "kustomize", infrastructure / part],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for part in ("console", "profiles/lite/controllers")
+    )
+    assert f"image: {registry}/driftloop:{__version__}\n" in console
+    said = f"registry: {registry} repository: executor tag: {__version__}"
+    assert said in " ".join(controllers.split())
     commit(repository)
     assert type_command("platform", "diff", folder=repository).stdout == ""
 

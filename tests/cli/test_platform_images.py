@@ -16,6 +16,7 @@ from driftloop.plan.images import ENVOY
 
 ROOT = Path(__file__).parents[2]
 NATS = "docker.io/library/nats:2.14.2-alpine"
+EXECUTOR = f"ghcr.io/driftloop/executor:{__version__}"
 DISPATCHER = "gcr.io/knative-releases/knative.dev/eventing-natss/cmd/jetstream/dispatcher"
 
 
@@ -36,6 +37,7 @@ def test_a_list_says_who_asks_for_an_image_and_where_it_is_pulled_from(tmp_path:
     spec = ROOT / "tests" / "golden" / "digits" / "pipeline.yaml"
     said = type_command("platform", "images", "--spec", str(spec), folder=tmp_path)
     assert f"{NATS}  (nats)\n" in said.stdout
+    assert f"{EXECUTOR}  (seldon-core-operator, when a pipeline has" in said.stdout
     assert "15 images that nothing of driftloop's asks for: --all lists them" in said.stderr
     words = ("platform", "images", "--mirror", "r.example/m", "--all", "-o", "json")
     said = type_command(*words, "--profile", "standard", folder=tmp_path)
@@ -128,8 +130,7 @@ def test_images_are_copied_with_their_digests_and_what_is_there_is_left(
     digests = {NATS: source.index("library/nats", "2.14.2-alpine", "amd64", "arm64")}
     for ref in (
         ENVOY, "docker.io/bitnami/sealed-secrets-controller:0.36.1", "docker.io/natsio/nats-server-config-reloader:0.23.0",
-        "docker.io/seldonio/seldon-core-operator:1.17.1", "docker.io/seldonio/seldon-core-executor:1.17.1",
-        "docker.io/seldonio/rclone-storage-initializer:1.17.1",
+        "docker.io/seldonio/seldon-core-operator:1.17.1", "docker.io/seldonio/rclone-storage-initializer:1.17.1",
     ):  # fmt: skip
         repository, _, tag = ref.removeprefix("docker.io/").partition(":")
         digests[ref] = source.image(repository, tag, ref)

@@ -22,13 +22,14 @@ from driftloop.spec import Document
 ROLES = Path(images.__file__).resolve().parents[1] / "images"
 """Folders of the platform's own images."""
 DOCKERFILE, REQUIREMENTS = "Dockerfile", "requirements.txt"
-PLATFORM_ROLES = ("driftloop", "monitor", "trainer", "server", "alibi")
+PLATFORM_ROLES = ("driftloop", "monitor", "trainer", "server", "alibi", "executor")
 TITLES = {
     "driftloop": "driftloop: command line, workflow steps, decision and analysis",
     "monitor": "driftloop: detectors and recorder",
     "alibi": "driftloop: detectors of alibi-detect",
     "trainer": "driftloop: base of trainer images",
     "server": "driftloop: base of model servers",
+    "executor": "driftloop: Seldon's executor, which ends once nobody asks it any more",
 }
 _FROM = re.compile(r"^(FROM\s+(?:--\S+\s+)*)(\S+)", re.MULTILINE)
 _LABEL = "org.opencontainers.image"
@@ -183,9 +184,15 @@ def _list_project(document: Document, spec: Path, places: ImagePlaces) -> Iterat
 
 def list_platform_roles(spec: Path | None) -> tuple[str, ...]:
     """Return the roles whose images a pipeline runs or is built from; that of alibi-detect's classes
-    (2.4 GB) only where a monitor names one."""
-    named = images.list_images(read_spec(spec).pipeline) if spec is not None else ()
-    return tuple(role for role in PLATFORM_ROLES if role != "alibi" or images.ALIBI in named)
+    (2.4 GB) only where a monitor names one, and Seldon's executor not for another back end."""
+    if spec is None:
+        return tuple(role for role in PLATFORM_ROLES if role != "alibi")
+    pipeline = read_spec(spec).pipeline
+    needed = {
+        "alibi": images.ALIBI in images.list_images(pipeline),
+        "executor": pipeline.spec.serve.backend == "seldon",
+    }
+    return tuple(role for role in PLATFORM_ROLES if needed.get(role, True))
 
 
 def list_platform_recipes(roles: Sequence[str], places: ImagePlaces) -> tuple[ImageRecipe, ...]:

@@ -29,7 +29,8 @@ STAGES = f"{EXAMPLE}/infrastructure.yaml"
 """Its Flux Kustomizations."""
 _DOCUMENT = "---\n"
 _MIRRORS = "# mirrors of this cluster's platform file, for what the charts and manifests pull\n"
-IMAGES = f"newName: {REGISTRY}/"
+IMAGES = (f"newName: {REGISTRY}/", f"registry: {REGISTRY},")
+"""Where these files name the registry of the platform's own images."""
 
 _CLUSTER = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _PATH = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]*(/[A-Za-z0-9][-A-Za-z0-9_.]*)*")
@@ -100,10 +101,17 @@ def write_layout(settings: PlatformSettings) -> dict[str, str]:
             # it would hide from Flux what else the clusters of such a repository have
             continue
         elif settings.registry is not None:
-            texts[path] = text.replace(IMAGES, f"newName: {settings.registry}/")
+            texts[path] = _move_images(text, settings.registry)
         else:
             texts[path] = text
     return texts
+
+
+def _move_images(text: str, registry: str) -> str:
+    """Return a file that takes the platform's own images from another registry."""
+    for named in IMAGES:
+        text = text.replace(named, named.replace(REGISTRY, registry))
+    return text
 
 
 def _add_mirrors(text: str, profile: str, images: Images) -> str:

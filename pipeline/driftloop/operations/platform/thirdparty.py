@@ -6,6 +6,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from driftloop import __version__
 from driftloop.contract.names import FLUX_NAMESPACE
 from driftloop.errors import RenderError
 from driftloop.operations.building.copying import split_ref
@@ -144,7 +145,7 @@ def _read_component(name: str, entry: Mapping[str, Any], profile: str) -> Compon
 def _read_images(component: str, entries: Iterator[Mapping[str, Any]]) -> Iterator[ThirdPartyImage]:
     for each in entries:
         yield ThirdPartyImage(
-            each["ref"],
+            f"{each['ref']}:{__version__}" if each.get("own", False) else each["ref"],
             component,
             when=each.get("when"),
             is_foreign=each.get("foreign", False),

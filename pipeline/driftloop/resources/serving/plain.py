@@ -42,6 +42,9 @@ from driftloop.resources.serving.seldon import (
     unready_service,
 )
 from driftloop.resources.serving.servers import (
+    DRAIN,
+    FINISH,
+    GRACE,
     HTTP,
     LONGEST_ANSWER,
     METRICS_PORT,
@@ -54,14 +57,6 @@ from driftloop.resources.serving.servers import (
 )
 from driftloop.spec.access import Access
 from driftloop.text.dump import dump_yaml
-
-DRAIN = 10
-"""Seconds a pod that is taken away goes on taking requests, until nobody has its address any
-more."""
-FINISH = 15
-"""Seconds more for the requests it has taken, and for the logger to post the last answers."""
-GRACE = DRAIN + FINISH + 5
-"""Seconds until it is killed."""
 
 
 class UnsupportedServing(PipelineError):  # noqa: N818 - reads as what it says

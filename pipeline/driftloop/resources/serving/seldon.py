@@ -179,7 +179,7 @@ def _component_spec(plan: Plan, version: Version) -> seldon.ComponentSpec:
             *servers.temporary_volumes(containers),
             *servers.own_volumes(plan),
         ),
-        termination_grace_period_seconds=20,
+        termination_grace_period_seconds=servers.GRACE,
     )
     settings = placing.settle(plan, plan.serve.pod)
     meta = seldon.ComponentMeta(

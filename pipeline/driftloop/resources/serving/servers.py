@@ -52,6 +52,13 @@ LONGEST_ANSWER = 60
 """Seconds until a request is answered with an error, where the rehearsal saw no slow ones."""
 LATER = 10
 """Times as long as in the rehearsal a request may take."""
+DRAIN = 10
+"""Seconds a pod that is taken away goes on taking requests, until nobody has its address any more; the
+executor's image says it, too."""
+FINISH = 15
+"""Seconds more for the requests it has taken, and for the logger to post the last answers."""
+GRACE = DRAIN + FINISH + 5
+"""Seconds until it is killed."""
 HTTP = "http"
 """The operator's name for the port of a node."""
 TFSERVING = "tfserving"
