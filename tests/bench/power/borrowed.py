@@ -33,6 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ClassifierDrift": TAUGHT,
     "SpotTheDiffDrift": TAUGHT,
     "LearnedKernelDrift": TAUGHT,
+    "MMDDrift": {"n_permutations": 40},
 }
 """Of classes that are not counted with their own."""
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,6 +123,7 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     from driftloop.services.detector.detectors import fit_detector
     from driftloop.services.detector.detectors.function import FunctionProgram
     from driftloop.services.detector.fitting import artifact
+    from driftloop.services.detector.fitting.costs import FitCosts
     from driftloop.services.detector.fitting.order import calibrate_fit
     from driftloop.services.detector.fitting.selftest import examine_fit
     from driftloop.services.detector.stream.judging import build_judge
@@ -132,11 +134,14 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     program = FunctionProgram(url, strict=True) if url is not None else None
     # what a monitor of labels estimates beside them changes no alarm, and takes as long as all else
     judged = replace(config, by=None) if config.kind == "quality" else config
-    fit = calibrate_fit(fit, lambda rows: fit_detector(judged, rows, fit.profile, program))
+    costs = FitCosts(config, fit.reference.shape, partial(print, flush=True))
+    fit = calibrate_fit(
+        fit, costs.time(lambda rows: fit_detector(judged, rows, fit.profile, program))
+    )
     calibration = fit.calibration
     # a detector that can't be used should fail here, in the training run, not when it is served
     tested = examine_fit(
-        fit, lambda rows: fit_detector(judged, rows, fit.profile, program, calibration)
+        fit, costs.time(lambda rows: fit_detector(judged, rows, fit.profile, program, calibration))
     )
     if calibration is not None and tested.ordered is not None and tested.ordered.failed:
         trial = tested.ordered
@@ -148,7 +153,11 @@ def _fit_detector(arguments: argparse.Namespace) -> None:
     out = f", {fit.unusable} left out since a value is missing" if fit.unusable else ""
     out += f" ({fit.note})" if fit.note else ""
     print(f"{config.kind}: {rows} of {fit.gathered} reference rows of {width} columns{out}")
-    for line in (*(calibration.describe() if calibration else ()), *tested.describe()):
+    for line in (
+        *(calibration.describe() if calibration else ()),
+        *tested.describe(),
+        *costs.describe(),
+    ):
         print(line)
     if config.kind == "tabular":
         detector = fit_detector(config, fit.reference, fit.profile, calibration=calibration)

@@ -111,6 +111,15 @@ def _choose_windows(drawn: list[float], blocks: list[float]) -> list[float]:
     return blocks if z > NormalDist().inv_cdf(1 - FURTHER) else [*drawn, *blocks]
 
 
+def find_most_judged(config: DetectorSettings) -> int:
+    """Return the windows of each order that are judged."""
+    if config.alibi is None:
+        return MOST_JUDGED
+    known = ALIBI_CLASSES[config.alibi.name]
+    slow = MOST_SLOW if known.framework else MOST_JUDGED
+    return MOST_TRAINED if "epochs" in known.settings else slow
+
+
 class _Trials:
     """Windows of the training data, judged by detectors that are fitted on other rows."""
 
@@ -121,11 +130,7 @@ class _Trials:
         self.size = min(config.window, len(self._reference) // 2)
         self.fitted = min(max(FITTED, 2 * self.size), len(self._reference) - self.size)
         self._random = np.random.default_rng([config.seed, 1])
-        self._most = MOST_JUDGED
-        if config.alibi is not None:
-            known = ALIBI_CLASSES[config.alibi.name]
-            slow = MOST_SLOW if known.framework else MOST_JUDGED
-            self._most = MOST_TRAINED if "epochs" in known.settings else slow
+        self._most = find_most_judged(config)
 
     @property
     def apart(self) -> int:

@@ -14,7 +14,7 @@ from typing import assert_never
 import numpy as np
 
 from driftloop.contract.alibi import ALIBI_CLASSES
-from driftloop.contract.handovers import DetectorKind
+from driftloop.contract.handovers import DetectorKind, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile
 from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.detectors.estimate import EstimateDetector
@@ -144,6 +144,19 @@ def _count(trial: WindowTrial) -> str:
     return f"{trial.alarms} of {trial.windows}"
 
 
+def find_fitted(window: int) -> int:
+    """Return the rows that a detector of windows of so many is fitted on at most."""
+    return max(LEAST_REFERENCE, 2 * window)
+
+
+def count_scored(config: DetectorSettings, rows: int, width: int) -> int:
+    """Return the windows of a reference of so many rows and columns that are scored, about."""
+    size = min(config.window, rows // 2)
+    each = (min(rows, find_fitted(size)) + size) * width
+    cost = each * SLOW_KINDS.get(config.kind, SLOW if config.by == "dle" else 1)
+    return min(max(MOST_VALUES // cost, LEAST_SCORED), MOST_SCORED)
+
+
 def examine_fit(artifact: DetectorArtifact, fit: Fit) -> SelfTest:
     """Test a detector that `fit` makes of rows; FitError when it can't be used."""
     return _Examination(artifact, fit).run()
@@ -162,11 +175,8 @@ class _Examination:
         self._random = np.random.default_rng(self._config.seed)
         count, width = self._reference.shape
         self._size = min(self._config.window, count // 2)
-        self._fitted = max(LEAST_REFERENCE, 2 * self._size)
-        each = (min(count, self._fitted) + self._size) * width
-        slow = SLOW if self._config.by == "dle" else 1
-        cost = each * SLOW_KINDS.get(self._config.kind, slow)
-        self._scored = min(max(MOST_VALUES // cost, LEAST_SCORED), MOST_SCORED)
+        self._fitted = find_fitted(self._size)
+        self._scored = count_scored(self._config, count, width)
         lost = self._config.kind == "schema"
         self._changes = np.array(
             [
