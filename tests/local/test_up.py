@@ -335,8 +335,11 @@ def ask_gateway(up: Up, path: str) -> tuple[int, str | None]:
 def test_a_model_that_is_not_ready_is_not_absent(start: Start, git: Git) -> None:
     """A client that gets 404 gives up; one that gets 503 comes again."""
     up = start()
-    eventually(lambda: up.ports.get("gateway") and ask_gateway(up, MODEL)[0], what="the gateway")
-    assert ask_gateway(up, MODEL) == (503, "5")
+    first = eventually(
+        lambda: up.ports.get("gateway") and (found := ask_gateway(up, MODEL))[0] and found,
+        what="the gateway",
+    )
+    assert first == (503, "5")
     up.wait_up()
     late = deployment("a")
     late["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["httpGet"]["path"] = "/late"
