@@ -17,15 +17,20 @@ from support.detector import WIDTH, write_answers
 from support.processes import Process, free_port, until, url
 
 from driftloop.clients import events
-from driftloop.clients.nats import ensure_contract_stream, open_connection
+from driftloop.clients.jetstream import Publisher
+from driftloop.clients.nats import ensure_contract_stream, open_connection, read_position
 from driftloop.contract.documents import parse_json
 from driftloop.contract.events import verdict_id
 from driftloop.contract.names import release_id
+from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.contract.streams import DAY, VERDICTS, DetectorStreams
 from driftloop.contract.verdicts import UnjudgedRecord, read_changes
 from driftloop.services.detector.rows.answers import ANSWER_WIDTH
 from driftloop.services.detector.rows.marks import WIDTH as WIDTH_REASON
+from driftloop.services.detector.rows.payload import RowDecoder
 from driftloop.services.detector.stream.kept import KeptEvents
+from driftloop.services.detector.stream.unjudged import UnjudgedWindows
+from driftloop.services.detector.stream.windows import WindowRule
 
 
 class Broker:
@@ -576,6 +581,38 @@ async def test_what_is_not_judged_is_counted_on_after_a_restart(
     assert [record.size for record in await stored(server, subject.format("r1"))] == own
     shown = 'driftloop_detector_not_judged_time_seconds{reference="r1",requests="r1"}'
     await until_metric(detector, shown)
+
+
+async def test_what_was_kept_is_counted_to_its_end_when_the_server_counts_none_as_pending(
+    server: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that was killed, and has not found all of a stream again."""
+    monkeypatch.setattr(
+        "driftloop.services.reading.read_position",
+        lambda message: read_position(message)._replace(pending=0),
+    )
+    names, columns = DetectorStreams("n", "pending", "drift", "r1"), [f"x{n}" for n in range(WIDTH)]
+    numbers = [
+        ColumnProfile(name=name, type="number", rows=9, missing=0, distinct=9) for name in columns
+    ]
+    async with open_connection(url(server), name="test") as js:
+        await ensure_contract_stream(js, names.events_stream)
+        await ensure_contract_stream(js, VERDICTS)
+        for row in clean(7):
+            event = request([row], pipeline="pending", release="r2")
+            await js.publish(names.event_subject("r2"), events.pack_event(event))
+        unjudged = UnjudgedWindows(
+            await Publisher(js._nc).start(),
+            names,
+            CollectorRegistry(),
+            reference="r1",
+            rule=WindowRule(10, 10),
+            decoder=RowDecoder(
+                TableProfile(columns=tuple(numbers), order=tuple(columns)), complete=False
+            ),
+        )
+        await unjudged.count_kept(js)
+    assert unjudged._halves["r2"].rows == 7
 
 
 async def test_no_event_ends_by_its_age_and_what_is_judged_makes_room(

@@ -98,13 +98,25 @@ class UnjudgedWindows:
 
     async def _count_subject(self, js: JetStreamContext, subject: str) -> None:
         release = subject.rpartition(".")[2]
+        try:
+            last = (await js.get_last_msg(self._names.stream, subject)).seq or 0
+        except nats.js.errors.NotFoundError:
+            # given up since
+            return
+        read_up_to = 0
         async with aclosing(EventReader(js, self._names.stream, subject).read_events(0)) as reads:
             async for read in reads:
                 if isinstance(read, CaughtUp):
+                    if read_up_to < last:
+                        raise StoreError(
+                            f"event {last} of {subject} is stored and was not delivered"
+                        )
                     break
                 body = unpack_event(read.message.data)
                 self._count_rows(release, body, read.where.time)
-                if not read.where.pending:
+                read_up_to = read.where.stream
+                # a server that was killed may count what is pending before it has found it again
+                if read_up_to >= last and not read.where.pending:
                     break
         told = await self._read_last(js, release)
         if told is not None:
