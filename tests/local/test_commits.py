@@ -66,10 +66,12 @@ def test_a_commit_met_by_a_passing_error_is_applied_when_it_has_passed(
         assert up.status()["refused"] is None
     up.wait_applied(second)
     assert up.status()["stuck"] is None
-    assert shown(up).count("Too many open files") == 1
+    assert shown(up).count(f"commit {second[:12]} is not applied yet") == 1
     # written once there are handles again
     eventually(lambda: "is not applied yet" in state.timeline.read_text(), what="the timeline")
-    assert "Traceback" not in shown(up)
+    # asyncio's own, where one of this test's questions came while there was no handle for it
+    accepts = shown(up).count("socket.accept() out of system resource")
+    assert shown(up).count("Traceback") == accepts
 
 
 def test_a_commit_without_any_file_is_refused_by_name(start: Start, git: Git) -> None:

@@ -149,7 +149,9 @@ def test_services_are_found_by_name_through_the_proxy(start: Start, git: Git) ->
 
 
 def test_a_new_version_takes_over_without_a_failed_request(start: Start, git: Git) -> None:
-    sha = git.commit(BASE)
+    # answers take a tenth of what a replica without a route is left to end them
+    first = {"deployments/shop/a.yaml": [deployment("a", SLOW="0.1"), service("a")]}
+    sha = git.commit({**BASE, **first})
     up = start().wait_up()
     up.wait_applied(sha)
     stop = threading.Event()
