@@ -101,7 +101,7 @@ def count_clean(
     reference: int,
 ) -> Iterator[dict[str, Any]]:
     """Yield the alarms of each release on clean windows, or why its fit is refused, and the seconds of processor of the
-    fit and of all windows."""
+    fit and of all windows; `own` are the windows beyond the monitor's own threshold, before the fit moves it."""
     program = None if url is None else FunctionProgram(url, strict=True)
     for number in range(releases):
         release = Release(world, np.random.default_rng([5, number]), reference)
@@ -118,13 +118,15 @@ def count_clean(
             fitting = time.process_time() - began
             yield {**cell, "alarms": None, "refused": error.message, "fitting": fitting}
             continue
-        fitted, alarms = time.process_time(), 0
+        fitted, alarms, own = time.process_time(), 0, 0
         for window in range(windows):
             random = np.random.default_rng([6, number, window])
             rows = encode_rows(release.learnt, world.clean(random, settings.window))[:, columns]
-            alarms += detector.score_window(rows).alarm
+            verdict = detector.score_window(rows)
+            alarms += verdict.alarm
+            own += verdict.severity is not None and verdict.severity > 1
         judging = time.process_time() - fitted
-        yield {**cell, "alarms": alarms, "fitting": fitted - began, "judging": judging}
+        yield {**cell, "alarms": alarms, "own": own, "fitting": fitted - began, "judging": judging}
 
 
 def main() -> None:

@@ -298,8 +298,11 @@ def _build_network(name: AlibiName, width: int, hidden: tuple[int, ...] | None) 
     dense = [layers.Dense(size, activation="relu") for size in sizes]
     start = tensorflow.keras.Input(shape=(width,))
     if name == "ClassifierDrift":
-        last = layers.Dense(2, activation="softmax")
-        return {"model": tensorflow.keras.Sequential([start, *dense, last])}
+        # Keras trains by what goes into a last softmax either way, and with one each answer is kept for ever
+        return {
+            "model": tensorflow.keras.Sequential([start, *dense, layers.Dense(2)]),
+            "preds_type": "logits",
+        }
     kernels = importlib.import_module("alibi_detect.utils.tensorflow")
     return {"kernel": kernels.DeepKernel(tensorflow.keras.Sequential([start, *dense]), eps=0.01)}
 
