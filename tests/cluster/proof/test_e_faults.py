@@ -9,13 +9,24 @@ from cluster.world import BACKEND
 
 MAIN = "main"
 KILL = """
-import os, pathlib
-for file in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-    words = file.read_bytes().split(b"\\0")
-    if int(file.parent.name) not in (1, os.getpid()) and any(word.endswith(b"driftloop-train") for word in words):
-        os.kill(int(file.parent.name), 9)
+import contextlib, os, pathlib, sys, time
+
+def find_training():
+    for file in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = file.read_bytes().split(b"\\0")
+            if int(file.parent.name) not in (1, os.getpid()) and any(word.endswith(b"driftloop-train") for word in words):
+                yield int(file.parent.name)
+
+end = time.monotonic() + 60
+while not (found := list(find_training())):
+    if time.monotonic() > end:
+        sys.exit("no training program began in 60 s")
+    time.sleep(0.02)
+for pid in found:
+    os.kill(pid, 9)
 """
-"""Ends the training program as a node does that has no memory left for anybody."""
+"""Ends the training program as a node does that has no memory left for anybody; the container runs before it does."""
 DETECTOR = ("the drift detector", None, "app.kubernetes.io/component=drift")
 DECISION = ("the decision", None, "app.kubernetes.io/component=decision")
 NATS = ("NATS", "nats-io", "")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cluster.guide import Terminal
 from cluster.guided import make_environment
+from cluster.listener import Listener
 from cluster.registry import HOST
 from cluster.world import ROOT, World
 from uv import find_uv_bin
@@ -60,6 +61,7 @@ class Fleet(World):
         self.home.mkdir(exist_ok=True)
         self.program = (str(self.home / "venv" / "bin" / "driftloop"),)
         self.refused = []
+        self.listener = Listener()
         self._shell = Terminal(self.home, self._variables())
         self.cluster = self.known("cluster", "staging")
 
@@ -81,6 +83,10 @@ class Fleet(World):
             self._traffic = None
         self.kube.close()
         self.cluster = name
+
+    def close(self):
+        self.listener.close()
+        super().close()
 
     def _variables(self):
         """Of a person's shell: git's and the registry's credentials."""

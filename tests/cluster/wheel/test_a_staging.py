@@ -9,7 +9,11 @@ from cluster.guided import wipe_cluster
 from cluster.registry import HOST, let_node_pull
 from cluster.wheel.fleet import LOOP, PASSWORD, USER
 
-SECRET = "acme-registry"
+SECRET, TOLD = "acme-registry", "pager-address"
+"""Secrets that images are pulled with, and that hold the address of who is told."""
+CERTIFICATE = (
+    "/api/v1/namespaces/kube-system/services/http:sealed-secrets-controller:8080/proxy/v1/cert.pem"
+)
 
 
 def test_the_wheel_alone_writes_the_platform_of_a_repository_laid_out_otherwise(it):
@@ -24,11 +28,13 @@ def test_the_wheel_alone_writes_the_platform_of_a_repository_laid_out_otherwise(
     it.push("Lay out staging")
 
 
-def write_pull_secret(it):
-    """Name the Secret that images are pulled with in the platform file; the registry there."""
+def write_pull_secret(it, **settings):
+    """Name the Secret that images are pulled with in the platform file, and what else it is to say; the registry
+    there."""
     file = it.home / "fleet" / "driftloop" / it.cluster / "platform.yaml"
     document = yaml.safe_load(file.read_text())
     document["spec"]["images"]["pullSecrets"] = [SECRET]
+    document["spec"] |= settings
     file.write_text(yaml.safe_dump(document))
     return document["spec"]["images"]["registry"]
 
@@ -42,7 +48,7 @@ def test_images_are_built_of_the_wheel_and_pushed_with_a_password(it):
         "--layers --isolation chroot --network host -v /etc/pip.conf:/etc/pip.conf:ro",
         cwd=it.home / it.name,
     )
-    assert said.count("@sha256:") == 6
+    assert said.count("@sha256:") == 7
     assert it.refused, "the registry asks for a password"
 
 
@@ -60,21 +66,33 @@ def bring_up(it):
         f"--token-auth --branch=main --path=clusters/{it.cluster} --silent\n"
         "git -C fleet pull -q --rebase\n"
         "kubectl -n flux-system wait kustomization/infra-base --for=create --timeout=5m\n"
-        "kubectl -n flux-system wait kustomization/infra-base --for=condition=Ready --timeout=10m\n"
-        "kubectl get --raw /api/v1/namespaces/kube-system/services/http:sealed-secrets-controller:8080/proxy/v1/cert.pem"
-        f" > {it.cluster}.pem"
+        "kubectl -n flux-system wait kustomization/infra-base --for=condition=Ready --timeout=10m"
     )
     it.say(f"Flux, certificates and CRDs are ready after {time.monotonic() - started:.0f} s")
+    key = it.home / f"{it.cluster}.agekey"
+    if key.exists():
+        certificate, kind, seal = (
+            "",
+            "secret",
+            f"driftloop seal --cluster {it.cluster} --into fleet",
+        )
+        it.types(
+            f"kubectl -n flux-system create secret generic sops-age --from-file=identity.agekey={key}\n"
+            f"kubectl -n flux-system create secret generic {TOLD} --from-literal=address={it.listener.address}"
+        )
+    else:
+        it.types(f"kubectl get --raw {CERTIFICATE} > {it.cluster}.pem")
+        certificate, kind = f"--cert {it.cluster}.pem", "sealedsecret"
+        seal = f"driftloop seal {certificate}"
     it.types(
-        f"driftloop secrets init --cluster {it.cluster} --namespace {it.name} --cert {it.cluster}.pem --git-url $GIT_URL"
-        f" --into fleet\n"
+        f"driftloop secrets init --cluster {it.cluster} --namespace {it.name} {certificate} --git-url $GIT_URL --into fleet\n"
         f"kubectl create secret docker-registry {SECRET} -n {it.name} --docker-server={HOST} --docker-username={USER}"
-        f" --docker-password={PASSWORD} --dry-run=client -o yaml | driftloop seal --cert {it.cluster}.pem"
-        f" > fleet/driftloop/{it.cluster}/platform/{it.name}/{SECRET}.sealedsecret.yaml"
+        f" --docker-password={PASSWORD} --dry-run=client -o yaml | {seal}"
+        f" > fleet/driftloop/{it.cluster}/platform/{it.name}/{SECRET}.{kind}.yaml"
     )
     listing = it.home / f"fleet/driftloop/{it.cluster}/platform/{it.name}/kustomization.yaml"
     document = yaml.safe_load(listing.read_text())
-    document["resources"].append(f"{SECRET}.sealedsecret.yaml")
+    document["resources"].append(f"{SECRET}.{kind}.yaml")
     listing.write_text(yaml.safe_dump(document))
     it.push(f"Let {it.name} reach the platform of {it.cluster}")
     it.types(

@@ -1,10 +1,14 @@
 """What staging proved, on the other cluster of the same repository: its own folder, store and keys, the same digests."""
 
+import base64
+import re
+import shutil
 import subprocess
 
 import pytest
+import yaml
 from cluster.wheel.fleet import LOOP
-from cluster.wheel.test_a_staging import ask_first, bring_up, write_pull_secret
+from cluster.wheel.test_a_staging import TOLD, ask_first, bring_up, write_pull_secret
 
 SAMPLE = 25
 
@@ -24,10 +28,45 @@ def test_prod_comes_up_from_the_same_repository(it):
         if not (it.home / "fleet" / "driftloop" / "prod").exists():
             it.types("driftloop platform init fleet --cluster prod --path clusters/prod")
         it.leave_cluster("prod")
-        assert LOOP in write_pull_secret(it)
+        assert LOOP in write_pull_secret(it, **keep_secrets_by_sops(it))
         it.types("driftloop validate fleet")
         it.push("Lay out prod")
     bring_up(it)
+
+
+def keep_secrets_by_sops(it):
+    """What the platform file of a cluster says whose Secrets Flux decrypts, and which tells everything that it
+    applies; the private key lies in the person's folder. Nothing without `sops`: then they are sealed again."""
+    if not all(map(shutil.which, ("sops", "age-keygen"))):
+        it.say("sops or age-keygen is not here: the Secrets of prod are sealed, and nobody is told")
+        return {}
+    said = it.types("age-keygen -o prod.agekey 2>&1")
+    (public,) = re.findall("age1[a-z0-9]+", said)
+    told = [{"type": "webhook", "name": "pager", "secret": TOLD}]
+    return {
+        "secrets": {"type": "sops", "age": [public]},
+        "notifications": {"receivers": told, "flux": "everything"},
+    }
+
+
+def test_secrets_of_prod_are_those_that_sops_encrypted(it):
+    if not (it.home / "prod.agekey").exists():
+        pytest.skip("sops or age-keygen is not on this machine")
+    folder = f"driftloop/prod/platform/{it.name}"
+    files = it.git("ls-tree", "-r", "--name-only", "main", folder).splitlines()
+    encrypted = [file for file in files if file.endswith(".secret.yaml")]
+    assert encrypted
+    for file in encrypted:
+        written = yaml.safe_load(it.file(file))
+        name = written["metadata"]["name"]
+        values = written.get("data", {}) | written.get("stringData", {})
+        assert all(value.startswith("ENC[AES256_GCM,") for value in values.values()), file
+        assert written["sops"]["age"]
+        made = it.kube.get("secret", name, it.name)["data"]
+        assert made.keys() == values.keys(), name
+        assert not any(b"ENC[" in base64.b64decode(value) for value in made.values()), name
+        it.say(f"{name}: {len(made)} values, decrypted by Flux")
+    assert not it.kube.get("sealedsecret", namespace=it.name)
 
 
 def test_nothing_is_promoted_whose_files_are_not_there(it):
