@@ -249,6 +249,27 @@ def test_a_deployment_that_does_not_come_up():
     assert finding.what.startswith("Deployment digits/digits-judge has 0 of 1")
 
 
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        ("docker.io/seldonio/seldon-core-executor:1.17.1", True),
+        ("registry.acme.test/mirror/seldonio/seldon-core-executor:1.17.1", True),
+        ("ghcr.io/driftloop/executor:0.1.0", False),
+    ],
+)
+def test_an_executor_that_stops_at_once(image, told):
+    env = [{"name": "EXECUTOR_CONTAINER_IMAGE_AND_VERSION", "value": image}, {"name": "OTHER"}]
+    pod = {"spec": {"containers": [{"name": "manager", "env": env}]}}
+    manager = object_("seldon-controller-manager", namespace="seldon-system", template=pod)
+    others = object_("digits-decision", template={"spec": {"containers": [{"name": "decision"}]}})
+    answers = Answers({"/apis/apps/v1/deployments": {"items": [others, manager]}})
+    found = texts(doctor.deployments(answers), Level.NOTE)
+    assert [
+        f"seldon-system/seldon-controller-manager gives models the executor {image}" in each
+        for each in found
+    ] == [True] * told
+
+
 def test_an_autoscaler_that_can_not_measure():
     path = "/apis/autoscaling/v2/horizontalpodautoscalers"
     off = condition("ScalingActive", "False", "scaling is disabled since the replica count is zero")

@@ -5,7 +5,7 @@ import base64
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import assert_never
+from typing import Any, assert_never
 
 from cryptography import x509
 
@@ -288,8 +288,9 @@ def gateway(reader: Reader, ground: PlatformFile = DEFAULT) -> Findings:
 
 
 def deployments(reader: Reader) -> Findings:
-    """Deployments that want more replicas than they have."""
+    """Deployments that want more replicas than they have, and an operator that brings an executor which stops at once."""
     for deployment in items(reader, "/apis/apps/v1/deployments") or []:
+        yield from _find_hasty_executor(deployment)
         replicas, available = (
             deployment["spec"].get("replicas", 1),
             deployment.get("status", {}).get("availableReplicas", 0),
@@ -299,6 +300,21 @@ def deployments(reader: Reader) -> Findings:
             fix = f"`kubectl -n {deployment['metadata']['namespace']} describe pods`: images, Secrets, free resources of nodes"
             problem = f"Deployment {name_item(deployment)} has {available} of {replicas} replicas: {condition.get('message', 'starting')}"
             yield DoctorFinding(Level.WRONG, problem, fix)
+
+
+def _find_hasty_executor(deployment: dict[str, Any]) -> Findings:
+    """Yield a note on an operator of Seldon whose executor stops listening before the gateway has another way."""
+    containers = deployment["spec"].get("template", {}).get("spec", {}).get("containers") or []
+    variables = [variable for container in containers for variable in container.get("env") or []]
+    for variable in variables:
+        image = variable.get("value") or ""
+        if variable["name"] == EXECUTOR_VARIABLE and "seldon-core-executor" in image:
+            yield DoctorFinding(
+                Level.NOTE,
+                f"Deployment {name_item(deployment)} gives models the executor {image}, which stops listening at once when a "
+                "pod is taken away: now and then a request gets 503 then",
+                "`executor.image` of its chart: driftloop's image `executor` (`driftloop build --role executor`)",
+            )
 
 
 def autoscalers(reader: Reader) -> Findings:
@@ -362,6 +378,8 @@ def gpus(reader: Reader) -> Findings:
             yield DoctorFinding(Level.OK, f"node {node['metadata']['name']} offers {count} GPU")
 
 
+EXECUTOR_VARIABLE = "EXECUTOR_CONTAINER_IMAGE_AND_VERSION"
+"""Of Seldon's operator."""
 CHECKS: tuple[Callable[[TextReader], Findings], ...] = (
     version, signatures, events, jetstream, deployments,
     altered, crashes, placements, starts, autoscalers, webhooks, gpus,
