@@ -103,6 +103,8 @@ class Running:
         self.env = os.environ | {
             "NATS_URL": nats.url,
             "HTTP_PROXY": predictors.address,
+            # an empty one of the machine would count before it
+            "http_proxy": predictors.address,
             "NO_PROXY": "127.0.0.1",
         }
         self.start()
