@@ -18,6 +18,9 @@ CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 120_000
 """Milliseconds for what a page shows; Playwright's own 5 s for an expectation are short on a busy machine."""
 
+REPLACED = ("htmx:afterRequest,", "htmx:sendAbort,")
+"""What htmx says of a request that a later one took the place of; of one that failed it says `sendError` as well."""
+
 expect.set_options(timeout=PATIENCE)
 
 
@@ -82,7 +85,7 @@ class Visitor:
         self.page.goto(address)
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") and not message.text.startswith(REPLACED):
             self.complaints.append(message.text)
 
     def visit(self, path: str) -> Page:
