@@ -84,6 +84,20 @@ def test_a_child_is_stopped_with_all_it_started(tmp_path: Path, stubborn: bool) 
     assert started.returncode is not None
 
 
+def test_a_process_that_has_the_number_of_a_child_that_ended_is_left_alone(tmp_path: Path) -> None:
+    ended = spawn(tmp_path / "log", "/bin/true")
+    assert asyncio.run(child.wait_exited(ended)) == 0
+    with subprocess.Popen(["/bin/sleep", "600"], start_new_session=True) as other:
+        try:
+            # the kernel gives numbers again, on many machines after 32,768
+            ended.pid = other.pid
+            asyncio.run(child.end_session(ended, grace=60.0))
+            time.sleep(0.2)
+            assert alive(other.pid)
+        finally:
+            other.kill()
+
+
 def test_the_end_of_a_child_in_words(tmp_path: Path) -> None:
     started = spawn(tmp_path / "log", "/bin/sleep", "600")
     os.kill(started.pid, signal.SIGKILL)

@@ -55,7 +55,7 @@ async def end_session(child: subprocess.Popen[bytes], *, grace: float) -> None:
     """Stop a child and all in its session: politely, and after `grace` seconds not."""
     deadline = time.monotonic() + grace
     signalled: set[int] = set()
-    while living := list_members(child.pid):
+    while not _is_taken(child) and (living := list_members(child.pid)):
         late = time.monotonic() - deadline
         if late > HOPELESS:
             break
@@ -70,6 +70,12 @@ async def end_session(child: subprocess.Popen[bytes], *, grace: float) -> None:
         await asyncio.sleep(0.03)
         child.poll()
     child.poll()
+
+
+def _is_taken(child: subprocess.Popen[bytes]) -> bool:
+    """Return True when another process has the number of a child that has ended: the session is that one's, since the
+    kernel gives no number away that a living member still has as its session's."""
+    return child.returncode is not None and Path(f"/proc/{child.pid}").exists()
 
 
 def list_members(session: int) -> list[int]:
