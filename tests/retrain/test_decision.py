@@ -873,7 +873,9 @@ class Loop(RuleBasedStateMachine):
         self.apply(replace(event, production=release))
         self.apply(replace(event, production=release))
         assert self.state.alarm is None or self.state.alarm.detector == "drift"
-        if halted or not noisy:
+        # a pause that is over may halt it first, for the candidates before
+        refused = "in a row were refused" in (self.state.halt or "")
+        if halted or refused or not noisy:
             if noisy:
                 rows.clear()
             return
