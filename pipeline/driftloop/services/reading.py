@@ -6,6 +6,7 @@ import json
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -37,6 +38,11 @@ class CaughtUp:
 
     moment: int
     """Nanoseconds since 1970, by the server's clock, as the stored times are."""
+
+
+class UndeliveredError(StoreError):
+    """The server says that it has delivered all, and a message that is stored was not among it: one that was killed may
+    count what is pending before it has found it again."""
 
 
 class StoredMessage(NamedTuple):
@@ -100,6 +106,18 @@ class EventReader:
             finally:
                 await puller.stop()
             log.info("reading the stream again from event %d", after + 1)
+
+    async def read_stored(self, last: int) -> AsyncGenerator[StoredMessage, None]:
+        """The messages up to a sequence that is stored; UndeliveredError."""
+        async with aclosing(self.read_events(0)) as reads:
+            async for read in reads:
+                if isinstance(read, CaughtUp):
+                    raise UndeliveredError(
+                        f"message {last} of {self._subject} is stored and was not delivered"
+                    )
+                yield read
+                if read.where.stream >= last:
+                    return
 
     async def _find_moment(self, consumer: str, expected: int) -> int | None:
         """The moment before which all was read by a consumer, whose next delivery is `expected`;

@@ -45,7 +45,7 @@ from driftloop.release.live import LiveQuality
 from driftloop.services.analysis import metrics
 from driftloop.services.analysis.join import ResponseJoin
 from driftloop.services.analysis.quality import QualityJoin
-from driftloop.services.reading import CaughtUp, EventReader
+from driftloop.services.reading import EventReader, UndeliveredError
 
 LIMIT = 2 * 1024 * 1024
 """Bytes of one event at most."""
@@ -195,13 +195,11 @@ class AnalysisService:
             if not state.messages:
                 return
             reader = EventReader(self._js, stream, subject)
-            async with aclosing(reader.read_events(0)) as reads:
+            async with aclosing(reader.read_stored(state.last_seq)) as reads:
                 async for read in reads:
-                    if isinstance(read, CaughtUp):
-                        return  # the rest aged out meanwhile
                     self._join_stored(read.message)
-                    if read.where.stream >= state.last_seq:
-                        return
+        except UndeliveredError:
+            return  # the rest aged out meanwhile
         except (nats.errors.Error, nats.js.errors.APIError) as error:
             raise StoreError(
                 f"stream {stream} can't be read: {error}", hint=jetstream.HINT

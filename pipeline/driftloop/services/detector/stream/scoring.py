@@ -171,16 +171,9 @@ class WindowScorer:
             return
         label = f"a verdict of {self._names.verdicts}"
         reader = EventReader(self._js, VERDICTS.name, self._names.verdicts)
-        async with aclosing(reader.read_events(0)) as reads:
+        async with aclosing(reader.read_stored(sequence)) as reads:
             async for read in reads:
-                if isinstance(read, CaughtUp):
-                    # a server that was killed may count what is pending before it has found it again
-                    raise StoreError(
-                        f"verdict {sequence} of {self._names.verdicts} is stored and was not delivered"
-                    )
                 last.append(WindowRecord.read(parse_json(read.message.data, label=label)))
-                if read.where.stream >= sequence:
-                    break
         known = self._judge.recall_windows(last)
         log.info("%d of the last %d windows are judged together with the next", known, len(last))
 

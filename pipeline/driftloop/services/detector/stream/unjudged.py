@@ -30,7 +30,7 @@ from driftloop.errors import StoreError
 from driftloop.services.detector.rows.payload import EventDecoder
 from driftloop.services.detector.rows.values import RowFaults
 from driftloop.services.detector.stream.windows import WindowRule
-from driftloop.services.reading import CaughtUp, EventReader
+from driftloop.services.reading import EventReader
 
 log = logging.getLogger("detector")
 
@@ -103,21 +103,11 @@ class UnjudgedWindows:
         except nats.js.errors.NotFoundError:
             # given up since
             return
-        read_up_to = 0
-        async with aclosing(EventReader(js, self._names.stream, subject).read_events(0)) as reads:
+        reader = EventReader(js, self._names.stream, subject)
+        async with aclosing(reader.read_stored(last)) as reads:
             async for read in reads:
-                if isinstance(read, CaughtUp):
-                    if read_up_to < last:
-                        raise StoreError(
-                            f"event {last} of {subject} is stored and was not delivered"
-                        )
-                    break
                 body = unpack_event(read.message.data)
                 self._count_rows(release, body, read.where.time)
-                read_up_to = read.where.stream
-                # a server that was killed may count what is pending before it has found it again
-                if read_up_to >= last and not read.where.pending:
-                    break
         told = await self._read_last(js, release)
         if told is not None:
             # a time of a record is to the second
