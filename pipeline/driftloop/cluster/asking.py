@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader
+from driftloop.contract.documents import DocumentError
 from driftloop.contract.names import SERVICE_PORT, Names
 from driftloop.release.judgement import describe_last, read_last
 
@@ -33,6 +34,6 @@ def read_analysis(reader: TextReader, names: Names, release: Mapping[str, Any]) 
     text = ask_service(reader, names, names.judge, f"judgement?{urlencode(pair)}")
     try:
         last = read_last(text) if text else None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ClusterError(f"the answer of {names.judge} can't be read: {error}") from error
+    except DocumentError as error:
+        raise ClusterError(f"{names.judge}: {error.message}") from error
     return describe_last(last) if last is not None else {}

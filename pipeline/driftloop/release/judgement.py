@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from driftloop.contract.documents import DocumentError
 from driftloop.contract.handovers import QualityLimit, RolloutLimits
 from driftloop.release.live import LabelledFigures, LiveQuality, find_broken
 from driftloop.release.record import NumbersAlike, Recent, Version
@@ -310,10 +311,13 @@ class Measured:
 
 
 def read_last(answer: str | bytes) -> Measured | None:
-    """Read what an analysis measured last of its answer; None when it has measured nothing. ValueError, KeyError,
-    TypeError or AttributeError for another answer."""
-    last = json.loads(answer).get("last")
-    return Measured.from_json(last) if last else None
+    """Read what an analysis measured last of its answer; None when it has measured nothing. DocumentError for another
+    answer."""
+    try:
+        last = json.loads(answer).get("last")
+        return Measured.from_json(last) if last else None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DocumentError(f"the answer of the analysis can't be read: {error}") from error
 
 
 def describe_last(measured: Measured) -> dict[str, str]:

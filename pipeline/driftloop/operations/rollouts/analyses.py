@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from driftloop.contract.documents import DocumentError
 from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.ground import endpoints
@@ -28,12 +29,18 @@ def ask_analyses(
         pair = {side: release.get(side) for side in ("production", "candidate")}
         if host is None or not all(pair.values()):
             continue
-        url = f"http://{addresses[host]}/judgement?{urlencode(pair)}"
-        try:
-            with endpoints.open_near(url, timeout=PATIENCE) as response:
-                last = read_last(response.read())
-            if last is not None:
-                measured[name] = last
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
+        last = ask_analysis(addresses[host], pair, PATIENCE)
+        if last is not None:
+            measured[name] = last
     return measured
+
+
+def ask_analysis(address: str, pair: Mapping[str, Any], timeout: float) -> Measured | None:
+    """Return what the service at an address has measured last of a pair of releases, by `production` and `candidate`; None
+    when it does not answer, or has nothing."""
+    url = f"http://{address}/judgement?{urlencode(pair)}"
+    try:
+        with endpoints.open_near(url, timeout=timeout) as response:
+            return read_last(response.read())
+    except (OSError, ValueError, DocumentError):
+        return None

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 from driftloop.contract.documents import DocumentError
 from driftloop.contract.handovers import RolloutLimits
@@ -12,8 +11,9 @@ from driftloop.errors import LocalError
 from driftloop.local.ground.state import StateFolder
 from driftloop.operations.ground import endpoints
 from driftloop.operations.ground.runtime import find_runtime
+from driftloop.operations.rollouts.analyses import ask_analysis
 from driftloop.operations.runs.run_workflows import Json, read_options
-from driftloop.release.judgement import Fail, Limits, Measured, Verdict, analyze_step, read_last
+from driftloop.release.judgement import Fail, Limits, Measured, Verdict, analyze_step
 from driftloop.release.record import Release
 
 PATIENCE = 3.0
@@ -118,11 +118,9 @@ def _ask_analysis(state: StateFolder, release: Release) -> Measured | None:
     """Return what the analysis measured last; None when it does not answer, or has nothing."""
     if release.candidate is None or release.production is None:
         return None
-    query = urlencode({"production": release.production.id, "candidate": release.candidate.id})
+    pair = {"production": release.production.id, "candidate": release.candidate.id}
     try:
         place = endpoints.find_endpoint(state, release.name, suffix="-judge", port=SERVICE_PORT)
-        url = f"http://{place.address}/judgement?{query}"
-        with endpoints.open_near(url, timeout=PATIENCE) as response:
-            return read_last(response.read())
-    except (LocalError, OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (LocalError, OSError, ValueError):
         return None
+    return ask_analysis(place.address, pair, PATIENCE)
