@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
-from driftloop.contract.alibi import AlibiSettings
+from driftloop.contract.alibi import ALIBI_CLASSES, AlibiClass, AlibiSettings
 from driftloop.contract.budgets import AlarmBudget, BudgetUse, count_windows, expect_alarms
 from driftloop.contract.documents import (
     DocumentError,
@@ -383,6 +383,16 @@ class DetectorSettings:
             raise DocumentError(
                 f"the detector's settings: `least` is {self.least}, must be at most `window`, {self.window}"
             )
+
+    @property
+    def alibi_class(self) -> AlibiClass | None:
+        """The class of alibi-detect; None of another kind."""
+        return None if self.alibi is None else ALIBI_CLASSES[self.alibi.name]
+
+    @property
+    def title(self) -> str:
+        """The class of alibi-detect, or the kind: what a person calls it."""
+        return self.kind if self.alibi is None else self.alibi.name
 
     @property
     def least_rows(self) -> int:

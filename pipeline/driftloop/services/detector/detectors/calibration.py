@@ -12,6 +12,7 @@ is held to the rate that one window may have by itself.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,6 +50,16 @@ NO_EFFECT = OrderEffect(1.0, lasting=False)
 def _are_effects(value: object) -> bool:
     return isinstance(value, dict) and all(
         is_text(name) and isinstance(effect, dict) for name, effect in value.items()
+    )
+
+
+def _count_key(name: str, of: str) -> Any:
+    return document_key(
+        name,
+        f"a number of {of}, or null",
+        lambda v: v is None or (isinstance(v, int) and v > 0),
+        default=None,
+        omits_none=True,
     )
 
 
@@ -111,30 +122,12 @@ class Calibration:
     )
     """Share of clean windows that alarm at most in 19 of 20 releases whatever tail the function's scores have; None: the
     stated rate is."""
-    wanted: int | None = document_key(
-        "wanted",
-        "a number of rows, or null",
-        lambda v: v is None or (isinstance(v, int) and v > 0),
-        default=None,
-        omits_none=True,
-    )
+    wanted: int | None = _count_key("wanted", "rows")
     """Training rows with which the stated rate would be that."""
-    tried: int | None = document_key(
-        "tried",
-        "a number of windows, or null",
-        lambda v: v is None or (isinstance(v, int) and v > 0),
-        default=None,
-        omits_none=True,
-    )
+    tried: int | None = _count_key("tried", "windows")
     """Windows of the training data in its own order that the fit judged; None: of those that alarm, no more than
     chance explains."""
-    alarmed: int | None = document_key(
-        "alarmed",
-        "a number of windows, or null",
-        lambda v: v is None or (isinstance(v, int) and v > 0),
-        default=None,
-        omits_none=True,
-    )
+    alarmed: int | None = _count_key("alarmed", "windows")
     """Those of them that alarm."""
 
     @classmethod

@@ -15,7 +15,6 @@ from statistics import NormalDist
 
 import numpy as np
 
-from driftloop.contract.alibi import ALIBI_CLASSES
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import WindowDetector
 from driftloop.services.detector.detectors.calibration import Calibration, find_strictness
@@ -113,9 +112,9 @@ def _choose_windows(drawn: list[float], blocks: list[float]) -> list[float]:
 
 def find_most_judged(config: DetectorSettings) -> int:
     """Return the windows of each order that are judged."""
-    if config.alibi is None:
+    known = config.alibi_class
+    if known is None:
         return MOST_JUDGED
-    known = ALIBI_CLASSES[config.alibi.name]
     slow = MOST_SLOW if known.framework else MOST_JUDGED
     return MOST_TRAINED if "epochs" in known.settings else slow
 

@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
-from driftloop.contract.alibi import ALIBI_CLASSES
 from driftloop.contract.budgets import write_traffic
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors import WindowDetector, WindowVerdict
@@ -34,7 +33,7 @@ class FitCosts:
     ) -> None:
         """`shape` is that of the reference (rows, columns); `tell` is given the lines of progress."""
         self._config, self._tell, self._clock = config, tell, clock
-        self._name = config.kind if config.alibi is None else config.alibi.name
+        self._name = config.title
         self._most = _count_most(config, *shape)
         self._began = self._told = clock()
         self._fitting: list[float] = []
@@ -104,7 +103,7 @@ class _TimedDetector:
 
 def _count_most(config: DetectorSettings, rows: int, width: int) -> int:
     """Return the windows that calibration and self-test judge at most."""
-    scores_rows = config.alibi is not None and ALIBI_CLASSES[config.alibi.name].scores_rows
-    bounds = 1 if scores_rows else 2 * find_most_judged(config)
+    known = config.alibi_class
+    bounds = 1 if known is not None and known.scores_rows else 2 * find_most_judged(config)
     drawn = count_scored(config, rows, width) * 3 // 5
     return bounds + drawn + DRAWN + 2 + math.ceil(math.log2(config.window))

@@ -14,7 +14,6 @@ from statistics import NormalDist
 
 import numpy as np
 
-from driftloop.contract.alibi import ALIBI_CLASSES
 from driftloop.contract.handovers import OWN_KINDS
 from driftloop.contract.profiles import ColumnProfile, TableProfile
 from driftloop.services.detector.detectors import WindowDetector
@@ -60,9 +59,8 @@ def calibrate_fit(
     """Return the artifact with what the order of its rows says; of a detector of single rows, the order
     of its outliers; of one whose threshold is not ours, how far beyond it a window must be."""
     rows, config = artifact.ordered, artifact.config
-    scores_rows = config.kind in ROW_KINDS or (
-        config.alibi is not None and ALIBI_CLASSES[config.alibi.name].scores_rows
-    )
+    known = config.alibi_class
+    scores_rows = config.kind in ROW_KINDS or (known is not None and known.scores_rows)
     if config.kind == "quality":
         return artifact
     if config.kind not in OWN_KINDS and not scores_rows:

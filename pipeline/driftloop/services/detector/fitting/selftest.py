@@ -13,7 +13,6 @@ from typing import assert_never
 
 import numpy as np
 
-from driftloop.contract.alibi import ALIBI_CLASSES
 from driftloop.contract.handovers import DetectorKind, DetectorSettings
 from driftloop.contract.profiles import ColumnProfile
 from driftloop.services.detector.detectors import WindowDetector
@@ -165,9 +164,8 @@ def examine_fit(artifact: DetectorArtifact, fit: Fit) -> SelfTest:
 class _Examination:
     def __init__(self, artifact: DetectorArtifact, fit: Fit) -> None:
         self._config = artifact.config
-        alibi = artifact.config.alibi
-        self._name = artifact.config.kind if alibi is None else alibi.name
-        self._series = alibi is not None and ALIBI_CLASSES[alibi.name].form == "series"
+        known = artifact.config.alibi_class
+        self._series = known is not None and known.form == "series"
         self._heavy = artifact.calibration is not None and artifact.calibration.heavy
         self._columns = artifact.profile.columns
         self._reference = artifact.reference
@@ -206,17 +204,12 @@ class _Examination:
             # the reference is enough to fit on, and too little to set a window aside
             drawn = ordered = None
         if drawn is not None and drawn.failed:
-            raise FitError(
-                f"{self._name} alarms on {drawn.alarms} of {drawn.windows} windows of {self._size} rows of its own "
-                f"reference, drawn at random; at alarmRate {self._config.alarm_rate:g} chance explains {drawn.most}",
-                hint="use `tabular`, or a longer `window`",
+            raise self._refuse_noisy(
+                drawn, "drawn at random", "use `tabular`, or a longer `window`"
             )
         if self._series and ordered is not None and ordered.failed:
-            raise FitError(
-                f"{self._name} alarms on {ordered.alarms} of {ordered.windows} windows of {self._size} rows of its own reference, in "
-                f"the order of the files; at alarmRate {self._config.alarm_rate:g} chance explains {ordered.most}",
-                hint="use a longer `window`, or `tabular`",
-            )
+            hint = "use a longer `window`, or `tabular`"
+            raise self._refuse_noisy(ordered, "in the order of the files", hint)
         single = self._config.kind in SINGLE_KINDS
         if self._inputs:
             detector, window = self._set_window_aside()
@@ -254,9 +247,16 @@ class _Examination:
             return APART
         return HARD if self._inputs else MOVED.get(self._config.kind, "")
 
+    def _refuse_noisy(self, trial: WindowTrial, how: str, hint: str) -> FitError:
+        return FitError(
+            f"{self._config.title} alarms on {_count(trial)} windows of {self._size} rows of its own reference, {how}; at "
+            f"alarmRate {self._config.alarm_rate:g} chance explains {trial.most}",
+            hint=hint,
+        )
+
     def _refuse_blind(self, window: Rows, although: str) -> FitError:
         return FitError(
-            f"{self._name} can't alarm: a window of {len(window)} rows stays quiet although {although}",
+            f"{self._config.title} can't alarm: a window of {len(window)} rows stays quiet although {although}",
             hint=self._advise_blind(),
         )
 
