@@ -119,10 +119,7 @@ def read_requirements(file: Path) -> list[RequirementLine]:
             f"{file} does not exist", hint="every image folder needs a requirements.txt"
         ) from None
     entries = []
-    for number, raw in _join_lines(text):
-        line = re.sub(r"(^|\s)#.*", "", raw).strip()
-        if not line:
-            continue
+    for number, line in list_lines(text):
         if line.startswith(
             ("-r", "-c", "-e", "--requirement", "--constraint", "--editable", ".", "/", "file:")
         ):
@@ -138,6 +135,20 @@ def read_requirements(file: Path) -> list[RequirementLine]:
             hint="write it into requirements.in; the command that makes requirements.txt of it is in its first lines",
         )
     return entries
+
+
+def list_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each line of a file of requirements with its number: without comments and empty ones, continued lines as
+    one."""
+    for number, raw in _join_lines(text):
+        line = re.sub(r"(^|\s)#.*", "", raw).strip()
+        if line:
+            yield number, line
+
+
+def normalize_name(name: str) -> str:
+    """Return a package's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _join_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -197,12 +208,12 @@ def _run_uv(
 def _find_blamed_line(output: str, entries: Sequence[RequirementLine]) -> str:
     """The requirement that uv's words name first."""
     by_name = {
-        match[0].lower().replace("_", "-"): requirement
+        normalize_name(match[0]): requirement
         for requirement in entries
         if (match := _PACKAGE.match(requirement.text))
     }
     for word in _WORD.findall(output):
-        if requirement := by_name.get(word.lower().rstrip(".").replace("_", "-")):
+        if requirement := by_name.get(normalize_name(word.rstrip("."))):
             return f": {requirement.file}:{requirement.line}: `{requirement.name}`"
     return ""
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from driftloop.local.kubelet.environments import list_lines, normalize_name
+
 _WANTED = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,*]+)\s*(?:;|$))?"
 )
@@ -43,11 +45,9 @@ def _read_names(text: str) -> dict[str, tuple[int, str | None]]:
     """Return each named package with its line, and its version where one is demanded; options, addresses and what
     holds only elsewhere (markers) are left out."""
     names: dict[str, tuple[int, str | None]] = {}
-    for number, raw in enumerate(text.splitlines(), start=1):
-        line = re.sub(r"(^|\s)#.*", "", raw).removesuffix("\\").strip()
-        match = _WANTED.match(line)
-        if match is None or ";" in line or "://" in line or line.startswith(("-", ".", "/")):
+    for number, line in list_lines(text):
+        match = _WANTED.match(line.partition(" --hash=")[0].strip())
+        if match is None or ";" in line or "://" in line:
             continue
-        name = re.sub(r"[-_.]+", "-", match[1]).lower()
-        names.setdefault(name, (number, match[2]))
+        names.setdefault(normalize_name(match[1]), (number, match[2]))
     return names
