@@ -453,6 +453,12 @@ class Names:
         return f"/seldon/{self.namespace}/{self.pipeline}/"
 
 
+def find_owner(thing: str, pipelines: Iterable[str]) -> str | None:
+    """Return the pipeline that a run or an object is named after, the longest of several; None when it is none of them."""
+    names = [name for name in pipelines if thing.startswith(f"{name}-")]
+    return max(names, key=len, default=None)
+
+
 def release_id(run: str) -> str:
     """Return the release id of a run: `r` and the first eight hex digits of its SHA-256."""
     return "r" + hashlib.sha256(run.encode()).hexdigest()[:8]

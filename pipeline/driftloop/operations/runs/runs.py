@@ -10,7 +10,7 @@ from typing import Any
 from driftloop.clients.kubernetes import KubernetesClient, workflow_ended
 from driftloop.contract.approvals import list_holds
 from driftloop.contract.documents import DocumentError
-from driftloop.contract.names import WEBHOOK_PORT
+from driftloop.contract.names import WEBHOOK_PORT, find_owner
 from driftloop.contract.outcomes import RunOutcome, WorkflowEnd, clean_reason
 from driftloop.errors import LocalError
 from driftloop.local.ground.sentences import format_step
@@ -116,11 +116,11 @@ def find_namespace(state: StateFolder, run: str) -> str:
         if address.endswith(f":{WEBHOOK_PORT}")
     ]
     pipelines = {parts[0].removesuffix("-retrain"): parts[1] for parts in hosts}
-    names = [name for name in pipelines if run.startswith(f"{name}-")]
-    if not names:
+    owner = find_owner(run, pipelines)
+    if owner is None:
         listed = ", ".join(sorted(pipelines)) or "none"
         raise LocalError(f"`{run}` is not a run of a pipeline in {state.root}, running: {listed}")
-    return pipelines[max(names, key=len)]
+    return pipelines[owner]
 
 
 def find_pipeline_namespace(state: StateFolder, name: str) -> str:

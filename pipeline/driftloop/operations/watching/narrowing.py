@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from driftloop.contract.names import find_owner
 from driftloop.errors import LocalError
 from driftloop.operations.watching.status import PlatformStatus
 
@@ -20,8 +21,8 @@ def narrow_status(status: PlatformStatus, name: str) -> PlatformStatus:
         raise LocalError(f"{status.place} has no pipeline `{name}`, it has: {listed}")
 
     def owns(thing: str) -> bool:
-        owners = [each for each in every if thing == each or thing.startswith(f"{each}-")]
-        return max(owners, key=len, default=None) == name
+        # one may have the pipeline's very name
+        return find_owner(f"{thing}-", every) == name
 
     rules: dict[str, Callable[[str], bool]] = {
         "releases": lambda key: key == name,
