@@ -287,8 +287,12 @@ class Up:
         return self.process.wait(PATIENCE)
 
 
+Start = Callable[..., Up]
+"""What starts `up` with further arguments."""
+
+
 @pytest.fixture
-def start(state: StateFolder, envs: Path) -> Iterator[Callable[..., Up]]:
+def start(state: StateFolder, envs: Path) -> Iterator[Start]:
     """Start `driftloop up` on the state folder; it is stopped at the end."""
     started: list[Up] = []
 

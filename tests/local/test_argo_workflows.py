@@ -17,7 +17,7 @@ import nats
 import pytest
 from support import processes
 from support.commands import type_command
-from support.processes import PATIENCE
+from support.processes import PATIENCE, is_alive
 
 from driftloop.clients.s3 import StoreLocation
 from driftloop.contract.approvals import Hold, list_approvals, list_holds
@@ -401,7 +401,7 @@ def test_a_step_that_hangs_is_killed_with_all_it_started(world: World) -> None:
     assert world.node(done, "hang")["phase"] == "Failed"
     assert "longer than the specified deadline (5 s)" in world.node(done, "hang")["message"]
     _, main, child = world.log("hangs", "hang").split()
-    until(lambda: not alive(main) and not alive(child), "both are gone")
+    until(lambda: not is_alive(int(main)) and not is_alive(int(child)), "both are gone")
 
 
 def test_the_whole_workflow_has_a_deadline_and_still_says_goodbye(world: World) -> None:
@@ -452,7 +452,7 @@ def test_a_workflow_that_is_stopped_ends_its_steps_and_still_says_goodbye(world:
     assert list_progress(done) == []
     assert world.node(done, "stopped.onExit")["outputs"]["parameters"][0]["value"] == "Failed"
     pids = world.log("stopped", "hang").split()[1:]
-    until(lambda: not any(map(alive, pids)), "its processes are gone")
+    until(lambda: not any(is_alive(int(pid)) for pid in pids), "its processes are gone")
 
 
 def ask(name: str = "ask") -> Json:
@@ -806,7 +806,7 @@ def test_a_deleted_workflow_stops(world: World) -> None:
     until(lambda: log.exists() and log.read_text().count(" ") == 2, "the step runs")
     pids = log.read_text().split()[1:]
     world.delete("deleted")
-    until(lambda: not any(map(alive, pids)), "its processes are gone")
+    until(lambda: not any(is_alive(int(pid)) for pid in pids), "its processes are gone")
     time.sleep(0.5)
     assert "deleted" not in world.workflows()
 
@@ -862,12 +862,6 @@ def test_a_killed_nats_is_waited_for(world: World, tmp_path: Path) -> None:
     assert counts(marks) == {"first": 1, "second": 1, "third": 1}
     world.submit(spec(say("main", "a=b")), name="after-nats")
     assert world.finished("after-nats")["status"]["phase"] == "Succeeded"
-
-
-def alive(pid: str) -> bool:
-    """Whether a process runs: one that only waits to be reaped does not."""
-    stat = _read(Path(f"/proc/{pid}/stat")).rpartition(b")")[2].split()
-    return bool(stat) and stat[0] != b"Z"
 
 
 def _read(file: Path) -> bytes:

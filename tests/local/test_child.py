@@ -10,16 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from support.processes import is_alive
 
 from driftloop.local.ground import child, logs, tether
 from tests.local.argo_world import until
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def spawn(log: Path, *argv: str, **env: str) -> "subprocess.Popen[bytes]":
@@ -65,7 +59,7 @@ def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     )
     parent.kill()
     parent.wait()
-    until(lambda: not alive(pid), "the child ends")
+    until(lambda: not is_alive(pid), "the child ends")
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
@@ -93,7 +87,7 @@ def test_a_process_that_has_the_number_of_a_child_that_ended_is_left_alone(tmp_p
             ended.pid = other.pid
             asyncio.run(child.end_session(ended, grace=60.0))
             time.sleep(0.2)
-            assert alive(other.pid)
+            assert is_alive(other.pid)
         finally:
             other.kill()
 

@@ -3,16 +3,14 @@ what keeps it is shown."""
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psutil
 
 from driftloop.local.ground.state import StateFolder
-from tests.local.conftest import Git, Up, eventually, kustomization
-
-Start = Callable[..., Up]
+from tests.local.conftest import Git, Start, Up, eventually, kustomization
 
 
 def settings(name: str, **data: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from driftloop.local.up.history_record import HistoryRecord
 from tests.local.conftest import (
     REF,
     Git,
-    Up,
+    Start,
     deployment,
     eventually,
     get,
@@ -24,8 +24,6 @@ from tests.local.conftest import (
     service,
     virtual_service,
 )
-
-Start = Callable[..., Up]
 
 BASE = {
     "cluster/dev/pipelines/shop.yaml": [kustomization("shop", "deployments/shop")],

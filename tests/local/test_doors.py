@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import stat
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from driftloop.local.kubelet import images
 from driftloop.plan import images as refs
 from tests.local.conftest import (
     Git,
+    Start,
     Up,
     deployment,
     eventually,
@@ -33,8 +34,6 @@ from tests.local.conftest import (
     service,
     virtual_service,
 )
-
-Start = Callable[..., Up]
 
 EVERYWHERE = """
 import asyncio, http.server, socket, sys, threading

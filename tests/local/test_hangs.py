@@ -8,7 +8,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import psutil
 import pytest
 
 from driftloop.local.kubelet import images
-from tests.local.conftest import Git, Up, eventually, kustomization
+from tests.local.conftest import Git, Start, Up, eventually, kustomization
 
 ROOT = Path(__file__).parents[2]
 REF = "example.org/same:1"
@@ -28,8 +27,6 @@ class Same:
 REQUEST = b'{"data": {"ndarray": [[1]]}}'
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
-
-Start = Callable[..., Up]
 
 
 @pytest.fixture(scope="module")

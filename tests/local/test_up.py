@@ -10,7 +10,6 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from driftloop.local.ground import leftovers
 from driftloop.local.ground.state import StateFolder, free_port
 from tests.local.conftest import (
     Git,
+    Start,
     Up,
     deployment,
     eventually,
@@ -32,8 +32,6 @@ from tests.local.conftest import (
     service,
     virtual_service,
 )
-
-Start = Callable[..., Up]
 
 BASE: dict[str, Any] = {
     "cluster/dev/pipelines/shop.yaml": [

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.processes import is_alive
 
 from driftloop.contract.names import REHEARSED_EXIT, REHEARSED_LOG
 from driftloop.plan import make_plan
@@ -31,14 +32,6 @@ def add_model(folder: Path) -> None:
     (folder / "model" / "weights").touch()
 
 
-def runs(pid: int) -> bool:
-    """Nobody may have waited for one that has ended."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-
-
 def test_a_server_that_argo_ends_has_not_failed(tmp_path: Path) -> None:
     add_model(tmp_path)
     program = "import time; print('ready', flush=True); time.sleep(600)"
@@ -52,7 +45,7 @@ def test_a_server_that_argo_ends_has_not_failed(tmp_path: Path) -> None:
     container.send_signal(signal.SIGTERM)
     assert container.wait(60) == 0
     assert not (tmp_path / REHEARSED_EXIT).exists()
-    while runs(server):
+    while is_alive(server):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 

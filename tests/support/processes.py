@@ -140,6 +140,14 @@ def tell_nats(folder: Path, server: Process) -> None:
     LocalSettings({NATS.key: url(server)}, {}).save(state)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process runs: one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 async def until(
     condition, *, within: float = PATIENCE, every: float = 0.02, what: str = "it"
 ) -> None:  # type: ignore[no-untyped-def]

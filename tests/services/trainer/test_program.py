@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.processes import PATIENCE
+from support.processes import PATIENCE, is_alive
 
 from driftloop.services.trainer import __main__ as wrapper
 from driftloop.services.trainer.errors import TrainerError
@@ -184,11 +184,7 @@ def test_a_command_ends_with_the_step_that_is_told_to_end(folder: Path) -> None:
 
 def is_gone(process: int) -> bool:
     for _ in range(1800):
-        try:
-            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
+        if not is_alive(process):
             return True
         time.sleep(0.05)
     return False
