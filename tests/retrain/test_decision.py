@@ -532,6 +532,18 @@ class TestNothingNew:
         state = after(state, claim, EndEvent("digits-last", "released"), policy=policy, now=107)
         assert state.waits is None
 
+    def test_what_a_run_for_a_new_batch_finds_is_why_it_still_waits(self) -> None:
+        policy = RetrainPolicy(cooldown=60, least_new_rows=500)
+        waiting = after(running(policy), self.NOTHING, policy=policy, now=101)
+        assert waiting.waits is not None
+        state = after(
+            waiting, ClaimEvent("digits-cron", "cron", "schedule"), policy=policy, now=102
+        )
+        few = EndEvent("digits-cron", "not-started", "120 of at least 500 new rows", "too-few-rows")
+        state = after(state, few, policy=policy, now=103)
+        assert state.waits == replace(waiting.waits, reason=few.reason, obstacle="too-few-rows")
+        assert "120 of at least 500" in explain_state(state, "digits", 104, policy).paragraph
+
     def test_the_pause_after_an_earlier_run_goes_on(self) -> None:
         policy = RetrainPolicy(cooldown=60)
         state = after(running(policy), self.NOTHING, policy=policy, now=101)
@@ -866,6 +878,7 @@ class Loop(RuleBasedStateMachine):
     @rule(noisy=st.sampled_from([True, True, False]))
     def a_halting_monitor_judges_a_window(self, noisy: bool) -> None:
         """Two alarms in three windows halt, unless the loop is halted already."""
+        self.apply(TickEvent())  # a pause that is over may end in a halt for refused candidates
         release = self.production
         self.odd[release] += 1
         window, halted, rows = self.odd[release], self.state.halt is not None, self.rows[release]
@@ -873,9 +886,7 @@ class Loop(RuleBasedStateMachine):
         self.apply(replace(event, production=release))
         self.apply(replace(event, production=release))
         assert self.state.alarm is None or self.state.alarm.detector == "drift"
-        # a pause that is over may halt it first, for the candidates before
-        refused = "in a row were refused" in (self.state.halt or "")
-        if halted or refused or not noisy:
+        if halted or not noisy:
             if noisy:
                 rows.clear()
             return
@@ -963,6 +974,9 @@ class Loop(RuleBasedStateMachine):
     @rule(still=st.booleans(), known=st.booleans())
     def postponed_alarms_are_looked_at(self, still: bool, known: bool) -> None:
         """Once more than once, and too early."""
+        self.apply(TickEvent())  # a pause that is over ends with any event
+        if not self.state.postponed:
+            return
         sources = tuple(alarm.source for alarm in self.state.postponed)
         production = self.production if known else None
         quiet, before = self.is_quiet(), self.state.phase

@@ -35,23 +35,24 @@ def wait_for_data(before: RetrainState, after: RetrainState, event: EndEvent) ->
     """A run ended because there is nothing new, or too little: its alarm is kept, and nothing was spent. The loop
     waits at once: a step, which does not know the cooldown, can say so, too."""
     after = replace(after, ended_at=before.ended_at)
-    cause = before.alarm
-    if cause is None and after.waits is None:
+    cause, waits, obstacle = before.alarm, before.waits, event.obstacle or "nothing-new"
+    if cause is None and waits is None:
         return after
     if after.halt is None:
         after = replace(after, phase="waiting")
+    if waits is not None:
+        # told when it began to wait; what any run has found since is why it still does
+        waits = replace(waits, news=False, reason=event.reason, obstacle=obstacle)
+        after = replace(after, waits=waits)
     if cause is None:
         return after
-    obstacle = event.obstacle or "nothing-new"
-    wait = DataWait(cause, after.since, event.reason, obstacle=obstacle)
-    after = replace(after, fired=before.fired[:-1], waits=wait)
+    after = replace(after, fired=before.fired[:-1])
     if after.remembered is not None:
         # one row of alarms is enough to wait with
         after = replace(after, remembered=None, suppressed=after.suppressed + 1)
-    if before.waits is not None:
-        # told when it began to wait
-        told = replace(before.waits, news=False, reason=event.reason, obstacle=obstacle)
-        return replace(after, waits=told)
+    if waits is not None:
+        return after
+    after = replace(after, waits=DataWait(cause, after.since, event.reason, obstacle=obstacle))
     return tell_wait(after, f"data {before.decision}", "data", event.reason)
 
 
