@@ -62,8 +62,9 @@ async def test_each_labelled_request_is_in_one_batch_with_its_last_label(start: 
     later = [
         make_labels(30, {"a": 5, "b": [8, 9], "c": [1, 2]}),
         make_request("d", [[5.0, "B6"]], names=NAMES),
+        make_answer("d", [[0.5]]),
     ]
-    assert await world.post(later) == [202] * 2
+    assert await world.post(later) == [202] * 3
     await until(lambda: count_at_least(world, "labels", 7), within=LONG)
     assert await world.post([make_labels(40, {"c": 3, "d": 4})]) == [202]
     await until(lambda: len(read_batches(world)) == 2, within=LONG)

@@ -1,8 +1,11 @@
 """Exchanges as Parquet: typed by the profile, the same bytes again, and nothing that stops the writer."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -132,3 +135,16 @@ def test_all_days_of_the_time_that_is_kept_are_kept() -> None:
     assert first_kept_day(now, 3600) == "2026-11-29"
     assert first_kept_day(now, 60) == "2026-11-30"
     assert TrafficPart.parse("day=2026-11-30/release=r1/other.parquet") is None
+
+
+def test_a_program_that_ends_after_a_read_ends_well(tmp_path: Path) -> None:
+    """Read with Arrow's threads, one of three such programs was aborted with all of its work done."""
+    file = tmp_path / "part.parquet"
+    file.write_bytes(write_parquet(pa.table({"x": [1.0, 2.0], "y": ["a", "b"]})))
+    read = "from pathlib import Path; from driftloop.services.recorder.parts import read_parquet"
+    rows = f"read_parquet(Path({str(file)!r}).read_bytes()).num_rows"
+    program = [sys.executable, "-c", f"{read}; print({rows})"]
+    ended = [
+        subprocess.run(program, capture_output=True, text=True, check=False) for _ in range(10)
+    ]
+    assert {(each.returncode, each.stdout, each.stderr) for each in ended} == {(0, "2\n", "")}

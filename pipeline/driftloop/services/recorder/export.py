@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from driftloop.contract.captures import DAY_KEY, RELEASE_KEY, REQUEST, TIME, TrafficPart
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.errors import PipelineError
+from driftloop.services.recorder.parts import read_parquet
 
 
 class ExportError(PipelineError):
@@ -84,8 +85,7 @@ def _unite_schemas(files: Sequence[tuple[TrafficPart, Path]]) -> pa.Schema:
 def _read_table(
     part: TrafficPart, file: Path, schema: pa.Schema, since: datetime | None, request: str | None
 ) -> pa.Table:
-    # the file alone: its folders are not to be read as columns
-    table = pq.ParquetFile(file).read()
+    table = read_parquet(file)
     if since is not None:
         table = table.filter(pc.greater_equal(table[TIME], pa.scalar(since, table[TIME].type)))
     if request is not None:

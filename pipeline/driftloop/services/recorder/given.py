@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
 from driftloop.contract.batches import (
@@ -29,7 +28,7 @@ from driftloop.contract.documents import parse_json, to_json
 from driftloop.contract.labels import LabelBatch
 from driftloop.contract.platform import S3_BUCKET
 from driftloop.contract.times import SECOND
-from driftloop.services.recorder.parts import write_parquet
+from driftloop.services.recorder.parts import read_parquet, write_parquet
 
 _SCHEMA = pa.schema(
     [(REQUEST, pa.string()), (LABEL, pa.string()), (GIVEN, pa.timestamp("us", tz="UTC"))]
@@ -93,7 +92,7 @@ class LabelFolder:
 
     def read_given(self, part: GivenPart) -> pa.Table:
         """Return the labels of a file."""
-        return _read_table(self._store.read_object(self._given / part.key))
+        return read_parquet(self._store.read_object(self._given / part.key))
 
     def list_ledgers(self) -> list[LabelledBatch]:
         """Return the batches that have a ledger."""
@@ -103,7 +102,7 @@ class LabelFolder:
 
     def read_ledger(self, batch: LabelledBatch) -> pa.Table:
         """Return the requests and labels of a batch."""
-        return _read_table(self._store.read_object(self._ledgers / batch.ledger))
+        return read_parquet(self._store.read_object(self._ledgers / batch.ledger))
 
     def find_result(self, batch: LabelledBatch, uri: str) -> BatchResult | None:
         """Return what came of a batch that is stored wholly; None of another one."""
@@ -203,7 +202,3 @@ def _iterate_rows(table: pa.Table) -> Iterator[tuple[str, str, int]]:
         given.to_pylist(),
     )
     yield from zip(*columns, strict=True)
-
-
-def _read_table(data: bytes) -> pa.Table:
-    return pq.ParquetFile(pa.BufferReader(data)).read()

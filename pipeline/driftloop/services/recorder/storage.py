@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
 from driftloop.contract.captures import TrafficPart, day_folder, traffic_key
 from driftloop.contract.platform import S3_BUCKET
 from driftloop.contract.trees import PROFILE_FILE
+from driftloop.services.recorder.parts import read_parquet
 
 ATTEMPTS = 2
 """Of each call: the recorder itself tries a part again until it is written."""
@@ -53,8 +53,7 @@ class TrafficFolder:
 
     def read_part(self, part: TrafficPart) -> pa.Table:
         """Return the rows of a file."""
-        data = self._store.read_object(self._place / part.key)
-        return pq.ParquetFile(pa.BufferReader(data)).read()
+        return read_parquet(self._store.read_object(self._place / part.key))
 
     def delete_part(self, part: TrafficPart) -> None:
         """Delete one file."""
