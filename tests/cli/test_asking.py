@@ -41,6 +41,33 @@ def test_a_field_is_explained_by_its_path() -> None:
     assert call("explain", "dl204")[1].startswith("DL204 ")
 
 
+def test_fields_of_one_kind_alone_are_told_with_it() -> None:
+    """A monitor of labels, of a function and of a table have fields of their own; each was shown as one of all."""
+    lines = call("explain", "monitors.any-name")[1].splitlines()
+    told = {line.split()[0]: line for line in lines if line.startswith("  ") and line[2] != " "}
+    assert told["on"] == "  on  (one of `request`, `response`, `label`)"
+    assert "one of `tabular`, `schema`" in told["detector"]
+    assert told["slices"] == "  slices  (text; with detector `quality`)"
+    assert told["run"] == "  run  (text, needed; with detector `function`)"
+    assert told["atLeast"].endswith("; not with detector `function` or `alibi`)")
+    assert ";" not in told["window"]
+    assert "  model  (text, needed; with server `python`)" in call("explain", "serve")[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("slices", "there is `spec.monitors.NAME.slices`"),
+        ("estimate", "there is `spec.monitors.NAME.detector: estimate`"),
+        ("train.zzz", "it has image, run, "),
+    ],
+)
+def test_a_name_that_is_elsewhere_is_led_to(path: str, hint: str) -> None:
+    with pytest.raises(PipelineError) as caught:
+        explain_field(path)
+    assert str(caught.value.hint).startswith(hint)
+
+
 def test_every_field_of_the_spec_is_explained() -> None:
     seen, waiting = 0, [f"{name}" for name in schema()["properties"]]
     while waiting:

@@ -63,7 +63,10 @@ def _print_field(path: str, output: str) -> None:
 def _format_field(one: "FieldExplanation", name: str) -> str:
     default = f", default `{json.dumps(one.default)}`" if one.default not in (None, {}, []) else ""
     needed = ", needed" if one.required else ""
-    return f"{name}  ({one.type}{default}{needed})" + (f"\n      {one.text}" if one.text else "")
+    only = f"; {one.only}" if one.only else ""
+    return f"{name}  ({one.type}{default}{needed}{only})" + (
+        f"\n      {one.text}" if one.text else ""
+    )
 
 
 def _to_json(rule: CheckRule) -> dict[str, str | None]:

@@ -103,6 +103,8 @@ def _format_judgement(report: RunReport) -> Iterator[str]:
             f"rehearsal    {'passed' if rehearsal.passed else 'refused'}, "
             f"{rehearsal.answered} of {rehearsal.rows} rows answered"
         )
+        for note in rehearsal.notes:
+            yield f"rehearsal    {note}"
 
 
 def _format_digests(report: RunReport) -> Iterator[str]:

@@ -136,6 +136,22 @@ def test_those_that_are_asked_before_time_runs_out_are_like_all(heldout: Path) -
     assert rows == written(heldout, 400)["rows"], "the same order each time"
 
 
+def test_files_of_which_one_has_all_columns_of_the_other_are_asked_with_those_of_both(
+    heldout: Path,
+) -> None:
+    """Labelled traffic has the columns of requests in an order of its own, and none that is dropped."""
+    (heldout / "recent" / "traffic.csv").write_text("b,a,y\n2,1,0\n")
+    (heldout / "earlier" / "old.csv").write_text("a,health,b,y\n3,no,4,1\n")
+    (heldout / "earlier" / "wide.csv").write_text("a,b,c,d,y\n5,6,7,8,1\n")
+    (heldout / "earlier" / "without.csv").write_text("a,c,y\n9,9,1\n")
+    document = written(heldout)
+    assert document["names"] == ["b", "a"]
+    rows = [(row["features"], row["label"], row["recent"]) for row in document["rows"]]
+    assert rows[0] == ([2, 1], 0, True)
+    assert sorted(rows[1:]) == [([4, 3], 1, False), ([6, 5], 1, False)]
+    assert document["note"] == "without.csv has other columns than the files before"
+
+
 def test_what_is_left_out_is_noted(heldout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(heldout / "recent" / "a.npz", left=np.zeros((2, 1)), right=np.zeros((2, 1)))
     (heldout / "recent" / "b.csv").write_text("a\n1\n2\n")

@@ -32,6 +32,7 @@ from driftloop.operations.commits.release_history import (
 )
 from driftloop.operations.runs.run_store import RunFilter, RunPlace, find_run, list_runs
 from driftloop.operations.stories import story_windows
+from driftloop.operations.stories.batch_words import describe_batches
 from driftloop.operations.traces.traces import TracePlace
 from driftloop.operations.traces.window_samples import HIDDEN, list_private
 from driftloop.pages.cards import CardSection, CardTable, ModelCard, draw_card, write_card
@@ -165,9 +166,8 @@ def _describe_data(subject: _Subject) -> CardSection:
     profile = _read_profile(subject.place.runs, subject.entry.run)
     facts: list[tuple[str, str]] = []
     if run is not None and (data := run.data) is not None:
-        batches = "1 batch" if data.batches == 1 else f"{data.batches} batches"
         facts += [
-            ("batches", f"{batches}, {data.recent} new since production was trained"),
+            ("batches", describe_batches(run)),
             ("from", data.uri),
             ("size", f"{data.size:,} bytes"),
         ]

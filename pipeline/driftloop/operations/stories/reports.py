@@ -18,6 +18,7 @@ from driftloop.operations.commits import releases
 from driftloop.operations.commits.release_history import ReleaseEntry, list_entries
 from driftloop.operations.runs.run_store import ListedRun, RunFilter, RunPlace, list_runs
 from driftloop.operations.stories import story_commits, story_windows
+from driftloop.operations.stories.batch_words import describe_batches
 from driftloop.operations.stories.story_commits import CommitStory
 from driftloop.operations.stories.story_windows import WindowStory
 from driftloop.operations.traces.traces import TracePlace
@@ -325,10 +326,7 @@ def _summarize_run(run: ListedRun) -> RunSummary:
         ),
         metrics=tuple((name, value, before.get(name)) for name, value in candidate.items()),
         gates=tuple(_list_gates(report)),
-        data=""
-        if data is None
-        else f"{count_noun(data.batches, 'batch').replace('batchs', 'batches')} below {data.uri}, "
-        f"{data.recent} of them new since production was trained",
+        data="" if data is None else f"{describe_batches(report)}; below {data.uri}",
     )
 
 

@@ -42,6 +42,15 @@ class _Table:
     names: tuple[str, ...] | None
     rows: tuple[HeldOutRow, ...]
 
+    def choose_columns(self, names: tuple[str, ...] | None) -> tuple[HeldOutRow, ...]:
+        """Return the rows with these columns alone, in this order."""
+        if names is None or self.names is None or names == self.names:
+            return self.rows
+        places = [self.names.index(name) for name in names]
+        return tuple(
+            replace(row, features=[row.features[place] for place in places]) for row in self.rows
+        )
+
 
 class _UnaskableError(Exception):
     """Rows that can't be put into a request; the text says why."""
@@ -66,31 +75,35 @@ def write_rows(
     again: Path | None = None,
 ) -> HeldOutRows:
     """Write up to `limit` rows below a folder, evenly spread over the recent ones, then over the
-    others; into the folder `again` the recent ones of them as they were. Columns that `uses` says are no
-    numbers stay texts in .csv files."""
-    rows: list[HeldOutRow] = []
+    others; into the folder `again` the recent ones of them as they were. Rows have the columns that all files have.
+    Columns that `uses` says are no numbers stay texts in .csv files."""
+    tables: list[_Table] = []
     parts: list[_SourcePart] = []
     names: tuple[str, ...] | None = None
     notes: list[str] = []
     marks = _find_marks(heldout)
     for part in ("recent", "earlier"):
-        if not (heldout / part).is_dir() or len(rows) >= limit:
+        room = limit - sum(len(table.rows) for table in tables)
+        if not (heldout / part).is_dir() or room <= 0:
             continue
-        step = max(1, math.ceil(count_rows(heldout / part) / (limit - len(rows))))
+        step = max(1, math.ceil(count_rows(heldout / part) / room))
         for source in sorted(path for path in (heldout / part).rglob("*") if path.is_file()):
             try:
                 table = _read_table(source, step, target, marks, uses, recent=part == "recent")
             except _UnaskableError as error:
                 notes.append(f"{source.name}: {error}")
                 continue
-            if rows and table.rows and table.names != names:
+            if not table.rows:
+                continue
+            if tables and not _are_alike(names, table.names):
                 notes.append(f"{source.name} has other columns than the files before")
                 continue
-            names = table.names if table.rows else names
-            taken = table.rows[: limit - len(rows)]
-            rows.extend(taken)
+            names = _find_shared(names, table.names) if tables else table.names
+            taken = table.rows[: limit - sum(len(each.rows) for each in tables)]
+            tables.append(replace(table, rows=taken))
             if part == "recent":
                 parts.append(_SourcePart(source, step, len(taken)))
+    rows = [row for table in tables for row in table.choose_columns(names)]
     kept: list[HeldOutRow] = []
     size = 0
     for row in rows:
@@ -109,6 +122,24 @@ def write_rows(
             copy = again / source_part.file.relative_to(heldout)
             _copy_rows(replace(source_part, rows=count), copy)
     return document
+
+
+def _are_alike(names: tuple[str, ...] | None, others: tuple[str, ...] | None) -> bool:
+    """Whether one of two files has all columns of the other: rows of captured traffic have those of requests, in an order
+    of their own."""
+    if names is None or others is None:
+        return names == others
+    shared = set(names) & set(others)
+    return names == others or (bool(shared) and shared in (set(names), set(others)))
+
+
+def _find_shared(
+    names: tuple[str, ...] | None, others: tuple[str, ...] | None
+) -> tuple[str, ...] | None:
+    """Return the columns that both have, in the order of the first."""
+    if names is None or others is None:
+        return names
+    return tuple(name for name in names if name in others)
 
 
 def _mix_rows(rows: Sequence[HeldOutRow]) -> tuple[HeldOutRow, ...]:
