@@ -152,6 +152,15 @@ def test_files_of_which_one_has_all_columns_of_the_other_are_asked_with_those_of
     assert document["note"] == "without.csv has other columns than the files before"
 
 
+def test_a_file_of_which_no_row_is_taken_takes_no_column_away(heldout: Path) -> None:
+    (heldout / "recent" / "a.csv").write_text("a,b\n1,2\n3,4\n")
+    (heldout / "recent" / "b.csv").write_text("a,b\n5,6\n")
+    (heldout / "recent" / "c.csv").write_text("a\n7\n")
+    document = written(heldout, 2)
+    assert document["names"] == ["a", "b"]
+    assert sorted(row["features"] for row in document["rows"]) == [[1, 2], [5, 6]]
+
+
 def test_what_is_left_out_is_noted(heldout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(heldout / "recent" / "a.npz", left=np.zeros((2, 1)), right=np.zeros((2, 1)))
     (heldout / "recent" / "b.csv").write_text("a\n1\n2\n")

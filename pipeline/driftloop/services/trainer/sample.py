@@ -82,8 +82,8 @@ def write_rows(
     names: tuple[str, ...] | None = None
     notes: list[str] = []
     marks = _find_marks(heldout)
+    room = limit
     for part in ("recent", "earlier"):
-        room = limit - sum(len(table.rows) for table in tables)
         if not (heldout / part).is_dir() or room <= 0:
             continue
         step = max(1, math.ceil(count_rows(heldout / part) / room))
@@ -93,13 +93,14 @@ def write_rows(
             except _UnaskableError as error:
                 notes.append(f"{source.name}: {error}")
                 continue
-            if not table.rows:
-                continue
-            if tables and not _are_alike(names, table.names):
+            if tables and table.rows and not _are_alike(names, table.names):
                 notes.append(f"{source.name} has other columns than the files before")
                 continue
+            taken = table.rows[:room]
+            if not taken:
+                continue
+            room -= len(taken)
             names = _find_shared(names, table.names) if tables else table.names
-            taken = table.rows[: limit - sum(len(each.rows) for each in tables)]
             tables.append(replace(table, rows=taken))
             if part == "recent":
                 parts.append(_SourcePart(source, step, len(taken)))
