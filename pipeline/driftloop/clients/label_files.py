@@ -93,7 +93,7 @@ def _read_parquet(file: Path, needed: tuple[str, str]) -> Iterator[tuple[str, di
         table = parquet.ParquetFile(file)
         _require_columns(file, tuple(table.schema_arrow.names), needed)
         number = 0
-        for batch in table.iter_batches(columns=list(needed), use_threads=False):
+        for batch in table.iter_batches(columns=list(needed)):
             for row in batch.to_pylist():
                 number += 1
                 yield f"row {number}", row

@@ -147,13 +147,12 @@ def _list_fields(
 def _explain_member(
     member: _Member, path: str, whole: Schema, fields: tuple[FieldExplanation, ...] = ()
 ) -> FieldExplanation:
-    held = [form for part in member.parts for form in _list_held(whole, part)]
     texts = (describe_part(part, _list_held(whole, part)) for part in member.parts)
     defaults = [part.get("default") for part in member.parts]
     return FieldExplanation(
         path,
         _describe_types(member.parts, whole),
-        next(filter(None, texts), "") or describe_part({}, held),
+        next(filter(None, texts), ""),
         defaults[0] if all(each == defaults[0] for each in defaults) else None,
         member.required,
         member.only,

@@ -167,7 +167,7 @@ def _describe_data(subject: _Subject) -> CardSection:
     facts: list[tuple[str, str]] = []
     if run is not None and (data := run.data) is not None:
         facts += [
-            ("batches", describe_batches(run)),
+            ("batches", describe_batches(data, run.production)),
             ("from", data.uri),
             ("size", f"{data.size:,} bytes"),
         ]

@@ -326,7 +326,9 @@ def _summarize_run(run: ListedRun) -> RunSummary:
         ),
         metrics=tuple((name, value, before.get(name)) for name, value in candidate.items()),
         gates=tuple(_list_gates(report)),
-        data="" if data is None else f"{describe_batches(report)}; below {data.uri}",
+        data=""
+        if data is None
+        else f"{describe_batches(data, report.production)}; below {data.uri}",
     )
 
 

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 from driftloop.contract.captures import DAY_KEY, RELEASE_KEY, REQUEST, TIME, TrafficPart
 from driftloop.contract.suggestions import suggest_closest
 from driftloop.errors import PipelineError
-from driftloop.services.recorder.parts import read_parquet
 
 
 class ExportError(PipelineError):
@@ -85,7 +84,8 @@ def _unite_schemas(files: Sequence[tuple[TrafficPart, Path]]) -> pa.Schema:
 def _read_table(
     part: TrafficPart, file: Path, schema: pa.Schema, since: datetime | None, request: str | None
 ) -> pa.Table:
-    table = read_parquet(file)
+    # the file alone: its folders are not to be read as columns
+    table = pq.ParquetFile(file).read()
     if since is not None:
         table = table.filter(pc.greater_equal(table[TIME], pa.scalar(since, table[TIME].type)))
     if request is not None:

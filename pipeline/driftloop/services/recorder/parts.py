@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, assert_never
 
 import pyarrow as pa
@@ -178,15 +177,13 @@ def write_parquet(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def read_parquet(source: bytes | Path) -> pa.Table:
-    """Return the rows of a Parquet file; ArrowException when it is none.
+def read_parquet(data: bytes) -> pa.Table:
+    """Return the rows of the bytes of a Parquet file; ArrowException when they are none.
 
-    Without Arrow's threads: a program that ends right after they have read bytes is aborted one time in three
-    (apache/arrow#34314), although all of its work is done.
+    Without Arrow's threads: a program that ends right after they have read bytes, other than a file, is aborted one
+    time in three (apache/arrow#34314), although all of its work is done.
     """
-    # of a path the file alone: its folders are not to be read as columns
-    file = pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source)
-    return file.read(use_threads=False)
+    return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
 
 
 def _repeat_value(name: str, value: Any, count: int) -> Sequence[Any]:

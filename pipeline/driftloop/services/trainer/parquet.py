@@ -17,8 +17,7 @@ def load_table(file: Path) -> Any:
             f"{file.name} needs pyarrow", hint="add pyarrow to the image's requirements.txt"
         ) from error
     try:
-        # a program that ends right after Arrow's threads have read may be aborted (apache/arrow#34314)
-        return parquet.ParquetFile(file).read(use_threads=False)
+        return parquet.ParquetFile(file).read()
     except (ArrowException, OSError) as error:
         raise TrainerError(f"{file.name} is not a .parquet file: {error}") from error
 

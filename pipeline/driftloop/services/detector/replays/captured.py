@@ -114,7 +114,7 @@ def _read_rows(file: Path) -> Iterator[dict[str, Any]]:
 
     try:
         # the file alone: its folders are not to be read as columns
-        for batch in parquet.ParquetFile(file).iter_batches(use_threads=False):
+        for batch in parquet.ParquetFile(file).iter_batches():
             yield from batch.to_pylist()
     except (OSError, ArrowException) as error:
         raise ArtifactError(f"{file.name} can't be read: {error}") from error
