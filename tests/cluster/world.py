@@ -441,12 +441,29 @@ class World:
 
     def idle(self, *, timeout=180):
         """Wait until the decision would take a new run."""
-        self.kube.wait(
-            "the cooldown ends",
-            lambda: self.streams.decision().phase == "idle",
-            timeout=timeout,
-            every=2,
-        )
+        try:
+            self.kube.wait(
+                "the cooldown ends",
+                lambda: self.streams.decision().phase == "idle",
+                timeout=timeout,
+                every=2,
+            )
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.streams.decision()}") from None
+
+    def calm(self, release, *, windows=2):
+        """Clean traffic until so many windows of a release in a row raise no alarm: what drifted rows lie in its open
+        window are judged then."""
+        known = len(self.streams.verdicts("drift", release))
+        self.traffic.turn("clean")
+
+        def is_calm():
+            new = self.streams.verdicts("drift", release)[known:]
+            return len(new) >= windows and not any(each["alarm"] for each in new[-windows:])
+
+        self.kube.wait("windows without an alarm", is_calm, timeout=300, every=2)
+        self.traffic.pause()
+        self.say(f"{windows} windows of {release} without an alarm")
 
     @property
     def traffic(self):

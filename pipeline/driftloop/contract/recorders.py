@@ -148,6 +148,8 @@ class RecorderState:
     """Events that wait for the other half."""
     part: PartRange | None = part_key("part", PartRange)
     """The part that is being written; None: all that was begun is stored."""
+    writer: str = document_key("writer", "a text", lambda v: isinstance(v, str), default="")
+    """Mark of the process that writes it, or a labelled batch."""
     trouble: RecorderTrouble | None = part_key("trouble", RecorderTrouble)
     written: str | None = document_key(
         "written",
@@ -185,6 +187,12 @@ class RecorderState:
         return tuple(told)
 
     @property
+    def writes(self) -> bool:
+        """Return True while something that was begun is not stored."""
+        batch = self.batch is not None and self.batch.range is not None
+        return self.part is not None or batch
+
+    @property
     def oldest(self) -> int:
         """First event that is still needed."""
         return min((*self.open, self.last + 1))
@@ -216,6 +224,8 @@ class WriteOrder:
     open: tuple[int, ...] = document_key(
         "open", "a list of sequences", _are_sequences, default=(), read=tuple, write=list
     )
+    writer: str = document_key("writer", "a text", lambda v: isinstance(v, str), default="")
+    """Mark of the process that asks."""
     again: bool = document_key(
         "again", "true or false", lambda v: isinstance(v, bool), default=False
     )

@@ -61,6 +61,8 @@ class ServiceSpec(ObjectPart):
     ports: tuple[ServicePort, ...]
     cluster_ip: Annotated[Literal["None"] | None, Field(alias="clusterIP")] = None
     """`None`, the word: the name is that of each pod, not of one address before all of them."""
+    publish_not_ready_addresses: bool | None = None
+    """True: pods that are not ready, or end, have their address there, too."""
 
 
 class KubernetesService(KubernetesObject):

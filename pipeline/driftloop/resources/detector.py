@@ -109,6 +109,7 @@ def detector_deployment(plan: Plan, monitor: Monitor, version: Version) -> apps.
         settings=monitor.detector.pod,
         own=functions.own_volumes(monitor),
         security=securing.secure_pod(monitor.detector.pod),
+        overlaps=True,
     )
 
 

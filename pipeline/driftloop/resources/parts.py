@@ -65,6 +65,10 @@ HARDENED = core.SecurityContext(
     seccomp_profile=core.SeccompProfile(),
 )
 """A container under the restricted Pod Security Standard."""
+REPLACED_WHEN_READY = apps.Strategy(
+    type="RollingUpdate", rolling_update=apps.RollingUpdate(max_unavailable=0, max_surge=1)
+)
+"""A pod ends when its successor is ready."""
 READ_ONLY = HARDENED.model_copy(update={"read_only_root_filesystem": True})
 """One that writes into its volumes only."""
 POD = core.PodSecurityContext(
@@ -334,7 +338,12 @@ def pull_secrets(plan: Plan) -> tuple[core.LocalReference, ...] | None:
 
 def service_endpoint(plan: Plan, name: str, component: str) -> core.KubernetesService:
     """The Service before one of our Deployments: port 80 for events, 8080 for everyone who names
-    a port."""
+    a port.
+
+    A pod has its address there from its first moment to its last: while it does not listen it refuses
+    connections, which are tried again. Between "no endpoint" and "an endpoint" kube-proxy may let one
+    leave the node, and whatever answers outside may say 404, at which Knative's channel drops an event.
+    """
     return core.KubernetesService(
         metadata=object_meta(plan.names, name, component),
         spec=core.ServiceSpec(
@@ -343,6 +352,7 @@ def service_endpoint(plan: Plan, name: str, component: str) -> core.KubernetesSe
                 core.ServicePort(name="http", port=80, target_port=SERVICE_PORT),
                 core.ServicePort(name="http-direct", port=SERVICE_PORT, target_port=SERVICE_PORT),
             ),
+            publish_not_ready_addresses=True,
         ),
     )
 
@@ -364,12 +374,15 @@ def service_deployment(
     settings: PodSettings = NO_SETTINGS,
     security: core.PodSecurityContext = POD,
     own: tuple[core.Volume, ...] = (),
+    overlaps: bool = False,
 ) -> apps.Deployment:
     """One replica of a service of ours, listening on 8080, ready when /healthz says so.
 
-    It is replaced, not doubled: its state is in NATS, and a second copy would only wait for the
-    first one's lease.
+    One that `overlaps` takes events until its successor does: what both do at once they do under
+    compare-and-set. Others end before their successor begins, and so does one with a claim, which may
+    be for one pod at a time.
     """
+    overlaps = overlaps and all(volume.persistent_volume_claim is None for volume in own)
     external, placed = name_external(beside, own), placing.settle(plan, settings)
     theirs = {volume.name for volume in own}
     others = (mount.name for each in beside for mount in each.volume_mounts or ())
@@ -386,7 +399,7 @@ def service_deployment(
         spec=apps.DeploymentSpec(
             replicas=1,
             selector=LabelSelector(match_labels=labels),
-            strategy=apps.Strategy(type="Recreate"),
+            strategy=REPLACED_WHEN_READY if overlaps else apps.Strategy(type="Recreate"),
             template=core.PodTemplate(
                 metadata=placing.mark(placed, {**labels, **scraping_labels(plan)}),
                 spec=core.PodSpec(

@@ -43,6 +43,7 @@ def recorder_deployment(plan: Plan, capture: Capture, release: Release) -> apps.
         ),
         env=parts.platform_environment(plan, *parts.S3, *parts.nats(NatsRole.RECORDER)),
         resources=parts.small_resources("50m", "96Mi", limit="512Mi"),
+        overlaps=True,
     )
 
 

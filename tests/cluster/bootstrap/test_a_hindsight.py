@@ -59,9 +59,7 @@ def test_every_answer_is_recorded_once(it):
         f"{len(rows)} rows in S3, {dict(roles)}; of {len(answered)} answers {len(missing)} are missing, "
         f"{len(odd)} have the role of the stage beside theirs"
     )
-    # of a release that is replaced the network may lose some on their way to a new pod
-    assert not ids & set(missing)
-    assert len(missing) <= 0.01 * len(answered)
+    assert not missing
     assert len(odd) <= 0.01 * len(answered)
     broken = [row for row in rows if row["request_id"] == "broken-1"]
     it.say(f"the broken request: {[(row['status'], row['problem']) for row in broken]}")

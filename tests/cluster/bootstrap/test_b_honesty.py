@@ -95,6 +95,7 @@ def test_a_rollback_looks_whether_the_release_is_there(it):
         f"{second} gave way to {first} {time.monotonic() - fetched:.0f} s after Flux had fetched it"
     )
     it.ready(PIPELINE, timeout=300)
+    it.calm(first)
 
 
 def test_a_detector_gives_back_what_an_older_tree_reserved(it):

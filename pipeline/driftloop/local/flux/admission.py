@@ -21,7 +21,7 @@ Object = Mapping[str, Any]
 TOP = frozenset({"apiVersion", "kind", "metadata", "spec"})
 CONFIG_MAP = frozenset({"apiVersion", "kind", "metadata", "data"})
 NAMESPACE = frozenset({"apiVersion", "kind", "metadata"})
-SERVICE = frozenset({"selector", "ports", "clusterIP"})
+SERVICE = frozenset({"selector", "ports", "clusterIP", "publishNotReadyAddresses"})
 SERVICE_PORT = frozenset({"name", "port", "targetPort"})
 AUTOSCALER = frozenset({"scaleTargetRef", "minReplicas", "maxReplicas", "metrics"})
 

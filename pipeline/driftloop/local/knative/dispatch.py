@@ -30,7 +30,7 @@ log = logging.getLogger("broker")
 
 WORKERS = 64
 BATCH = 256
-RETRYABLE = frozenset({404, 408, 409, 429})
+RETRYABLE = frozenset({408, 429})
 MARGIN = 5.0
 """Seconds an event may wait between its fetch and its delivery, above the delivery's timeout."""
 
@@ -47,7 +47,7 @@ class FailedDelivery(Exception):  # noqa: N818
 
     @property
     def retryable(self) -> bool:
-        """True where Knative would retry: no answer, 5xx, 404, 408, 409, 429."""
+        """True where Knative's JetStream channel would retry: no answer, 5xx, 408, 429."""
         return self.status is None or self.status >= 500 or self.status in RETRYABLE
 
 

@@ -222,10 +222,7 @@ def _unroll_predictor(
                 if predictor.replicas is None
                 else predictor.replicas,
                 selector=LabelSelector(match_labels=selector),
-                strategy=apps.Strategy(
-                    type="RollingUpdate",
-                    rolling_update=apps.RollingUpdate(max_unavailable=0, max_surge=1),
-                ),
+                strategy=parts.REPLACED_WHEN_READY,
                 template=core.PodTemplate(
                     metadata=core.TemplateMeta(
                         labels=(marks.labels or {})

@@ -4,6 +4,9 @@ A part is decided before it is begun: its range, and the moment that says who ha
 the recorder's entry in NATS under compare-and-set. Then the writer stores its files, whose names and bytes
 follow from that; then the entry moves on. Killed at any point, the recorder finds in the entry what to do
 again, and doing it again changes nothing.
+
+While a pod is replaced there are two. Both store events; what one has begun to write the other leaves to it, until
+it has had time enough to end that, or has ended itself.
 """
 
 import asyncio
@@ -12,6 +15,7 @@ import logging
 import os
 import sys
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +33,6 @@ from driftloop.clients.nats import (
     WrongLastSequenceError,
     connect_client,
     ensure_contract_stream,
-    publish_message,
 )
 from driftloop.contract.batches import BatchRange, BatchResult
 from driftloop.contract.captures import (
@@ -54,6 +57,7 @@ from driftloop.services.bootstrap import serve_http
 from driftloop.services.door import LIMIT
 from driftloop.services.reading import ask_info, read_time
 from driftloop.services.recorder import batching
+from driftloop.services.recorder.entry import StateStore
 from driftloop.services.recorder.handler import RecorderHandler
 from driftloop.services.recorder.yielding import LONGEST_HOLD, PressureGauge, Yielder
 
@@ -65,6 +69,8 @@ LOOK = 1.0
 """Seconds between two looks at the stream."""
 SHORTEST, LONGEST = 1.0, 30.0
 """Seconds between two attempts to write a part."""
+TAKEOVER = 5.0
+"""Seconds that another process has for what it writes; one that is replaced ends within them."""
 LIMIT_WRITE = 600.0
 """Seconds that the writer may take."""
 
@@ -93,34 +99,6 @@ class StreamPicture:
         )
 
 
-class StateStore:
-    """The recorder's entry: written only if nobody else wrote meanwhile."""
-
-    def __init__(self, js: JetStreamContext, names: RecorderStreams) -> None:
-        self._js = js
-        self._subject = names.state
-        self._revision = 0
-
-    async def load_state(self) -> RecorderState:
-        """Return what is stored; a new state where nothing is."""
-        try:
-            message = await self._js.get_last_msg(RECORDERS.name, self._subject)
-        except nats.js.errors.NotFoundError:
-            self._revision = 0
-            return RecorderState()
-        self._revision = message.seq or 0
-        try:
-            return RecorderState.parse(message.data or b"")
-        except DocumentError as error:
-            raise StoreError(f"{self._subject}: {error.message}") from error
-
-    async def store_state(self, state: RecorderState) -> None:
-        """Store a state; WrongLastSequenceError when another recorder wrote meanwhile."""
-        payload = json.dumps(to_json(state), separators=(",", ":")).encode()
-        ack = await publish_message(self._js, self._subject, payload, expected_last=self._revision)
-        self._revision = ack.seq
-
-
 class PartRecorder:
     """Cuts parts and has them written, for ever."""
 
@@ -138,7 +116,10 @@ class PartRecorder:
         self._names = names
         self._settings = settings
         self._store = StateStore(js, names)
+        self._mark = uuid.uuid4().hex
         self._state: RecorderState | None = None
+        self._others: tuple[RecorderState, float] | None = None
+        """What another process is writing, and since when this one has seen it."""
         self._picture: StreamPicture | None = None
         self._oldest: tuple[int, int] | None = None
         """Sequence of the oldest event that is not written, and when it was stored."""
@@ -189,7 +170,7 @@ class PartRecorder:
             try:
                 wait = await self._take_step()
             except WrongLastSequenceError:
-                log.warning("another recorder of %s writes, too", self._names.pipeline)
+                log.info("another recorder of %s writes, too", self._names.pipeline)
                 self._state, wait = None, LOOK
             except (nats.errors.Error, nats.js.errors.Error, StoreError, TimeoutError) as error:
                 log.warning("retrying in %g s: %s", LOOK, error or type(error).__name__)
@@ -210,7 +191,7 @@ class PartRecorder:
     async def _take_step(self) -> float:
         """Look once, and write a part when one is due; seconds until the next look."""
         state = self._state
-        if state is None:
+        if state is None or self._is_anothers(state):
             state = await self._store.load_state()
         picture = await self._look()
         if state.stream != picture.mark:
@@ -218,13 +199,27 @@ class PartRecorder:
                 log.warning("the stream was made anew: its events are counted from 1 again")
             state = RecorderState(stream=picture.mark)
         self._state = state
+        if self._is_anothers(state):
+            if not self._may_take_over(state):
+                return LOOK
+            state = await self._store_state(replace(state, writer=self._mark))
         again = state.part is not None
         if state.part is None:
             part = await self._choose_part(state, picture)
             if part is None:
                 return await self._look_at_labels(state, picture)
-            state = await self._store_state(replace(state, part=part))
+            state = await self._store_state(replace(state, part=part, writer=self._mark))
         return await self._write(state, again=again)
+
+    def _is_anothers(self, state: RecorderState) -> bool:
+        return state.writes and state.writer != self._mark
+
+    def _may_take_over(self, state: RecorderState) -> bool:
+        """Return True when another process has not ended in TAKEOVER seconds what it writes."""
+        now = time.monotonic()
+        if self._others is None or self._others[0] != state:
+            self._others = (state, now)
+        return now - self._others[1] >= TAKEOVER
 
     async def _write(self, state: RecorderState, *, again: bool) -> float:
         part = state.part
@@ -264,7 +259,8 @@ class PartRecorder:
             return LOOK
         again = state.batch is not None and state.batch.range is not None
         if not again:
-            state = await self._store_state(batching.begin_batch(state, range))
+            begun = replace(batching.begin_batch(state, range), writer=self._mark)
+            state = await self._store_state(begun)
         try:
             result = await self._call_for_batch(self._make_order(state, range, again=again))
         except StoreError as error:
@@ -349,6 +345,7 @@ class PartRecorder:
             part=state.part if state is not None else None,
             batch=batch,
             open=state.open if state is not None else (),
+            writer=self._mark,
             again=again,
         )
 

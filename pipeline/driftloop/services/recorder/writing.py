@@ -6,9 +6,11 @@ could decide otherwise: the range and the moment are in the order, and the rest 
 
 import logging
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
 
+import nats.js.errors
 from nats.js import JetStreamContext
 
 from driftloop.clients import events
@@ -33,6 +35,7 @@ from driftloop.contract.times import SECOND
 from driftloop.errors import StoreError
 from driftloop.services.reading import CaughtUp, EventReader
 from driftloop.services.recorder.columns import Concealment, RequestReader, derive_key
+from driftloop.services.recorder.entry import StateStore
 from driftloop.services.recorder.given import LabelFolder, build_given
 from driftloop.services.recorder.joining import EventSide, KeptEvent, join_events
 from driftloop.services.recorder.labelled import write_batch
@@ -64,20 +67,21 @@ async def write_part(
         return WriteResult(counts={"deleted": delete_old(order, folder, environment)})
     names = RecorderStreams(order.namespace, order.pipeline)
     async with open_connection(nats_url, name=f"{order.pipeline}-writer") as js:
-        kept, last = await read_range(js, names, order.part, order.open)
-    joined = join_events(kept, order.part.moment)
-    settings = order.settings
-    secret = environment.get(SECRET_KEY.environment, "")
-    rows = PartRows(
-        read_profiles(order, folder, {event.release for event in kept}),
-        Concealment(
-            frozenset(settings.drop),
-            frozenset(settings.hash),
-            derive_key(secret, order.namespace, order.pipeline),
-        ),
-    )
-    for exchange in joined.exchanges:
-        rows.add_exchange(exchange)
+        kept, last = await read_range(js, names, order, order.part)
+        joined = join_events(kept, order.part.moment)
+        settings = order.settings
+        secret = environment.get(SECRET_KEY.environment, "")
+        rows = PartRows(
+            read_profiles(order, folder, {event.release for event in kept}),
+            Concealment(
+                frozenset(settings.drop),
+                frozenset(settings.hash),
+                derive_key(secret, order.namespace, order.pipeline),
+            ),
+        )
+        for exchange in joined.exchanges:
+            rows.add_exchange(exchange)
+        await StateStore(js, names).confirm_order(order)
     store_rows(order, order.part, last, rows, folder)
     rows.counts["labels"] = store_labels(order, order.part, kept, environment)
     return WriteResult(
@@ -86,44 +90,45 @@ async def write_part(
 
 
 async def read_range(
-    js: JetStreamContext, names: RecorderStreams, part: PartRange, waiting: tuple[int, ...]
+    js: JetStreamContext, names: RecorderStreams, order: WriteOrder, part: PartRange
 ) -> tuple[list[KeptEvent], int]:
     """Return the events that waited and those of the range, in order, and the last of the range: fewer than
-    asked for where they are large."""
+    asked for where they are large. StoreError when another recorder has written them, and deleted what it read."""
     kept: list[KeptEvent] = []
     first = part.first
-    chosen = set(waiting)
-    if len(waiting) <= SINGLE:
-        for sequence in sorted(waiting):
-            message = await js.get_msg(names.events_stream.name, sequence)
+    chosen = set(order.open)
+    entry = StateStore(js, names)
+    if len(order.open) <= SINGLE:
+        for sequence in sorted(order.open):
+            try:
+                message = await js.get_msg(names.events_stream.name, sequence)
+            except nats.js.errors.NotFoundError:
+                await entry.confirm_order(order)
+                raise
             stored = message.time.timestamp() if message.time is not None else 0.0
             kept.append(read_event(message.data or b"", sequence, round(stored * SECOND)))
     else:
-        first = min(waiting)
+        first = min(order.open)
     last, size = part.first - 1, 0
     if first > part.last:
         return kept, last
-    async for sequence, stored_at, data in _read_messages(js, names, first - 1):
-        if sequence > part.last:
-            break
-        if sequence >= part.first:
-            last, size = sequence, size + len(data)
-        elif sequence not in chosen:
-            continue
-        kept.append(read_event(data, sequence, stored_at))
-        if last == part.last or size >= MOST_BYTES:
-            break
-    return kept, last
-
-
-async def _read_messages(
-    js: JetStreamContext, names: RecorderStreams, after: int
-) -> AsyncGenerator[tuple[int, int, bytes], None]:
     reader = EventReader(js, names.events_stream.name, names.event_subject("*"))
-    async for read in reader.read_events(after):
-        if isinstance(read, CaughtUp):
-            continue
-        yield read.where.stream, read.where.time, read.message.data
+    async with aclosing(reader.read_events(first - 1)) as reads:
+        async for read in reads:
+            if isinstance(read, CaughtUp):
+                await entry.confirm_order(order)
+                continue
+            sequence, data = read.where.stream, read.message.data
+            if sequence > part.last:
+                break
+            if sequence >= part.first:
+                last, size = sequence, size + len(data)
+            elif sequence not in chosen:
+                continue
+            kept.append(read_event(data, sequence, read.where.time))
+            if last == part.last or size >= MOST_BYTES:
+                break
+    return kept, last
 
 
 def read_event(message: bytes, sequence: int, stored: int) -> KeptEvent:

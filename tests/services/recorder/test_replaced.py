@@ -1,0 +1,106 @@
+"""Two recorders of one pipeline at once, as while a pod is replaced: every acknowledged event is in one row."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+from support.processes import Process, free_port, until
+from support.recorder import RecorderWorld, make_answer, make_request
+from support.recording import FaultResult, answer_of, run_faults
+
+SETTINGS = {"every": 1.0, "releases": [{"id": "r1", "role": "production"}]}
+
+
+class ReplacedRecorder(RecorderWorld):
+    """A recorder and its successor, which take events in turn."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.turns = Random(7)
+        port = free_port()
+        argv = list(self.recorder.argv)
+        argv[argv.index("--port") + 1] = str(port)
+        self.successor = Process(
+            argv, self.folder / "successor.log", port, "/healthz", self.environment
+        )
+
+    @property
+    def parts(self) -> dict[str, Process]:
+        return {**super().parts, "successor": self.successor}
+
+    @property
+    def ingress(self) -> str:
+        return f"http://127.0.0.1:{self.turns.choice((self.recorder, self.successor)).port}"
+
+    def see_successor(self) -> RecorderWorld:
+        """The same world, with the successor as its recorder."""
+        seen = RecorderWorld(self.folder / "seen", self.python, self.settings)
+        seen.recorder = self.successor
+        return seen
+
+    def kill(self) -> None:
+        self.successor.kill()
+        super().kill()
+
+
+@pytest.fixture
+def world(monitor_python: Path, tmp_path: Path) -> Iterator[ReplacedRecorder]:
+    made = ReplacedRecorder(tmp_path, monitor_python, SETTINGS)
+    yield made
+    made.kill()
+
+
+async def test_a_writer_that_wakes_when_another_recorder_wrote_its_part_writes_nothing(
+    world: ReplacedRecorder,
+) -> None:
+    world.start()
+    result = FaultResult()
+    for number in range(40):
+        id = f"id-{number}"
+        made = {"request": make_request(id, [[number, 1.0]])}
+        # this one waits in the stream, with all that came after it, when the others are deleted
+        if number != 20:
+            made["answer"] = make_answer(id, [[answer_of(number)]])
+        assert set(await world.post(made.values())) == {202}
+        result.acknowledged[id] = set(made)
+    await until(world.find_writers, every=0.005, what="a part is begun")
+    writers = world.find_writers()
+    for pid in writers:
+        os.kill(pid, signal.SIGSTOP)
+    world.successor.start()
+    seen = world.see_successor()
+    await until(
+        lambda: count_events(seen, result.events - 1), what="the other has written what is answered"
+    )
+    for pid in writers:
+        os.kill(pid, signal.SIGCONT)
+    await until(lambda: not world.find_writers(), what="the first writer has ended")
+    assert result.find_faults(world.read_rows())["doubled"] == []
+
+    async def agrees() -> bool:
+        return await world.read_state() == await seen.read_state()
+
+    await until(agrees, what="the first goes on after what the other wrote, without trouble")
+    assert (await seen.read_state())["trouble"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_every_acknowledged_event_is_in_one_row_whichever_of_two_recorders_is_killed(
+    world: ReplacedRecorder,
+) -> None:
+    world.start()
+    world.successor.start()
+    result = await run_faults(world, requests=1200, rate=60.0, kills=8, seed=3)
+    assert result.events > 2300
+    assert result.killed["successor"]
+    assert result.find_faults(world.read_rows()) == {"lost": [], "doubled": [], "wrong": []}
+
+
+async def count_events(world: RecorderWorld, events: int) -> bool:
+    """True when so many are written."""
+    state = await world.read_state()
+    return bool(state["counts"].get("events", 0) >= events)
