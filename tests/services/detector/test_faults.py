@@ -89,8 +89,8 @@ class Chain:
         run.mkdir()
         (run / "ports.json").write_text(json.dumps({"nats": self.server.port, "broker": broker}))
         tell_nats(folder, self.server)
-        addresses = {"digits-drift.n.svc.cluster.local:80": f"127.0.0.1:{self.detector.port}"}
-        (run / "addresses.json").write_text(json.dumps(addresses))
+        self.run = run
+        self.send_to(self.detector)
         (run / "objects.json").write_text(json.dumps({"revision": "1", "objects": objects()}))
         argv = [sys.executable, "-m", "driftloop.local.knative", "--state", str(folder)]
         self.broker = Process(argv, folder / "broker.log", broker, "/healthz").start()
@@ -98,6 +98,22 @@ class Chain:
         self.acknowledged: list[str] = []
         self.random = random.Random(7)
         self.mean = mean
+
+    def send_to(self, detector: Process) -> None:
+        """The address of the Trigger's Service is that of a detector."""
+        addresses = {"digits-drift.n.svc.cluster.local:80": f"127.0.0.1:{detector.port}"}
+        made = self.run / "addresses.new"
+        made.write_text(json.dumps(addresses))
+        made.replace(self.run / "addresses.json")
+
+    def start_other(self, folder: Path) -> Process:
+        """A second detector of the same release, beside the first."""
+        port, argv = free_port(), list(self.detector.argv)
+        argv[argv.index("--port") + 1] = str(port)
+        first = self.detector
+        return Process(
+            argv, folder / "other.log", port, first.health, first.environment, first.folder
+        ).start()
 
     def kill(self) -> None:
         for process in (self.broker, self.detector, self.server):
@@ -220,6 +236,36 @@ async def test_every_acknowledged_event_is_judged_exactly_once(
             judged += [id for sequence, id in delivered if first <= sequence <= last]
         assert sorted(judged) == sorted(chain.acknowledged)
     finally:
+        chain.kill()
+
+
+@pytest.mark.timeout(600)
+async def test_two_detectors_at_once_judge_each_event_once(
+    tmp_path: Path, start: Callable[..., Process]
+) -> None:
+    """As while a pod is replaced: both take events, either is killed and started again."""
+    chain = Chain(tmp_path, start)
+    other = chain.start_other(tmp_path)
+    try:
+        await until(chain.report.exists)
+        total = 16 * WINDOW
+        sending = asyncio.create_task(chain.traffic(total))
+        for process in (chain.detector, other, chain.detector, other):
+            chain.send_to(other if process is chain.detector else chain.detector)
+            await asyncio.sleep(0.5)
+            process.kill()
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(process.start)
+        await asyncio.wait_for(sending, 300)
+        await until(lambda: covered(chain, total), every=0.5, what="the last verdict")
+        verdicts, delivered = await chain.verdicts(), await chain.delivered()
+        assert [verdict["window"] for verdict in verdicts] == list(range(1, 17))
+        assert sorted(id for _, id in delivered) == sorted(chain.acknowledged)
+        spans = [(verdict["firstSequence"], verdict["lastSequence"]) for verdict in verdicts]
+        judged = [id for first, last in spans for place, id in delivered if first <= place <= last]
+        assert sorted(judged) == sorted(chain.acknowledged)
+    finally:
+        other.kill()
         chain.kill()
 
 

@@ -30,7 +30,9 @@ log = logging.getLogger("broker")
 
 WORKERS = 64
 BATCH = 256
-RETRYABLE = frozenset({408, 429})
+RETRYABLE = frozenset({404, 408, 409, 429})
+"""Knative's channel on JetStream takes 404 and 409 for the last word: kinder here, where a port that was another's a
+moment ago may answer."""
 MARGIN = 5.0
 """Seconds an event may wait between its fetch and its delivery, above the delivery's timeout."""
 
@@ -47,7 +49,7 @@ class FailedDelivery(Exception):  # noqa: N818
 
     @property
     def retryable(self) -> bool:
-        """True where Knative's JetStream channel would retry: no answer, 5xx, 408, 429."""
+        """True for no answer, 5xx, and what CloudEvents' subscribers may be asked again after."""
         return self.status is None or self.status >= 500 or self.status in RETRYABLE
 
 
