@@ -415,3 +415,25 @@ def test_the_schema_documents_every_field() -> None:
 def test_a_module_of_the_user_may_be_named_pipeline() -> None:
     pipeline = load_spec(changed("train:train", "pipeline:train"), path="p.yaml")
     assert pipeline.spec.train.run == "pipeline:train"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hint"),
+    [
+        (
+            "{model: Digits}",
+            "{model: Digits}\n  slices: [a]",
+            "there is `spec.monitors.NAME.slices`",
+        ),
+        ("{model: Digits}", "{model: Digits, keep: 30d}", "there is `spec.capture.keep`"),
+        # what another form of the same mapping has is not elsewhere
+        ("{model: Digits}", "{server: sklearn, model: D}", None),
+        ("{model: Digits}", "{model: Digits, colour: red}", None),
+    ],
+)
+def test_an_unknown_key_is_led_to_where_it_is_known(old: str, new: str, hint: str | None) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        load_spec(MINIMAL.replace(old, new), path="p.yaml")
+    (problem,) = caught.value.problems
+    assert "is not a known key" in problem.message
+    assert problem.hint == hint

@@ -180,7 +180,15 @@ def _unknown_key(source: Source, location: Location, root: type[BaseModel]) -> P
     allowed = sorted(_known(location[:-1], root))
     name = str(location[-1])
     message = f"{_dotted((*parent, name))} is not a known key, must be one of: {_listed(allowed)}"
-    return source.problem((*parent, name), message, hint=_closest(name, allowed), key=True)
+    hint = _closest(name, allowed)
+    if hint is None and root is Pipeline:
+        # what makes the schema imports this module
+        from driftloop.spec.forms import read_schema
+        from driftloop.spec.members import find_elsewhere
+
+        at = [step for step in (*parent, name) if isinstance(step, str)]
+        hint = find_elsewhere(read_schema(), name, at) or None
+    return source.problem((*parent, name), message, hint=hint, key=True)
 
 
 def _closest(name: str, known: list[str]) -> str | None:
