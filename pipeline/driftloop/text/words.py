@@ -1,7 +1,7 @@
 """Names and counts in words."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def count_noun(count: int, noun: str) -> str:
@@ -9,12 +9,15 @@ def count_noun(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def join_some(texts: Sequence[str], most: int) -> str:
+    """Return `a, b and 3 more`: so many of the texts at most."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
 def list_names(names: Iterable[str], what: str = "templates") -> str:
     """`templates: a, b, c`, shortened when there are many."""
-    present = sorted(name for name in names if name)
-    shown = ", ".join(f"`{name}`" for name in present[:8]) + (
-        f" and {len(present) - 8} more" if len(present) > 8 else ""
-    )
+    shown = join_some([f"`{name}`" for name in sorted(filter(None, names))], 8)
     return f"{what}: {shown or 'none'}"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from driftloop.contract.verdicts import ColumnChange
 from driftloop.operations.traces.window_samples import HIDDEN, SampledEvent
+from driftloop.text.words import join_some
 
 MOST_COLUMNS = 12
 """Columns of the table."""
@@ -51,9 +52,8 @@ def build_table(
 
 
 def _describe_hidden(private: frozenset[str]) -> str:
-    names = sorted(private)
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"Hidden, since the spec drops, hashes or ignores them: {', '.join(names[:MOST_NAMED])}{more}."
+    names = join_some(sorted(private), MOST_NAMED)
+    return f"Hidden, since the spec drops, hashes or ignores them: {names}."
 
 
 def describe_absence(name: str, release: str, *, captures: bool) -> Absence:

@@ -13,6 +13,7 @@ from driftloop.contract.names import ALARM_CAUSE, NEW_DATA_CAUSE, PERSON_CAUSE, 
 from driftloop.contract.outcomes import OutcomeKind, RunOutcome
 from driftloop.contract.workflow_steps import split_attempt
 from driftloop.retrain.state import Phase
+from driftloop.text.words import join_some
 
 _ITEM = re.compile(r"([^()]+)\((\d+):(.*)\)", re.DOTALL)
 """Argo's name of one of several: step(NUMBER:KEY:VALUE,KEY:VALUE)."""
@@ -143,9 +144,8 @@ def _describe_item(name: str) -> str:
     parameters = _read_parameters(found[0]) if found is not None else {}
     if not parameters:
         return f"{step}, {which}"
-    shown = [f"{key} {value}" for key, value in list(parameters.items())[:MOST_PARAMETERS]]
-    more = len(parameters) - len(shown)
-    return f"{step}, {which}: {', '.join(shown)}{f' and {more} more' if more else ''}"
+    shown = [f"{key} {value}" for key, value in parameters.items()]
+    return f"{step}, {which}: {join_some(shown, MOST_PARAMETERS)}"
 
 
 def _read_parameters(text: str) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from driftloop.operations.platform.registry import (
 from driftloop.operations.platform.upstream import UPSTREAM, Upstream, read_upstream
 from driftloop.plan.images import REGISTRY
 from driftloop.render import FileChange, compare_trees
+from driftloop.text.words import join_some
 
 LISTED = 10
 """Files that a message names at most."""
@@ -297,9 +298,7 @@ def _read_present(folder: Path, paths: Iterable[str]) -> dict[str, str]:
 
 
 def _list_files(folder: Path, paths: Iterable[str]) -> str:
-    names = [str(folder / path) for path in paths]
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    return join_some([str(folder / path) for path in paths], LISTED)
 
 
 def _name_registry(registry: str | None) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from driftloop.local.kubelet.environments import list_lines, normalize_name
+from driftloop.text.words import join_some
 
 _WANTED = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(?:==\s*([^\s;,*]+)\s*(?:;|$))?"
@@ -32,8 +33,7 @@ def list_lock_notes(context: Path) -> Iterator[str]:
             differing.append(f"`{name}=={version}` (line {line}), of which it has {found[1]}")
     if not differing:
         return
-    more = len(differing) - MOST_NAMED
-    named = ", ".join(differing[:MOST_NAMED]) + (f", and {more} more" if more > 0 else "")
+    named = join_some(differing, MOST_NAMED)
     made = _MADE_BY.search(text)
     command = made[1].strip() if made else "uv pip compile requirements.in -o requirements.txt"
     yield (

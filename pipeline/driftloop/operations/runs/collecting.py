@@ -13,6 +13,7 @@ from driftloop.contract.trees import collected_key, kept_key
 from driftloop.errors import StepError
 from driftloop.operations.ground.source_files import SourceFile, SourceReader
 from driftloop.retrain.batches import read_collected
+from driftloop.text.words import join_some
 
 MOST_NAMED = 5
 """Files that a line names."""
@@ -50,7 +51,7 @@ class Collection:
         self.store.write_json(self.bucket / collected_key(self.pipeline), to_json(collected))
         if gone:
             self.report(
-                f"{len(gone)} files are gone at their sources and are no batches any more: {_name_some(gone)}"
+                f"{len(gone)} files are gone at their sources and are no batches any more: {join_some(gone, MOST_NAMED)}"
             )
         return collected
 
@@ -70,7 +71,7 @@ class Collection:
                 fresh.append(offer.url)
             self._left -= file.size
             files.append(file)
-        listed = f": {_name_some(fresh)}" if fresh else ""
+        listed = f": {join_some(fresh, MOST_NAMED)}" if fresh else ""
         self.report(
             f"source {source.name}: {len(fresh)} of {len(files)} files are new or changed{listed}"
         )
@@ -109,8 +110,3 @@ class Collection:
             size=fetched.size,
             sha256=fetched.sha256,
         )
-
-
-def _name_some(urls: Sequence[str]) -> str:
-    more = f" and {len(urls) - MOST_NAMED} more" if len(urls) > MOST_NAMED else ""
-    return ", ".join(urls[:MOST_NAMED]) + more

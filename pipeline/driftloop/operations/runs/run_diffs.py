@@ -10,8 +10,11 @@ from driftloop.contract.records import Evaluation, Snapshot
 from driftloop.contract.runs import RunReport
 from driftloop.contract.trees import snapshot_key
 from driftloop.operations.runs.run_store import RunPlace
+from driftloop.text.words import join_some
 
 MISSING = "not known"
+MOST_NAMED = 5
+"""Batches of a kind that are named."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ def describe_difference(difference: RunDifference) -> Iterator[str]:
             ("changed", data.changed),
         ):
             if keys:
-                yield f"data         {len(keys)} {word}: {_join_some(keys)}"
+                yield f"data         {len(keys)} {word}: {join_some(keys, MOST_NAMED)}"
     for name, changes in (
         ("parameters", difference.parameters),
         ("code", difference.code),
@@ -198,8 +201,3 @@ def _show_step(change: ValueChange) -> str:
     if not (is_number(change.before) and is_number(change.after)):
         return ""
     return f" ({change.after - change.before:+.4g})"
-
-
-def _join_some(keys: tuple[str, ...], most: int = 5) -> str:
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return f"{', '.join(keys[:most])}{more}"
