@@ -482,6 +482,64 @@ def test_the_room_that_is_left_in_jetstream(reserved, level):
     )
 
 
+FILTERS = "/api/v1/namespaces/knative-eventing/pods"
+TOLD = "kn_eventing_dispatch_duration_seconds"
+
+
+def dispatched(*rows, trigger="digits-drift.ml"):
+    """What a filter of Knative 1.21 showed on a cluster: events by type, status and number."""
+    lines = [f"# TYPE {TOLD} histogram"]
+    for kind, status, count in rows:
+        labels = ",".join(
+            (
+                f'cloudevents_type="{kind}",http_response_status_code="{status}"',
+                'kn_broker_name="default",kn_broker_namespace="ml"',
+                f'messaging_destination_name="trigger:{trigger}",messaging_system="knative"',
+            )
+        )
+        lines.append(f'{TOLD}_bucket{{{labels},le="+Inf"}} {count}')
+        lines.append(f"{TOLD}_sum{{{labels}}} 0.0047")
+        lines.append(f"{TOLD}_count{{{labels}}} {count}")
+    return "\n".join((*lines, ""))
+
+
+def filters(*names, **answers):
+    listed = {"items": [{"metadata": {"name": name}} for name in names]}
+    selector = "?labelSelector=eventing.knative.dev%2FbrokerRole%3Dfilter"
+    shown = {f"{FILTERS}/{name}:9092/proxy/metrics": text for name, text in answers.items()}
+    return Answers({f"{FILTERS}{selector}": listed, **shown})
+
+
+def test_events_that_knative_dropped_are_counted_by_trigger_and_answer():
+    tried_again = (("t", "429", 3), ("t", "408", 1), ("t", "500", 9))
+    one = dispatched(("t", "404", 6), ("u", "404", 1), *tried_again, ("t", "202", 812))
+    other = dispatched(("t", "403", 2), trigger="a.b-c.ml")
+    found = list(doctor.dropped_events(filters("a", "b", "c", a=one, b=one, c=other)))
+    assert {finding.level for finding in found} == {Level.WRONG}
+    assert [finding.what.partition(", or")[0] for finding in found] == [
+        "Knative has dropped 2 events of Trigger ml/a.b-c: its subscriber answered 403",
+        "Knative has dropped 14 events of Trigger ml/digits-drift: its subscriber answered 404",
+    ]
+
+
+def test_where_nothing_was_dropped_or_there_is_no_knative_nothing_is_said():
+    taken = dispatched(("t", "202", 9), ("t", "503", 2))
+    assert list(doctor.dropped_events(filters("a", a=taken))) == []
+    assert list(doctor.dropped_events(Answers({}))) == []
+
+
+def test_a_filter_without_metrics_is_named_with_what_opens_them():
+    class Closed(Answers):
+        def text(self, path):
+            raise ClusterError("the API server answered 503: connection refused")
+
+    closed = Closed(filters("mt-broker-filter-x").paths)
+    (finding,) = doctor.dropped_events(closed)
+    assert finding.level is Level.NOTE
+    assert "mt-broker-filter-x shows no metrics: the API server answered 503" in finding.what
+    assert "config-observability" in finding.fix
+
+
 def test_what_may_not_be_read_is_said_and_the_rest_goes_on():
     answers = Answers(
         {"/version": {"major": "1", "minor": "35"}}, forbidden=["/api/v1/nodes", "/apis/apps"]

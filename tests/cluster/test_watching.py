@@ -67,6 +67,10 @@ FOREIGN = {
     "argo_workflows_cronworkflows_concurrencypolicy_triggered": {"name", "namespace", "concurrency_policy"},
     "argo_workflows_workflowtemplate_triggered_total": {"name", "namespace", "cluster_scope", "phase"},
     "argo_workflows_is_leader": set(),
+    # a filter of Knative Eventing 1.21 on a cluster, asked on port 9092
+    "kn_eventing_dispatch_duration_seconds_count": {
+        "http_response_status_code", "messaging_destination_name", "kn_broker_name", "kn_broker_namespace", "cloudevents_type",
+    },
     # kubernetes/kube-state-metrics docs/metrics/workload/pod-metrics.md, on by default
     "kube_pod_container_status_restarts_total": {"namespace", "pod", "container", "uid"},
     "kube_pod_init_container_status_waiting_reason": {"namespace", "pod", "container", "reason", "uid"},

@@ -182,6 +182,20 @@ def runs(values: str, phase: str = "Failed") -> Seen:
     }
 
 
+def dispatched(status: str, values: str) -> Seen:
+    """What Knative's filter counts of a subscriber's answers."""
+    return {
+        series(
+            "kn_eventing_dispatch_duration_seconds_count",
+            job="monitoring/knative",
+            namespace="knative-eventing",
+            kn_broker_namespace="n",
+            messaging_destination_name="trigger:p-drift.n",
+            http_response_status_code=status,
+        ): values
+    }
+
+
 INITIALIZER = "model-model-initializer"
 
 
@@ -610,6 +624,13 @@ CASES = (
         "20m",
         "platform",
     ),
+    Case(
+        "EventsDropped", True, "the first ones", dispatched("404", "_x10 6x60"), "20m", "platform"
+    ),
+    Case("EventsDropped", True, "further ones", dispatched("403", "2x70 3x60"), "80m", "platform"),
+    Case("EventsDropped", False, "tried again", dispatched("429", "0+1x60"), "20m", "platform"),
+    Case("EventsDropped", False, "taken", dispatched("202", "0+1x60"), "20m", "platform"),
+    Case("EventsDropped", False, "long ago", dispatched("404", "6x150"), "120m", "platform"),
     Case(
         "FilesRefused",
         True,

@@ -11,6 +11,7 @@ from cryptography import x509
 
 from driftloop.cluster import argocd, network, secrets
 from driftloop.cluster.credentials import OWN
+from driftloop.cluster.dropped import dropped_events
 from driftloop.cluster.findings import DoctorFinding, Findings, Level
 from driftloop.cluster.pods import altered, crashes, placements, starts
 from driftloop.cluster.reader import (
@@ -381,7 +382,7 @@ def gpus(reader: Reader) -> Findings:
 EXECUTOR_VARIABLE = "EXECUTOR_CONTAINER_IMAGE_AND_VERSION"
 """Of Seldon's operator."""
 CHECKS: tuple[Callable[[TextReader], Findings], ...] = (
-    version, signatures, events, jetstream, deployments,
+    version, signatures, events, dropped_events, jetstream, deployments,
     altered, crashes, placements, starts, autoscalers, webhooks, gpus,
 )  # fmt: skip
 
