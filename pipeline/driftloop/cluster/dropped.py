@@ -23,6 +23,7 @@ def dropped_events(reader: TextReader) -> Findings:
     path = f"/api/v1/namespaces/{KNATIVE_NAMESPACE}/pods"
     pods = items(reader, f"{path}?labelSelector=eventing.knative.dev%2FbrokerRole%3Dfilter") or []
     dropped: Counter[tuple[str, str]] = Counter()
+    known = bool(pods)
     for pod in pods:
         name = pod["metadata"]["name"]
         try:
@@ -32,11 +33,14 @@ def dropped_events(reader: TextReader) -> Findings:
         except ForbiddenError:
             raise
         except ClusterError as error:
+            known = False
             yield DoctorFinding(
                 Level.NOTE,
                 f"whether Knative drops events is not known: {name} shows no metrics: {error.message}",
                 "`metrics-protocol: prometheus` in ConfigMap config-observability, and its Deployment restarted",
             )
+    if known and not dropped:
+        yield DoctorFinding(Level.OK, "Knative has dropped no event since its filter started")
     for (trigger, status), count in sorted(dropped.items()):
         yield DoctorFinding(
             Level.WRONG,

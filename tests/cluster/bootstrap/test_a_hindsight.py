@@ -10,10 +10,12 @@ from urllib.request import Request, urlopen
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from cluster.bootstrap.test_b_people import run_command
 from cluster.proof.test_d_rollout import steps
 from cluster.world import PIPELINE, N, P
 
 from driftloop.clients.s3 import ObjectStore, StoreLocation, parse_location
+from driftloop.contract.events import INFERENCE_REQUEST
 
 BUCKET = f"driftloop-{N}"
 LABELLED = 120
@@ -70,6 +72,34 @@ def test_every_answer_is_recorded_once(it):
         | {"broken": ["broken-1", second]}
     )
     assert {"production", "shadow"} <= set(roles)
+    assert "Knative has dropped no event" in it.driftloop("doctor", "--all")
+
+
+def test_events_that_a_subscriber_refuses_are_counted(it):
+    decision = {"kind": "Service", "apiVersion": "v1", "name": f"{P}-decision", "namespace": N}
+    trigger = {
+        "apiVersion": "eventing.knative.dev/v1",
+        "kind": "Trigger",
+        "metadata": {"name": "refused", "namespace": N},
+        "spec": {
+            "broker": "default",
+            "filter": {"attributes": {"type": INFERENCE_REQUEST}},
+            "subscriber": {"ref": decision, "uri": "/none"},
+        },
+    }
+    it.kube.run("apply", "-f", "-", stdin=json.dumps(trigger))
+    it.kube.wait("the Trigger is ready", lambda: it.kube.ready("trigger", "refused", N))
+    it.traffic.turn("rotated")
+    answers = it.answered(20)
+    it.traffic.pause()
+    it.kube.run("-n", N, "delete", "trigger", "refused")
+    found = re.search(
+        rf"Knative has dropped (\d+) events of Trigger {N}/refused: its subscriber answered 404",
+        run_command(it, "doctor").stdout,
+    )
+    assert found is not None
+    it.say(f"{found[0]}; of {len(answers)} requests")
+    assert int(found[1]) >= 20
 
 
 def test_every_request_leads_to_all_that_it_comes_of(it):
