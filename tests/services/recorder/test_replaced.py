@@ -1,5 +1,6 @@
 """Two recorders of one pipeline at once, as while a pod is replaced: every acknowledged event is in one row."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -98,6 +99,36 @@ async def test_every_acknowledged_event_is_in_one_row_whichever_of_two_recorders
     assert result.events > 2300
     assert result.killed["successor"]
     assert result.find_faults(world.read_rows()) == {"lost": [], "doubled": [], "wrong": []}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_two_recorders_without_a_store_go_on_when_it_is_back(
+    world: ReplacedRecorder,
+) -> None:
+    world.start()
+    world.successor.start()
+    world.s3.kill()
+    result = FaultResult()
+    for number in range(10):
+        id = f"id-{number}"
+        made = (make_request(id, [[number, 1.0]]), make_answer(id, [[answer_of(number)]]))
+        assert set(await world.post(made)) == {202}
+        result.acknowledged[id] = {"request", "answer"}
+    seen = world.see_successor()
+    await until(lambda: is_troubled(world), what="the first says that it can't write")
+    await until(lambda: is_troubled(seen), what="so does the other")
+    # each has taken the part over from the other at least once
+    await asyncio.sleep(12)
+    world.s3.start()
+    for each in (world, seen):
+        await until(lambda each=each: count_events(each, result.events), what="all is written")
+        assert (await each.read_state())["trouble"] is None
+    assert result.find_faults(world.read_rows()) == {"lost": [], "doubled": [], "wrong": []}
+
+
+async def is_troubled(world: RecorderWorld) -> bool:
+    return (await world.read_state())["trouble"] is not None
 
 
 async def count_events(world: RecorderWorld, events: int) -> bool:

@@ -118,6 +118,8 @@ class PartRecorder:
         self._store = StateStore(js, names)
         self._mark = uuid.uuid4().hex
         self._state: RecorderState | None = None
+        self._is_stale = True
+        """Another process may have stored another state since."""
         self._others: tuple[RecorderState, float] | None = None
         """What another process is writing, and since when this one has seen it."""
         self._picture: StreamPicture | None = None
@@ -191,8 +193,9 @@ class PartRecorder:
     async def _take_step(self) -> float:
         """Look once, and write a part when one is due; seconds until the next look."""
         state = self._state
-        if state is None or self._is_anothers(state):
+        if state is None or self._is_stale or self._is_anothers(state):
             state = await self._store.load_state()
+            self._is_stale = False
         picture = await self._look()
         if state.stream != picture.mark:
             if state.stream:
@@ -228,6 +231,7 @@ class PartRecorder:
             result = await self._call_writer(self._make_order(state, again=again))
         except StoreError as error:
             await self._note_trouble(state, error.message)
+            self._is_stale = True
             wait, self._backoff = self._backoff, min(LONGEST, self._backoff * 2)
             return wait
         self._backoff = SHORTEST
