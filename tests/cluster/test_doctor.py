@@ -513,10 +513,11 @@ def filters(*names, **answers):
 def test_events_that_knative_dropped_are_counted_by_trigger_and_answer():
     tried_again = (("t", "429", 3), ("t", "408", 1), ("t", "500", 9))
     one = dispatched(("t", "404", 6), ("u", "404", 1), *tried_again, ("t", "202", 812))
-    other = dispatched(("t", "403", 2), trigger="a.b-c.ml")
+    other = dispatched(("t", "403", 2), ("t", "301", 1), trigger="a.b-c.ml")
     found = list(doctor.dropped_events(filters("a", "b", "c", a=one, b=one, c=other)))
     assert {finding.level for finding in found} == {Level.WRONG}
     assert [finding.what.partition(", or")[0] for finding in found] == [
+        "Knative has dropped 1 event of Trigger ml/a.b-c: its subscriber answered 301",
         "Knative has dropped 2 events of Trigger ml/a.b-c: its subscriber answered 403",
         "Knative has dropped 14 events of Trigger ml/digits-drift: its subscriber answered 404",
     ]

@@ -10,6 +10,7 @@ from collections import Counter
 from driftloop.cluster.findings import DoctorFinding, Findings, Level
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
 from driftloop.contract.names import KNATIVE_NAMESPACE
+from driftloop.text.words import count_noun
 
 METRICS_PORT = 9092
 """Port of the filter's metrics, which `metrics-protocol: prometheus` in `config-observability` opens."""
@@ -44,7 +45,7 @@ def dropped_events(reader: TextReader) -> Findings:
     for (trigger, status), count in sorted(dropped.items()):
         yield DoctorFinding(
             Level.WRONG,
-            f"Knative has dropped {count} events of Trigger {trigger}: its subscriber answered {status}, or what answered "
+            f"Knative has dropped {count_noun(count, 'event')} of Trigger {trigger}: its subscriber answered {status}, or what answered "
             "in its place",
             "they are in no dead letter; a mesh or proxy that answers for a pod which is not there must refuse the connection, "
             "or answer 503. The count begins anew with the filter",
@@ -59,7 +60,7 @@ def count_dropped(text: str) -> Counter[tuple[str, str]]:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             status = sample.labels.get("http_response_status_code", "")
-            if sample.name != METRIC or not status.startswith("4") or status in TRIED_AGAIN:
+            if sample.name != METRIC or status[:1] not in ("3", "4") or status in TRIED_AGAIN:
                 continue
             match = _TRIGGER.fullmatch(sample.labels.get("messaging_destination_name", ""))
             trigger = f"{match[2]}/{match[1]}" if match is not None else "(of no name)"
