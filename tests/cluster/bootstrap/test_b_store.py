@@ -95,6 +95,7 @@ def ask_as(it, credential, wanted):
 
 def test_each_part_reaches_only_its_own_streams(it):
     wanted = tries()
+    it.kube.wait("no cooldown ends meanwhile", lambda: it.streams.decision().phase != "cooling")
     before = it.streams.decision()
     assert in_pod(it, f"{P}-drift", wanted) == {"read verdicts", "read events"}
     harmless = {name: ask for name, ask in wanted.items() if name.startswith("read ")}
