@@ -451,6 +451,10 @@ class World:
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.streams.decision()}") from None
 
+    def no_run(self, *, timeout=300):
+        """Wait until no run holds the lease, whatever alarms wait for: a person's run begins then."""
+        self.kube.wait("no run is on", lambda: self.streams.decision().run is None, timeout=timeout)
+
     def calm(self, release, *, windows=2):
         """Clean traffic until so many windows of a release in a row raise no alarm: what drifted rows lie in its open
         window are judged then."""

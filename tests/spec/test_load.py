@@ -433,7 +433,7 @@ def test_a_module_of_the_user_may_be_named_pipeline() -> None:
 )
 def test_an_unknown_key_is_led_to_where_it_is_known(old: str, new: str, hint: str | None) -> None:
     with pytest.raises(InvalidSpec) as caught:
-        load_spec(MINIMAL.replace(old, new), path="p.yaml")
+        load_spec(changed(old, new), path="p.yaml")
     (problem,) = caught.value.problems
     assert "is not a known key" in problem.message
     assert problem.hint == hint

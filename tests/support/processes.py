@@ -85,6 +85,12 @@ class Process:
             time.sleep(0.05)
         return self
 
+    def beside(self, log: Path) -> "Process":
+        """The same program once more, on a port of its own (`--port`)."""
+        port, argv = free_port(), list(self.argv)
+        argv[argv.index("--port") + 1] = str(port)
+        return Process(argv, log, port, self.health, self.environment, self.folder)
+
     def kill(self) -> None:
         """kill -9, and wait until it is gone."""
         self._end(signal.SIGKILL)

@@ -9,6 +9,7 @@ from collections import Counter
 
 from driftloop.cluster.findings import DoctorFinding, Findings, Level
 from driftloop.cluster.reader import ClusterError, ForbiddenError, TextReader, items
+from driftloop.cluster.samples import read_samples
 from driftloop.contract.names import KNATIVE_NAMESPACE
 from driftloop.text.words import count_noun
 
@@ -54,15 +55,12 @@ def dropped_events(reader: TextReader) -> Findings:
 
 def count_dropped(text: str) -> Counter[tuple[str, str]]:
     """Return how many events a filter's metrics call dropped, by Trigger (`namespace/name`) and status."""
-    from prometheus_client.parser import text_string_to_metric_families
-
     found: Counter[tuple[str, str]] = Counter()
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            status = sample.labels.get("http_response_status_code", "")
-            if sample.name != METRIC or status[:1] not in ("3", "4") or status in TRIED_AGAIN:
-                continue
-            match = _TRIGGER.fullmatch(sample.labels.get("messaging_destination_name", ""))
-            trigger = f"{match[2]}/{match[1]}" if match is not None else "(of no name)"
-            found[trigger, status] += round(sample.value)
+    for sample in read_samples(text):
+        status = sample.labels.get("http_response_status_code", "")
+        if sample.name != METRIC or status[:1] not in ("3", "4") or status in TRIED_AGAIN:
+            continue
+        match = _TRIGGER.fullmatch(sample.labels.get("messaging_destination_name", ""))
+        trigger = f"{match[2]}/{match[1]}" if match is not None else "(of no name)"
+        found[trigger, status] += round(sample.value)
     return found

@@ -18,6 +18,7 @@ from driftloop.cluster.pods import describe_unplaced, describe_unstarted, find_a
 from driftloop.cluster.qualities import describe_quality
 from driftloop.cluster.reader import ClusterError, TextReader, items
 from driftloop.cluster.recorders import describe_recorder
+from driftloop.cluster.samples import read_samples
 from driftloop.contract.approvals import describe_hold, list_holds
 from driftloop.contract.documents import DocumentError, parse_json, to_json
 from driftloop.contract.names import (
@@ -403,7 +404,7 @@ def _verdicts(picture: _Picture, names: Names) -> Json:
         with picture.part(f"verdict of {names.namespace}/{deployment['metadata']['name']}"):
             service = names.detector(component)
             text = ask_service(picture.reader, names, service, "metrics") or ""
-            samples = tuple(_samples(text))
+            samples = tuple(read_samples(text))
             shown = _gauges(samples)
             key = f"{names.namespace}/{names.pipeline}/{component}"
             release = args[args.index("--release") + 1]
@@ -496,13 +497,6 @@ def _format_time(seconds: float | None) -> str | None:
 
 def _gauges(samples: Sequence["Sample"]) -> dict[str, float]:
     return {sample.name: sample.value for sample in samples if not sample.labels}
-
-
-def _samples(text: str) -> "Iterator[Sample]":
-    from prometheus_client.parser import text_string_to_metric_families
-
-    for family in text_string_to_metric_families(text):
-        yield from family.samples
 
 
 _PARTS: dict[str, Callable[[_Picture, Names], Json]] = {

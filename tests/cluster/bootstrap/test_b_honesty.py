@@ -211,8 +211,7 @@ def rollback(it, *options):
 
 def test_a_rollout_that_a_person_takes_back_ends_and_starts_nothing(it):
     production = it.release()["production"]["id"]
-    # alarms of windows that are judged together may wait for data meanwhile: a person does not
-    it.kube.wait("no run is on", lambda: it.streams.decision().run is None, timeout=300)
+    it.no_run()
     change_fault(it, "none")
     it.traffic.turn("clean")
     run = it.trigger("a rollout that is taken back")
@@ -266,7 +265,7 @@ def test_a_rollout_that_a_person_takes_back_ends_and_starts_nothing(it):
 def test_a_model_that_cannot_answer_gets_no_traffic(it, fault, words):
     release = it.release()
     it.retraining("resume")
-    it.kube.wait("no run is on", lambda: it.streams.decision().run is None, timeout=300)
+    it.no_run()
     tip = change_fault(it, fault)
     start = it.traffic.turn("clean")
     run = it.trigger(f"a model with the fault {fault}")

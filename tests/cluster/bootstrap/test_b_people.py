@@ -37,7 +37,7 @@ def test_a_pod_without_the_registry_s_password_is_named(it, registry):
     it.forget(P)
     it.forget("rotated")
     it.retraining("resume")
-    it.kube.wait("no run is on", lambda: it.streams.decision().run is None, timeout=300)
+    it.no_run()
     commit_company(it)
     before = it.release()["production"]["id"]
     run = it.trigger("a company's run")

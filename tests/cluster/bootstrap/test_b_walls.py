@@ -19,7 +19,7 @@ TOKENS = "/var/run/secrets/kubernetes.io/serviceaccount"
 def test_a_training_image_that_tries_takes_nothing(it):
     it.idle_runs()
     it.retraining("resume")
-    it.kube.wait("no run is on", lambda: it.streams.decision().run is None, timeout=300)
+    it.no_run()
     release, tip = it.release(), commit_intruder(it)
     run = it.trigger("an image that takes what it gets")
     pod = it.kube.wait(

@@ -106,15 +106,6 @@ class Chain:
         made.write_text(json.dumps(addresses))
         made.replace(self.run / "addresses.json")
 
-    def start_other(self, folder: Path) -> Process:
-        """A second detector of the same release, beside the first."""
-        port, argv = free_port(), list(self.detector.argv)
-        argv[argv.index("--port") + 1] = str(port)
-        first = self.detector
-        return Process(
-            argv, folder / "other.log", port, first.health, first.environment, first.folder
-        ).start()
-
     def kill(self) -> None:
         for process in (self.broker, self.detector, self.server):
             process.kill()
@@ -245,7 +236,7 @@ async def test_two_detectors_at_once_judge_each_event_once(
 ) -> None:
     """As while a pod is replaced: both take events, either is killed and started again."""
     chain = Chain(tmp_path, start)
-    other = chain.start_other(tmp_path)
+    other = chain.detector.beside(tmp_path / "other.log").start()
     try:
         await until(chain.report.exists)
         total = 16 * WINDOW

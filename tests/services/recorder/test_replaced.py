@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from support.processes import Process, free_port, until
+from support.processes import Process, until
 from support.recorder import RecorderWorld, make_answer, make_request
 from support.recording import FaultResult, answer_of, run_faults
 
@@ -21,12 +21,7 @@ class ReplacedRecorder(RecorderWorld):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.turns = Random(7)
-        port = free_port()
-        argv = list(self.recorder.argv)
-        argv[argv.index("--port") + 1] = str(port)
-        self.successor = Process(
-            argv, self.folder / "successor.log", port, "/healthz", self.environment
-        )
+        self.successor = self.recorder.beside(self.folder / "successor.log")
 
     @property
     def parts(self) -> dict[str, Process]:

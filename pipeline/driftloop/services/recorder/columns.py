@@ -28,6 +28,7 @@ from driftloop.release.tables import (
     transpose_columns,
 )
 from driftloop.release.values import category_key, is_missing, read_number, read_truth
+from driftloop.text.words import join_some
 
 ValueKind = Literal["number", "boolean", "text", "numbers", "any"]
 """Kinds of a column: `numbers` holds lists of numbers, `any` what comes."""
@@ -245,9 +246,7 @@ def name_column(name: str) -> str:
 
 
 def _list_names(names: Iterable[str]) -> str:
-    every = sorted(names)
-    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
-    return ", ".join(f"`{name[:60]}`" for name in every[:SHOWN]) + more
+    return join_some([f"`{name[:60]}`" for name in sorted(names)], SHOWN)
 
 
 def _kind_of(column: ColumnProfile) -> ValueKind:

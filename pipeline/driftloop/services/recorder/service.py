@@ -118,8 +118,6 @@ class PartRecorder:
         self._store = StateStore(js, names)
         self._mark = uuid.uuid4().hex
         self._state: RecorderState | None = None
-        self._is_stale = True
-        """Another process may have stored another state since."""
         self._others: tuple[RecorderState, float] | None = None
         """What another process is writing, and since when this one has seen it."""
         self._picture: StreamPicture | None = None
@@ -193,9 +191,8 @@ class PartRecorder:
     async def _take_step(self) -> float:
         """Look once, and write a part when one is due; seconds until the next look."""
         state = self._state
-        if state is None or self._is_stale or self._is_anothers(state):
+        if state is None or self._is_anothers(state):
             state = await self._store.load_state()
-            self._is_stale = False
         picture = await self._look()
         if state.stream != picture.mark:
             if state.stream:
@@ -231,7 +228,6 @@ class PartRecorder:
             result = await self._call_writer(self._make_order(state, again=again))
         except StoreError as error:
             await self._note_trouble(state, error.message)
-            self._is_stale = True
             wait, self._backoff = self._backoff, min(LONGEST, self._backoff * 2)
             return wait
         self._backoff = SHORTEST
@@ -294,10 +290,11 @@ class PartRecorder:
         return state
 
     async def _note_trouble(self, state: RecorderState, why: str) -> None:
+        """Store since when nothing is written, also when it says so already: another recorder may have gone on."""
         if state.trouble is None:
             log.warning("a part can't be written, trying again: %s", why)
-            trouble = RecorderTrouble(since=format_now(), why=why[:500])
-            await self._store_state(replace(state, trouble=trouble))
+            state = replace(state, trouble=RecorderTrouble(since=format_now(), why=why[:500]))
+        await self._store_state(state)
 
     async def _choose_part(self, state: RecorderState, picture: StreamPicture) -> PartRange | None:
         """Return the next part when one is due: of so many events, so many bytes or so old; or of events

@@ -37,7 +37,7 @@ from driftloop.services.reading import CaughtUp, EventReader
 from driftloop.services.recorder.columns import Concealment, RequestReader, derive_key
 from driftloop.services.recorder.entry import StateStore
 from driftloop.services.recorder.given import LabelFolder, build_given
-from driftloop.services.recorder.joining import EventSide, KeptEvent, join_events
+from driftloop.services.recorder.joining import EventSide, JoinedEvents, KeptEvent, join_events
 from driftloop.services.recorder.labelled import write_batch
 from driftloop.services.recorder.parts import PartRows, write_parquet
 from driftloop.services.recorder.storage import TrafficFolder
@@ -69,18 +69,7 @@ async def write_part(
     async with open_connection(nats_url, name=f"{order.pipeline}-writer") as js:
         kept, last = await read_range(js, names, order, order.part)
         joined = join_events(kept, order.part.moment)
-        settings = order.settings
-        secret = environment.get(SECRET_KEY.environment, "")
-        rows = PartRows(
-            read_profiles(order, folder, {event.release for event in kept}),
-            Concealment(
-                frozenset(settings.drop),
-                frozenset(settings.hash),
-                derive_key(secret, order.namespace, order.pipeline),
-            ),
-        )
-        for exchange in joined.exchanges:
-            rows.add_exchange(exchange)
+        rows = build_rows(order, kept, joined, folder, environment)
         await StateStore(js, names).confirm_order(order)
     store_rows(order, order.part, last, rows, folder)
     rows.counts["labels"] = store_labels(order, order.part, kept, environment)
@@ -186,6 +175,29 @@ def read_profiles(
         if profiles:
             readers[release.id] = RequestReader(profiles)
     return readers
+
+
+def build_rows(
+    order: WriteOrder,
+    kept: list[KeptEvent],
+    joined: JoinedEvents,
+    folder: TrafficFolder,
+    environment: Mapping[str, str],
+) -> PartRows:
+    """Return the rows of the exchanges of a part, without what is dropped and with hashes of what is hashed."""
+    settings = order.settings
+    secret = environment.get(SECRET_KEY.environment, "")
+    rows = PartRows(
+        read_profiles(order, folder, {event.release for event in kept}),
+        Concealment(
+            frozenset(settings.drop),
+            frozenset(settings.hash),
+            derive_key(secret, order.namespace, order.pipeline),
+        ),
+    )
+    for exchange in joined.exchanges:
+        rows.add_exchange(exchange)
+    return rows
 
 
 def store_rows(

@@ -21,6 +21,7 @@ from driftloop.contract.documents import document_key, from_json, is_number, is_
 from driftloop.contract.handovers import DetectorSettings
 from driftloop.services.detector.detectors.statistics import convert_scores, restore_scores
 from driftloop.services.detector.rows.values import Rows
+from driftloop.text.words import join_some
 
 MOST_NAMED = 5
 ROWS = "rows"
@@ -233,12 +234,11 @@ class Calibration:
             return
         effects = sorted(self.effects.items(), key=lambda item: -item[1].inflation)
         if effects:
-            named = ", ".join(
-                f"`{name}` {effect.inflation:.2g}" for name, effect in effects[:MOST_NAMED]
+            named = join_some(
+                [f"`{name}` {effect.inflation:.2g}" for name, effect in effects], MOST_NAMED
             )
-            more = f" and {len(effects) - MOST_NAMED} more" if len(effects) > MOST_NAMED else ""
             yield (
-                f"{head} move further than random ones, their variance is so many times as large: {named}{more}; thresholds "
+                f"{head} move further than random ones, their variance is so many times as large: {named}; thresholds "
                 "allow for it, so larger changes are needed there"
             )
         elif not self.sorted:
@@ -256,8 +256,7 @@ class Calibration:
 
 
 def _name(columns: tuple[str, ...]) -> str:
-    named = ", ".join(f"`{name}`" for name in columns[:MOST_NAMED])
-    return f"{named} and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else named
+    return join_some([f"`{name}`" for name in columns], MOST_NAMED)
 
 
 def _temper(settings: DetectorSettings, effects: Sequence[OrderEffect], scores: Rows) -> Rows:

@@ -22,6 +22,7 @@ from driftloop.services.detector.errors import FitError, WindowFailedError
 from driftloop.services.detector.fitting.artifact import DetectorArtifact
 from driftloop.services.detector.rows.labelled import COLUMNS, RIGHT, count_chances
 from driftloop.services.detector.rows.values import Rows
+from driftloop.text.words import join_some
 
 Fit = Callable[[Rows], WindowDetector]
 
@@ -133,10 +134,8 @@ class SelfTest:
         if share > SMALL:
             yield f"warning: less than a change of {share:.0%} of a window's rows is not seen: use a longer `window`"
         if self.blind:
-            names = ", ".join(f"`{name}`" for name in self.blind[:MOST_LISTED])
-            more = len(self.blind) - MOST_LISTED
-            others = f" and {more} more" if more > 0 else ""
-            yield f"warning: no change of {names}{others} alone can alarm: use a longer `window`"
+            names = join_some([f"`{name}`" for name in self.blind], MOST_LISTED)
+            yield f"warning: no change of {names} alone can alarm: use a longer `window`"
 
 
 def _count(trial: WindowTrial) -> str:
